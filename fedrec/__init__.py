@@ -1,0 +1,5 @@
+"""Federated, privacy-preserving recommendation."""
+
+__all__ = ["__version__"]
+
+__version__ = "0.1.0"

@@ -1,0 +1,281 @@
+"""Scenarios: everything that a run can be told, typed, with defaults, validated once at the rim.
+
+A scenario is a TOML file or a table of the same shape. After ``load_scenario`` nothing in fedrec reads raw settings.
+"""
+
+import difflib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from fedrec.errors import ConfigError
+
+Rate = Annotated[float, Field(gt=0, le=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+Branch = Literal["cf", "mf", "seq"]
+Place = Literal["in-process", "ray"]
+
+
+class Section(BaseModel):
+    """One table of a scenario: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataConfig(Section):
+    """Which interactions, and how they are divided."""
+
+    source: str = "synthetic"
+    """A data set known by name (``ml-100k``, ``synthetic``) or the path of a file or folder."""
+    items: str | None = None
+    """Path of an item table, where it does not lie beside the interactions."""
+    format: str = "auto"
+    """A reader's name (``fedrec data formats``), or ``auto``."""
+    k_core: Annotated[int, Field(ge=0)] = 0
+    """Keep users and items with at least this many events, repeatedly; 0 keeps all."""
+    split: Literal["leave-last-out", "last-n", "global-time"] = "leave-last-out"
+    last_n: Count = 1
+    """Held-out events a user and stage, for ``last-n``."""
+    test_share: Rate = 0.1
+    """Share of events after each cut, for ``global-time``."""
+    synthetic_users: Count = 600
+    synthetic_items: Annotated[int, Field(ge=2)] = 400
+    max_users: Annotated[int, Field(ge=0)] = 0
+    """Keep only the first this many users; 0 keeps all."""
+
+
+class ModelConfig(Section):
+    """The fused recommender ``alpha*cf + beta*mf + gamma*seq``."""
+
+    dim: Count = 64
+    """Width of item vectors, user embedding and sequence state."""
+    history_length: Annotated[int, Field(ge=2)] = 50
+    """Most recent events that the behaviour tower and the sequence branch read."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    branches: tuple[Branch, ...] = ("cf", "mf", "seq")
+    sequence_scope: Literal["shared", "private"] = "shared"
+    """Whether the sequence encoder's weights are shared by all users or each user's own."""
+
+    @model_validator(mode="after")
+    def _branches_are_a_set(self) -> Self:
+        if not self.branches or len(set(self.branches)) != len(self.branches):
+            raise ValueError("branches must name each of cf, mf, seq at most once, and at least one")
+        return self
+
+
+class LocalConfig(Section):
+    """What a node does with its users in one round."""
+
+    steps: Count = 1
+    """Local gradient steps on the user's own copy of the shared parameters."""
+    learning_rate: Positive = 1.0
+    """Step size of local SGD on the shared copy."""
+    private_learning_rate: Positive = 0.1
+    """Step size of Adagrad on the user's private parameters."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seeds training windows and dropout (never noise); filled from ``run.seed``."""
+
+
+class TrainingConfig(Section):
+    """The federation's rounds and the server's optimiser."""
+
+    rounds: Annotated[int, Field(ge=0)] = 40
+    sample_rate: Rate = 0.25
+    """Probability with which each user of the roster takes part in a round (Poisson sampling)."""
+    server_optimizer: Literal["sgd", "adam"] = "adam"
+    server_learning_rate: Positive = 0.01
+    server_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Momentum of SGD, beta1 of Adam."""
+    server_schedule: Literal["constant", "cosine"] = "cosine"
+    schedule_rounds: Annotated[int, Field(ge=0)] = 0
+    """Rounds over which the schedule falls; 0 means ``rounds``."""
+    local: LocalConfig = LocalConfig()
+
+
+class SelectionConfig(Section):
+    """Choosing the number of rounds on the validation event before the final training."""
+
+    enabled: bool = False
+    every: Count = 5
+    """Rounds between two looks at the validation event."""
+    patience: Count = 3
+    """Looks without improvement of ``metric`` after which the search stops."""
+    metric: Literal["ndcg@10", "hr@10"] = "ndcg@10"
+
+
+class InteractionConfig(Section):
+    """Opacus on the device: DP-SGD with one interaction as the sample, private parameters included."""
+
+    noise_multiplier: Positive = 1.0
+    max_grad_norm: Positive = 1.0
+    sample_rate: Rate = 0.2
+    """Probability with which each of the ``history_length`` public slots is in a step's batch (Poisson)."""
+    epsilon: Positive = 8.0
+    """Device budget of this layer; the device refuses a round that would pass it."""
+
+
+class PrivacyConfig(Section):
+    """User-level (epsilon, delta)-DP of everything released to consumers of the model, and the optional local layer."""
+
+    enabled: bool = True
+    epsilon: Positive = 8.0
+    delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
+    clip_norm: Positive = 1.0
+    """L2 bound of one user's whole update, over all shared tensors together."""
+    noise_multiplier: NonNegative = 0.0
+    """Noise standard deviation over clip norm; 0 solves for it from epsilon, delta and rounds."""
+    popularity_share: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of epsilon that a DP popularity histogram may spend before training, to start the item bias; 0: none."""
+    noise_seed: Annotated[int, Field(ge=0)] | None = None
+    """None seeds noise from the operating system. A number makes noise repeatable, which the ledger records."""
+    interaction: InteractionConfig | None = None
+
+
+class FederationConfig(Section):
+    """Nodes and rounds on the wire."""
+
+    place: Place = "in-process"
+    nodes: Count = 1
+    """Simulated nodes among which the users are divided; at most one a user."""
+    minimum_replies: Rate = 0.5
+    """Share of the asked nodes that must reply usably, else the round is void."""
+    round_timeout: Positive = 600.0
+    """Seconds to wait for a round's replies."""
+    checkpoint_every: Count = 10
+
+
+class EvaluationConfig(Section):
+    """How quality is measured."""
+
+    ks: tuple[Count, ...] = (5, 10, 20)
+    every: Annotated[int, Field(ge=0)] = 5
+    """Rounds between points of the learning curve; 0 measures only the end."""
+    bootstrap: Annotated[int, Field(ge=100)] = 1000
+    """Resamples of users for confidence intervals."""
+    sampled_negatives: Annotated[int, Field(ge=0)] = 0
+    """Also report the paper protocol with this many fixed negatives (99 in the literature); 0 does not."""
+    floors: bool = True
+    """Whether popularity, EASE and first-order Markov are measured beside the model."""
+
+
+class RunConfig(Section):
+    """What belongs to the run as a whole."""
+
+    name: str = "run"
+    seed: Annotated[int, Field(ge=0)] = 0
+    device: str = "cpu"
+    threads: Annotated[int, Field(ge=0)] = 0
+    """PyTorch threads; 0 leaves PyTorch's choice."""
+
+
+class Scenario(Section):
+    """Everything a run can be told."""
+
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    selection: SelectionConfig = SelectionConfig()
+    privacy: PrivacyConfig = PrivacyConfig()
+    federation: FederationConfig = FederationConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    run: RunConfig = RunConfig()
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> Self:
+        if self.selection.enabled and self.privacy.enabled:
+            raise ValueError(
+                "selection.enabled looks at held-out events without noise, which privacy.enabled forbids: "
+                "choose training.rounds in a run with privacy.enabled=false, or on public data"
+            )
+        return self
+
+
+SCENARIO_FOLDER = "scenarios"
+
+
+def load_scenario(path: Path, overrides: Iterable[str] = ()) -> Scenario:
+    """Read a TOML scenario and apply ``a.b=c`` overrides in order; raise ``ConfigError`` naming file and key."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"scenario file {path} does not exist") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    return parse_scenario(table, overrides, source=str(path))
+
+
+def parse_scenario(table: Mapping[str, Any], overrides: Iterable[str] = (), source: str = "scenario") -> Scenario:
+    """Validate a table with ``a.b=c`` overrides; raise ``ConfigError`` naming ``source``, the key and a remedy."""
+    filled = json.loads(json.dumps(table))
+    for override in overrides:
+        _set(filled, override)
+    try:
+        return Scenario.model_validate(filled)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, source)) from error
+
+
+def _set(table: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set {override!r} is not of the form section.key=value")
+    *sections, last = key.strip().split(".")
+    for section in sections:
+        inner = table.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"--set {override!r}: {section!r} is a value, not a section")
+        table = inner
+    table[last] = _value(text)
+
+
+def _value(text: str) -> Any:
+    """Read the right side as TOML where it is TOML, else as the bare string that a shell user meant."""
+    if text.strip().lower() in {"none", "null"}:
+        return None
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _explain(error: ValidationError, source: str) -> str:
+    first = error.errors()[0]
+    location = [str(part) for part in first["loc"]]
+    key = ".".join(location)
+    if first["type"] == "extra_forbidden":
+        return f"{source}: unknown key {key!r}; did you mean {_nearest(location)!r}?"
+    message = str(first["msg"]).removeprefix("Value error, ")
+    return f"{source}: {key}: {message} (got {first['input']!r})" if key else f"{source}: {message}"
+
+
+def known_keys() -> list[str]:
+    """Return every dotted key that a scenario may hold."""
+    return _keys_of(Scenario, "")
+
+
+def _keys_of(section: type[BaseModel], prefix: str) -> list[str]:
+    keys = []
+    for name, field in section.model_fields.items():
+        inner = _section_of(field.annotation)
+        keys += _keys_of(inner, f"{prefix}{name}.") if inner else [f"{prefix}{name}"]
+    return keys
+
+
+def _section_of(annotation: Any) -> type[BaseModel] | None:
+    options = getattr(annotation, "__args__", None) or (annotation,)
+    return next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), None)
+
+
+def _nearest(location: list[str]) -> str:
+    keys = known_keys()
+    asked = ".".join(location)
+    same_leaf = [key for key in keys if key.rsplit(".", 1)[-1] == location[-1]]
+    close = difflib.get_close_matches(asked, keys, n=1, cutoff=0.5)
+    return (same_leaf or close or difflib.get_close_matches(location[0], keys, n=1, cutoff=0) or keys)[0]

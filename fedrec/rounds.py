@@ -1,0 +1,86 @@
+"""The round's protocol as values: what a server asks of a node and what a node may answer. Knows no transport."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedrec.config import InteractionConfig, LocalConfig, ModelConfig
+from fedrec.models.split import SharedState
+from fedrec.privacy.mechanism import GaussianMechanism
+
+
+class Contribution(StrEnum):
+    """What each participating user adds to the round's sum."""
+
+    UPDATE = "update"
+    """The change of the user's own copy of all shared parameters after local training."""
+    POPULARITY = "popularity"
+    """One count vector over the catalogue, the user's distinct items: ``{"counts": float32 [num_items]}``."""
+
+
+class RefusalReason(StrEnum):
+    """Why a node did not do what it was asked; none of them depends on private rows."""
+
+    CONSENT = "consent"
+    BUDGET = "budget"
+    NOISE = "noise-below-policy"
+    CLIP = "clip-above-policy"
+    TENSORS = "unknown-tensors"
+    CATALOGUE = "other-catalogue"
+    MODEL = "other-model"
+    PARTICIPANTS = "unknown-participants"
+    PROTOCOL = "malformed-task"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainTask:
+    """What the server sends to one node for one round."""
+
+    run_id: str
+    round: int
+    nonce: str
+    """Unique to (run, round, node, attempt); the reply repeats it."""
+    contribution: Contribution
+    shared: SharedState
+    model: ModelConfig
+    model_digest: str
+    """``structure_digest`` of the shared state."""
+    catalogue_digest: str
+    participants: NDArray[np.int64]
+    """Positions of this round's users in the node's own frozen roster, ascending."""
+    local: LocalConfig
+    mechanism: GaussianMechanism | None
+    """How the sum will be released; None trains without user-level privacy and without clipping."""
+    interaction: InteractionConfig | None = None
+    """The interaction-level layer on the device, if asked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainReply:
+    """What a node answers: the sum of its participants' clipped contributions, and nothing of a single user."""
+
+    nonce: str
+    total: SharedState
+    num_users: int
+    """``len(participants)`` of the task: the server chose it, so it is public."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """A typed no. ``detail`` names the policy and the asked value."""
+
+    nonce: str
+    reason: RefusalReason
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeCard:
+    """What a node says of itself when it enrols: public by agreement, frozen into the run's roster."""
+
+    key: str
+    """Stable name of the node; orders replies, so that sums do not depend on arrival."""
+    num_users: int
+    catalogue_digest: str
