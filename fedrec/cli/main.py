@@ -1,0 +1,153 @@
+"""The ``fedrec`` command: its sub-commands, its exit codes and the one line that an error gets.
+
+A sub-command's module is imported when it is asked for, so that ``fedrec --help`` does not wait for torch and a
+command may import what it needs at its top. Knows nothing of what the sub-commands do.
+
+Exit codes: 0 done; 1 internal error; 2 bad input or refused; 3 an audit found a violation; 130 interrupted.
+"""
+
+import importlib
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import click
+import typer
+from typer.core import TyperGroup
+
+from fedrec import __version__
+from fedrec.cli.app_directory import enter_app_directory
+from fedrec.errors import FedRecError
+
+QUIET_FLOWER = {
+    "FLWR_TELEMETRY_ENABLED": "0",
+    "FLWR_DISABLE_UPDATE_CHECK": "1",
+    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+}
+"""Read by flwr when it is imported: no telemetry, no look for updates, no installing of packages before a run."""
+
+INTERRUPTED = 130
+
+
+class LazyCommand(click.Command):
+    """A sub-command that is known by name and summary, and imported when it is asked for."""
+
+    def __init__(self, name: str, target: str, summary: str) -> None:
+        super().__init__(name, help=summary)
+        self.target = target
+
+    def load(self) -> click.Command:
+        """Import ``module:attribute``, a typer app or a function, and return it as a command of this name."""
+        enter_app_directory()
+        module, attribute = self.target.split(":")
+        found = getattr(importlib.import_module(module), attribute)
+        if not isinstance(found, typer.Typer):
+            found, function = typer.Typer(), found
+            found.command(name=self.name)(function)
+        command = typer.main.get_command(found)
+        command.name = self.name
+        return command
+
+
+COMMANDS = (
+    LazyCommand("demo", "fedrec.cli.demo:demo", "Train on MovieLens-100K under user-level DP, end to end."),
+    LazyCommand("simulate", "fedrec.cli.simulate:simulate", "Run a scenario: one server, many clients, one machine."),
+    LazyCommand("compare", "fedrec.cli.compare:compare", "Set runs side by side, with paired intervals."),
+    LazyCommand("recommend", "fedrec.cli.recommend:recommend", "Recommend to a user never seen before, from raw ids."),
+    LazyCommand("data", "fedrec.cli.data:data_app", "Get, inspect and audit interaction data."),
+    LazyCommand("privacy", "fedrec.cli.privacy:privacy_app", "Plan noise for a budget, or the epsilon of a plan."),
+    LazyCommand("audit", "fedrec.cli.audit:audit", "Verify a run's ledger and recompute its epsilon."),
+    LazyCommand("bench", "fedrec.cli.bench:bench_app", "Measure places of execution against each other."),
+)
+
+
+class RootGroup(TyperGroup):
+    """The root command, which lists its sub-commands without importing them."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands.update({str(command.name): command for command in COMMANDS})
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the sub-command and import it."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command.load() if isinstance(command, LazyCommand) else command, rest
+
+
+@dataclass
+class Session:
+    """What the root options say of one invocation."""
+
+    debug: bool = False
+
+
+app = typer.Typer(
+    cls=RootGroup,
+    add_completion=False,
+    suggest_commands=False,  # click suggests by itself
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"fedrec {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    ctx: typer.Context,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug logs.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Federated, privacy-preserving recommendation: simulate, recommend, account, audit."""
+    ctx.obj.debug = debug
+    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help())
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code; errors become one line on stderr."""
+    for name, value in QUIET_FLOWER.items():
+        os.environ.setdefault(name, value)
+    session = Session()
+    try:
+        code = typer.main.get_command(app).main(list(arguments), "fedrec", standalone_mode=False, obj=session)
+        return code if isinstance(code, int) else 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return error.exit_code
+    except click.ClickException as error:
+        return _fail(error.format_message(), error.exit_code, session)
+    except FedRecError as error:
+        return _fail(str(error), error.exit_code, session)
+    except (PermissionError, NotADirectoryError, IsADirectoryError) as error:
+        return _fail(f"{error.filename}: {error.strerror}; choose another path", FedRecError.exit_code, session)
+    except (KeyboardInterrupt, click.Abort):
+        return _fail("interrupted", INTERRUPTED, session)
+    except Exception as error:  # the rim of the program: whatever else went wrong is a defect, and must say so
+        hint = "this is a defect of fedrec; 'fedrec --debug ...' shows where"
+        return _fail(f"{type(error).__name__}: {error}; {hint}", 1, session)
+
+
+def _fail(message: str, code: int, session: Session) -> int:
+    if session.debug:
+        traceback.print_exc()
+    sys.stdout.flush()
+    print("error:", " ".join(message.split()), file=sys.stderr)
+    return code
+
+
+def main() -> None:
+    """Run the process's command line and leave with its exit code."""
+    sys.exit(run(sys.argv[1:]))

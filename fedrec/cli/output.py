@@ -1,0 +1,106 @@
+"""How commands speak: results on stdout as tables or JSON, progress and notes on stderr. Knows no domain objects.
+
+Standard output carries only the result, so that ``fedrec ... --json | jq`` works while a person watches the bar.
+"""
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+LIVE_FIGURES = ("ndcg@10", "hr@10", "epsilon")
+"""Keys of a round's row that the bar shows, where the row has them."""
+
+
+def write_json(value: Any) -> None:
+    """Print a value as indented JSON on stdout; NaN, which JSON does not have, is refused."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_line(text: str = "") -> None:
+    """Print one line on stdout as it stands: paths are not wrapped, brackets are not markup."""
+    sys.stdout.write(text + "\n")
+
+
+def write_note(text: str) -> None:
+    """Print one line for a person on stderr."""
+    print(text, file=sys.stderr)
+
+
+def write_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table on stdout; the first column is left-aligned, the others right-aligned."""
+    table = Table(title=title, title_justify="left")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number == 0 else "right")
+    for row in rows:
+        table.add_row(*row)
+    Console(highlight=False, markup=False).print(table)
+
+
+def with_interval(value: float, interval: Sequence[float] | None) -> str:
+    """Return ``0.148 [0.126, 0.171]``, or the value alone where there is no interval."""
+    return f"{value:.3f}" if interval is None else f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
+
+
+def human_bytes(count: float) -> str:
+    """Return a number of bytes with a decimal unit, three significant digits."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
+
+
+class RoundBar(AbstractContextManager["RoundBar"]):
+    """A progress bar over rounds, one line a phase, on stderr; satisfies ``simulations.progress.Progress``."""
+
+    def __init__(self) -> None:
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[figures]}"),
+            console=Console(stderr=True, highlight=False),
+        )
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._finish()
+        self._bar.stop()
+
+    def phase(self, name: str, total_rounds: int) -> None:
+        """Begin a new line, full at ``total_rounds``; 0 draws a bar of unknown length."""
+        self._finish()
+        self._task = self._bar.add_task(name, total=total_rounds or None, figures="")
+
+    def round(self, row: Mapping[str, Any]) -> None:
+        """Advance the line by one round and show the row's live figures."""
+        if self._task is None:
+            return
+        shown = [f"{key} {row[key]:.3f}" for key in LIVE_FIGURES if isinstance(row.get(key), float)]
+        self._bar.advance(self._task)
+        if shown:
+            self._bar.update(self._task, figures="  ".join(shown))
+
+    def note(self, text: str) -> None:
+        """Print one line above the bars."""
+        self._bar.console.print(text, markup=False, soft_wrap=True)
+
+    def _finish(self) -> None:
+        """Stop the clock of the current line: a phase may end before its last round."""
+        if self._task is not None:
+            self._bar.stop_task(self._task)
