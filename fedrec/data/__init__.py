@@ -1,1 +1,1 @@
-"""fedrec/data"""
+"""Data at rest: logs, readers, item tables, splits, a synthetic population."""
