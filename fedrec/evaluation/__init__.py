@@ -1,1 +1,1 @@
-"""fedrec/evaluation"""
+"""How good recommendations are, and how sure that figure is."""

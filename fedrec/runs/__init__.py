@@ -1,1 +1,1 @@
-"""fedrec/runs"""
+"""The run folder: its files, its summary, its report."""

@@ -1,0 +1,1 @@
+"""Central models that a federated one must be held against."""

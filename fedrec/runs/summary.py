@@ -1,0 +1,162 @@
+"""``summary.json``: what a run measured, spent and took. Its schema is described in ``docs/run-folder.md``.
+
+Stability: stable. Fields are added, not renamed or removed, within one ``schema_version``; readers ignore what they do
+not know.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION = 1
+
+Metrics = dict[str, float]
+"""Mean over users by metric name: ``hr@10``, ``ndcg@10``, ``recall@10``, ``mrr``, ..."""
+Bounds = tuple[float, float]
+"""Ends of a 95 % percentile bootstrap interval over users."""
+Intervals = dict[str, Bounds]
+Share = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class Record(BaseModel):
+    """One part of a summary: frozen, finite numbers only, unknown fields kept out."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+class PrivacySummary(Record):
+    """The claim, in the words that a reader needs to judge it. Absent from a run without user-level privacy."""
+
+    epsilon: Share
+    """Spent by everything the run released, by the privacy loss distribution accountant."""
+    epsilon_rdp: Share
+    """The same by Renyi DP: a second, looser accountant, never below the first but for rounding."""
+    epsilon_budget: Share
+    delta: Annotated[float, Field(gt=0, lt=1)]
+    unit: str = "user: all interactions of one person"
+    adjacency: str = "add or remove one user (zero-out for the frozen roster)"
+    adversary: str = "broadcast: everybody who receives the model; the server is trusted with clipped sums"
+    mechanism: str = "Gaussian noise, once a round, on every coordinate of the sum of updates clipped per user"
+    assumptions: tuple[str, ...] = (
+        "cohorts are Poisson samples of the roster, and who was sampled stays hidden from the adversary",
+        "noise is drawn from a generator that the adversary cannot predict",
+        "nodes clip as they are told",
+    )
+    not_covered: tuple[str, ...] = (
+        "the item catalogue, the roster's size and the settings, which are public",
+        "network metadata and side channels",
+        "choosing settings by looking at the same users",
+        "figures in this folder that are measured without noise: they are for a simulation's researcher",
+    )
+    clip_norm: Share
+    noise_multiplier: Share
+    """Standard deviation of a training round's noise over the clip norm."""
+    sample_rate: Share
+    population: Count
+    rounds: Count
+    """Noisy training rounds that were released."""
+    popularity_noise_multiplier: Share | None = None
+    """Of the one popularity histogram released before training; null where none was."""
+    accountant: str = "PLD (dp-accounting)"
+    cross_check: str = "RDP (dp-accounting)"
+    noise_source: str = "operating system"
+
+
+class BytesSummary(Record):
+    """Payload of the messages, in bytes."""
+
+    down_per_client_round: Share
+    """Sent to one participating user's device in one round (mean)."""
+    up_per_client_round: Share
+    down_total: Count
+    up_total: Count
+
+
+class TimingSummary(Record):
+    """Wall-clock seconds. Not expected to repeat."""
+
+    total: Share
+    training: Share
+    evaluation: Share = 0.0
+    floors: Share = 0.0
+    rounds: Count
+    """Training rounds that were run in ``training`` seconds."""
+
+
+class ProtocolSummary(Record):
+    """How the numbers were obtained. Runs with different ``fingerprint`` are not comparable."""
+
+    fingerprint: str
+    """SHA-256 over the split's fingerprint and the rules below (``fedrec.evaluation.protocol``)."""
+    split: str
+    """Name of the split: ``leave-last-out``, ..."""
+    split_fingerprint: str
+    """SHA-256 over the data, the split and its tie rule (``fedrec.data.splits``)."""
+    ks: tuple[int, ...]
+    candidates: str
+    seen: str
+    ties: str
+    source: str
+    """Where the interactions came from."""
+    num_users: Count
+    num_items: Count
+    num_events: Count
+    evaluated_users: Count
+    """Users with a held-out item: the denominator of every mean."""
+    bootstrap: Count
+    """Resamples behind each interval."""
+    seed: Count
+
+
+class ReferenceSummary(Record):
+    """Quality of a companion run on the same protocol."""
+
+    name: str
+    metrics: Metrics
+    intervals: Intervals = {}
+
+
+class EnvironmentSummary(Record):
+    """Where the run took place."""
+
+    fedrec: str
+    python: str
+    platform: str
+    device: str
+    cpus: Count
+    packages: dict[str, str]
+    """Version by distribution name, of what the numbers depend on."""
+
+
+class Summary(Record):
+    """Everything that ``summary.json`` holds."""
+
+    schema_version: Literal[1] = 1
+    name: str
+    created: str
+    """Start of the run, ISO 8601, UTC."""
+    finished: str
+    rounds: Count
+    """Training rounds of the final model."""
+    metrics: Metrics
+    """Final model, full ranking, on the test targets."""
+    intervals: Intervals
+    sampled: dict[str, Metrics] = {}
+    """By ``sampled:N``: the paper protocol with N drawn negatives. Empty unless it was asked for."""
+    floors: dict[str, Metrics] = {}
+    """By baseline: ``popularity``, ``dp-popularity``, ``ease``, ``markov``. Same users, same protocol."""
+    floor_intervals: dict[str, Intervals] = {}
+    floor_settings: dict[str, dict[str, float]] = {}
+    """What was chosen for each baseline on the validation targets."""
+    non_private: ReferenceSummary | None = None
+    """The same model trained without user-level privacy, where a companion run measured it."""
+    fusion: dict[str, float] = {}
+    """Final fusion weights by branch."""
+    privacy: PrivacySummary | None
+    bytes: BytesSummary
+    timing: TimingSummary
+    protocol: ProtocolSummary
+    environment: EnvironmentSummary
+    notes: tuple[str, ...] = ()
+    """What a reader should know: data notes, floors left out and why."""
