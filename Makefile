@@ -3,21 +3,25 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
+PIP    := $(BIN)/pip install --quiet --constraint constraints.txt
 
+export PYTHON
 export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lint types contracts unit process slow quality clean
+.PHONY: help install demo test lint types contracts unit slow installed clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 $(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "fedrec needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ...")'
+	@echo "setting up $(VENV): minutes the first time"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(PIP) torch
+	$(PIP) --editable '.[dev]'
 	@touch $@
 
 install: $(READY) ## virtual environment with everything that development needs
@@ -43,5 +47,8 @@ unit: $(READY)
 slow: $(READY) ## the tests that take minutes
 	$(BIN)/pytest -m slow
 
+installed: $(READY) ## the wheel, in a clean environment outside the checkout, simulates one round
+	.ci/installed
+
 clean: ## remove what the targets made
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build dist
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist

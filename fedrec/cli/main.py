@@ -123,17 +123,21 @@ def run(arguments: Sequence[str]) -> int:
     session = Session()
     try:
         code = typer.main.get_command(app).main(list(arguments), "fedrec", standalone_mode=False, obj=session)
-        return code if isinstance(code, int) else 0
+        # typer turns KeyboardInterrupt into this code
+        return _fail("interrupted", code, session) if code == INTERRUPTED else code or 0
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return error.exit_code
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else "fedrec"
+        return _fail(f"{error.format_message().rstrip('.')}; see '{where} --help'", error.exit_code, session)
     except click.ClickException as error:
         return _fail(error.format_message(), error.exit_code, session)
     except FedRecError as error:
         return _fail(str(error), error.exit_code, session)
     except (PermissionError, NotADirectoryError, IsADirectoryError) as error:
         return _fail(f"{error.filename}: {error.strerror}; choose another path", FedRecError.exit_code, session)
-    except (KeyboardInterrupt, click.Abort):
+    except click.Abort:
         return _fail("interrupted", INTERRUPTED, session)
     except Exception as error:  # the rim of the program: whatever else went wrong is a defect, and must say so
         hint = "this is a defect of fedrec; 'fedrec --debug ...' shows where"

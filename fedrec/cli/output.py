@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 LIVE_FIGURES = ("ndcg@10", "hr@10", "epsilon")
-"""Keys of a round's row that the bar shows, where the row has them."""
+"""Keys of a round's row, or of its ``metrics``, that the bar shows, where they are there."""
 
 
 def write_json(value: Any) -> None:
@@ -91,7 +91,8 @@ class RoundBar(AbstractContextManager["RoundBar"]):
         """Advance the line by one round and show the row's live figures."""
         if self._task is None:
             return
-        shown = [f"{key} {row[key]:.3f}" for key in LIVE_FIGURES if isinstance(row.get(key), float)]
+        figures = {**row, **(row.get("metrics") or {})}
+        shown = [f"{key} {figures[key]:.3f}" for key in LIVE_FIGURES if isinstance(figures.get(key), float)]
         self._bar.advance(self._task)
         if shown:
             self._bar.update(self._task, figures="  ".join(shown))

@@ -1,0 +1,45 @@
+"""Scenarios by name: where the command line finds them, and where a run goes that was given no folder."""
+
+import difflib
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from fedrec.cli.app_directory import app_directory
+from fedrec.config import SCENARIO_FOLDER, Scenario, load_scenario
+from fedrec.errors import ConfigError
+
+
+def read_scenario(name_or_file: str, overrides: Sequence[str]) -> Scenario:
+    """Read a scenario by name (``ml-100k``) or as a file (``./mine.toml``) and apply ``a.b=c`` overrides.
+
+    Raises ``ConfigError`` with the nearest name and all names where there is no such scenario.
+    """
+    return load_scenario(_scenario_file(name_or_file), overrides)
+
+
+def scenario_names() -> list[str]:
+    """Return the names of the scenarios that this installation carries."""
+    return sorted(path.stem for path in _scenario_folder().glob("*.toml"))
+
+
+def fresh_run_folder(name: str) -> Path:
+    """Return ``runs/NAME-TIME`` for a run that starts now; nothing is made."""
+    return Path("runs") / f"{name}-{datetime.now(tz=UTC):%Y%m%d-%H%M%S-%f}"
+
+
+def _scenario_folder() -> Path:
+    return app_directory() / "simulations" / SCENARIO_FOLDER
+
+
+def _scenario_file(name_or_file: str) -> Path:
+    if name_or_file.endswith(".toml") or len(Path(name_or_file).parts) != 1:
+        return Path(name_or_file)
+    names = scenario_names()
+    if name_or_file in names:
+        return _scenario_folder() / f"{name_or_file}.toml"
+    near = difflib.get_close_matches(name_or_file, names, n=1, cutoff=0)
+    raise ConfigError(
+        f"unknown scenario {name_or_file!r}; did you mean {''.join(near)!r}? Known: {', '.join(names)}; "
+        "a file of your own must end in .toml"
+    )
