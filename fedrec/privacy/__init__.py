@@ -1,1 +1,1 @@
-"""fedrec/privacy"""
+"""User-level differential privacy: clip, release, sample, account, plan and keep the ledger."""

@@ -1,0 +1,204 @@
+"""What a line of a privacy ledger says: a charge before a release, and its outcome after it.
+
+The translation between values and the JSON fields of format version 1, described in ``docs/privacy.md``. Knows
+nothing of files, hashes or budgets.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from fedrec.privacy.guarantee import USER_LEVEL, Guarantee
+from fedrec.privacy.mechanism import GaussianMechanism, SampledGaussian
+
+FORMAT = 1
+
+Number = int | float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """What is about to be released, as the ledger records it.
+
+    ``name``: which of a run's releases (``popularity``, ``training``, ...). ``round``: 0 before training, else the
+    round whose sum it is. ``event``: what it spends, at least as much as ``mechanism.event``; None takes that one
+    ``steps`` times. ``noise_source``: ``NoiseSource.description``. ``config_digest``: of the scenario that the run was
+    told.
+    """
+
+    run_id: str
+    round: int
+    name: str
+    mechanism: GaussianMechanism
+    noise_source: str
+    config_digest: str = ""
+    guarantee: Guarantee = USER_LEVEL
+    event: SampledGaussian | None = None
+    steps: int = 1
+
+    def __post_init__(self) -> None:
+        if self.round < 0:
+            raise ValueError(f"round must not be negative, got {self.round}")
+        if self.steps < 1:
+            raise ValueError(f"steps must be at least 1, got {self.steps}")
+        if not covers(self.spent, self.mechanism):
+            raise ValueError(f"{self.spent} spends less than the mechanism that is released, {self.mechanism}")
+
+    @property
+    def spent(self) -> SampledGaussian:
+        """The event that accounting judges."""
+        return self.event or SampledGaussian(
+            noise_multiplier=self.mechanism.noise_multiplier,
+            sample_rate=self.mechanism.sample_rate,
+            steps=self.steps,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Charge:
+    """A line written before a release: it counts from then on, whatever becomes of the release.
+
+    ``time``: UTC, ISO 8601. ``delta``, ``budget``: what the release was judged against; ``epsilon``: spent by all
+    charges of the same guarantee up to and including this one, by PLD; ``epsilon_left``: of the budget.
+    """
+
+    entry: int
+    hash: str
+    time: str
+    code: str
+    run_id: str
+    round: int
+    name: str
+    guarantee: Guarantee
+    mechanism: GaussianMechanism
+    noise_source: str
+    config_digest: str
+    event: SampledGaussian
+    budget: float
+    delta: float
+    epsilon: float
+    epsilon_left: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """A line written after a charge: ``commit`` with the digest of what was released, or ``abort`` with a reason.
+
+    An aborted charge still counts: its cohort was drawn and its sum may have been seen.
+    """
+
+    entry: int
+    hash: str
+    time: str
+    kind: Literal["commit", "abort"]
+    charge: int
+    digest: str | None = None
+    reason: str | None = None
+
+
+Entry = Charge | Outcome
+
+
+def covers(event: SampledGaussian, mechanism: GaussianMechanism) -> bool:
+    """Return whether accounting ``event`` spends at least what one release by ``mechanism`` costs."""
+    return (
+        event.steps >= 1
+        and event.noise_multiplier <= mechanism.noise_multiplier
+        and event.sample_rate >= mechanism.sample_rate
+    )
+
+
+def charge_fields(release: Release) -> dict[str, Any]:
+    """Return the part of a charge's line that the release determines."""
+    mechanism = release.mechanism
+    return {
+        "kind": "charge",
+        "run": release.run_id,
+        "round": release.round,
+        "release": release.name,
+        "config": release.config_digest,
+        **asdict(release.guarantee),
+        "mechanism": {
+            "type": "gaussian",
+            **asdict(mechanism),
+            "noise_source": release.noise_source,
+            "sampling": "poisson" if mechanism.sample_rate < 1 else "everybody",
+            "normaliser": mechanism.expected_cohort,
+        },
+        "event": {"type": "sampled-gaussian", **asdict(release.spent)},
+    }
+
+
+def parse(line: Mapping[str, Any]) -> Entry:
+    """Return a line of the ledger as a value.
+
+    An event of an unknown type becomes one without noise, so that it costs infinity and is never passed over. Raises
+    ``ValueError``, ``TypeError`` or ``KeyError`` for a line that is not of this format.
+    """
+    if line["schema"] != FORMAT:
+        raise ValueError(f"format {line['schema']!r} is not {FORMAT}")
+    return _charge(line) if line["kind"] == "charge" else _outcome(line)
+
+
+def _charge(line: Mapping[str, Any]) -> Charge:
+    mechanism = line["mechanism"]
+    return Charge(
+        entry=_whole(line["entry"]),
+        hash=str(line["hash"]),
+        time=str(line["time"]),
+        code=str(line["code"]),
+        run_id=str(line["run"]),
+        round=_whole(line["round"]),
+        name=str(line["release"]),
+        guarantee=Guarantee(unit=line["unit"], adjacency=line["adjacency"], adversary=line["adversary"]),
+        mechanism=GaussianMechanism(
+            clip_norm=_number(mechanism["clip_norm"]),
+            noise_multiplier=_number(mechanism["noise_multiplier"]),
+            sample_rate=_number(mechanism["sample_rate"]),
+            population=_whole(mechanism["population"]),
+        ),
+        noise_source=str(mechanism["noise_source"]),
+        config_digest=str(line["config"]),
+        event=_event(line["event"]),
+        budget=_number(line["budget"]),
+        delta=_number(line["delta"]),
+        epsilon=_number(line["epsilon"]),
+        epsilon_left=_number(line["epsilon_left"]),
+    )
+
+
+def _event(fields: Mapping[str, Any]) -> SampledGaussian:
+    if fields["type"] != "sampled-gaussian":
+        return SampledGaussian(noise_multiplier=0.0, sample_rate=1.0)
+    return SampledGaussian(
+        noise_multiplier=_number(fields["noise_multiplier"]),
+        sample_rate=_number(fields["sample_rate"]),
+        steps=_whole(fields["steps"]),
+    )
+
+
+def _outcome(line: Mapping[str, Any]) -> Outcome:
+    kind = line["kind"]
+    if kind not in ("commit", "abort"):
+        raise ValueError(f"kind {kind!r} is not charge, commit or abort")
+    return Outcome(
+        entry=_whole(line["entry"]),
+        hash=str(line["hash"]),
+        time=str(line["time"]),
+        kind=kind,
+        charge=_whole(line["charge"]),
+        digest=line.get("digest"),
+        reason=line.get("reason"),
+    )
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, Number):
+        raise TypeError(f"{value!r} is not a number")
+    return float(value)
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{value!r} is not a whole number")
+    return value

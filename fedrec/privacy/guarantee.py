@@ -1,0 +1,59 @@
+"""What an epsilon is about: the unit, the adjacency and the adversary. Epsilons of different guarantees do not add."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Unit = Literal["user", "interaction"]
+Adjacency = Literal["add-or-remove-one"]
+Adversary = Literal["broadcast", "server"]
+
+_UNITS = {
+    "user": "user: all interactions of one person",
+    "interaction": "interaction: one event of one person",
+}
+_ADVERSARIES = {
+    "broadcast": "broadcast: everybody who receives the model; the server is trusted with clipped sums",
+    "server": "server: whoever sees what a device sends",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guarantee:
+    """The words without which an epsilon means nothing.
+
+    ``adjacency``: data sets differ by one unit added or removed; for a frozen roster, by one unit's data replaced by
+    nothing (zero-out), which has the same sensitivity.
+    """
+
+    unit: Unit = "user"
+    adjacency: Adjacency = "add-or-remove-one"
+    adversary: Adversary = "broadcast"
+
+    def __post_init__(self) -> None:
+        for name, value, allowed in (
+            ("unit", self.unit, get_args(Unit)),
+            ("adjacency", self.adjacency, get_args(Adjacency)),
+            ("adversary", self.adversary, get_args(Adversary)),
+        ):
+            if value not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+
+    def __str__(self) -> str:
+        return f"{self.unit}, {self.adjacency}, {self.adversary}"
+
+    @property
+    def unit_text(self) -> str:
+        """The unit in words."""
+        return _UNITS[self.unit]
+
+    @property
+    def adversary_text(self) -> str:
+        """The adversary in words, with whom it trusts."""
+        return _ADVERSARIES[self.adversary]
+
+
+USER_LEVEL = Guarantee()
+"""The default claim: one user's whole data, against everybody who receives the model."""
+
+INTERACTION_LEVEL = Guarantee(unit="interaction", adversary="server")
+"""The optional layer on the device: one interaction, against whoever sees what the device sends."""

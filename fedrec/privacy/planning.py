@@ -1,0 +1,228 @@
+"""Before a run: the noise that a budget needs, the rounds that it lasts for, the epsilon that a plan costs.
+
+Every figure is checked by the accountant that the ledger uses, on its grid, so that a plan never promises a round
+that the ledger would refuse. Knows numbers; knows nothing of data, models or files.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from math import exp, expm1, floor, log, log1p, log10
+
+from dp_accounting import get_sigma_gaussian
+from scipy.optimize import brentq
+
+from fedrec.config import PrivacyConfig, TrainingConfig
+from fedrec.errors import BudgetExceededError, ConfigError
+from fedrec.privacy.accounting import PldAccountant, epsilon_pld, grouped
+from fedrec.privacy.mechanism import GaussianMechanism, SampledGaussian
+
+MAX_NOISE = 1e4
+"""Noise multiplier beyond which a plan is refused: nothing could be learned from such a release."""
+MIN_NOISE = 0.05
+"""Noise multiplier below which none is planned: epsilon is in the hundreds there."""
+MIN_SAMPLE_RATE = 1e-6
+MAX_ROUNDS = 100_000
+STRIDE = 1.2
+"""Factor by which a search steps from its guess until the solution is between two steps."""
+HEADROOM = 1e-6
+"""Share of epsilon left unplanned: composing round by round differs from all at once by far less."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPlan:
+    """What a run will release and what it may cost.
+
+    ``popularity``: one release of item counts before training, with every user; None for none. ``training``: each of
+    ``rounds`` sums of updates. Where the scenario fixes the noise, ``rounds`` may be more than ``epsilon_budget`` lasts
+    for; the ledger then ends the run.
+    """
+
+    training: GaussianMechanism
+    popularity: GaussianMechanism | None
+    rounds: int
+    epsilon_budget: float
+    delta: float
+
+    def events(self, rounds: int | None = None) -> list[SampledGaussian]:
+        """Return what is released up to and including round ``rounds`` (all rounds if None)."""
+        planned = self.rounds if rounds is None else rounds
+        first = [] if self.popularity is None else [self.popularity.event]
+        return [*first, replace(self.training.event, steps=planned)] if planned else first
+
+    def epsilon_after(self, rounds: int | None = None) -> float:
+        """Return the epsilon spent after ``rounds`` (all rounds if None) at ``delta``, by PLD."""
+        return epsilon_pld(self.events(rounds), self.delta)
+
+
+def plan_run(privacy: PrivacyConfig, training: TrainingConfig, population: int) -> RunPlan:
+    """Return the mechanisms of a run over ``population`` users.
+
+    The popularity release alone costs ``popularity_share * epsilon``; training noise is the least with which all
+    releases together cost at most ``epsilon``, unless ``privacy.noise_multiplier`` fixes it. Raises ``ConfigError`` for
+    a delta of 1/N or more, ``BudgetExceededError`` where epsilon is below what one round costs.
+    """
+    check_delta(privacy.delta, population)
+    popularity = _popularity(privacy, population)
+    before = [] if popularity is None else [popularity.event]
+    noise_multiplier = privacy.noise_multiplier or solve_noise(
+        epsilon=privacy.epsilon,
+        delta=privacy.delta,
+        sample_rate=training.sample_rate,
+        rounds=max(1, training.rounds),
+        before=before,
+    )
+    plan = RunPlan(
+        training=GaussianMechanism(
+            clip_norm=privacy.clip_norm,
+            noise_multiplier=noise_multiplier,
+            sample_rate=training.sample_rate,
+            population=population,
+        ),
+        popularity=popularity,
+        rounds=training.rounds,
+        epsilon_budget=privacy.epsilon,
+        delta=privacy.delta,
+    )
+    _check_first_round(plan)
+    return plan
+
+
+def solve_noise(
+    *, epsilon: float, delta: float, sample_rate: float, rounds: int, before: Sequence[SampledGaussian] = ()
+) -> float:
+    """Return the least noise multiplier with which ``before`` and ``rounds`` releases cost at most ``epsilon``.
+
+    Raises ``BudgetExceededError`` if even ``MAX_NOISE`` costs more.
+    """
+    accountant, target = PldAccountant(), epsilon * (1 - HEADROOM)
+
+    def cost(noise_multiplier: float) -> float:
+        event = SampledGaussian(noise_multiplier=noise_multiplier, sample_rate=sample_rate, steps=rounds)
+        return accountant.epsilon(grouped([*before, event]), delta)
+
+    guess = _normal_guess(epsilon, delta, before) / (sample_rate**2 * rounds)
+    least = _least(cost, target, guess=log1p(guess) ** -0.5, lowest=MIN_NOISE, highest=MAX_NOISE)
+    if least is None:
+        raise BudgetExceededError(
+            f"epsilon {epsilon:g} at delta {delta:g} is below what {rounds} rounds cost even with noise multiplier "
+            f"{MAX_NOISE:g}: raise epsilon, or ask for fewer rounds"
+        )
+    return least
+
+
+def solve_rounds(*, epsilon: float, delta: float, noise_multiplier: float, sample_rate: float) -> int:
+    """Return the most rounds that cost at most ``epsilon``; ``BudgetExceededError`` if it is below what one costs."""
+    accountant, target = PldAccountant(), epsilon * (1 - HEADROOM)
+
+    def fits(rounds: int) -> bool:
+        return accountant.epsilon({(noise_multiplier, sample_rate): rounds}, delta) <= target
+
+    if not fits(1):
+        one = accountant.epsilon({(noise_multiplier, sample_rate): 1}, delta)
+        raise BudgetExceededError(_below_one_round(epsilon, delta, one))
+    if fits(MAX_ROUNDS):
+        raise ConfigError(f"epsilon {epsilon:g} lasts for more than {MAX_ROUNDS} rounds: plan with less noise")
+    below, above = 1, 2
+    while fits(above):
+        below, above = above, 2 * above
+    while above - below > 1:
+        middle = (below + above) // 2
+        below, above = (middle, above) if fits(middle) else (below, middle)
+    return below
+
+
+def solve_sample_rate(*, epsilon: float, delta: float, noise_multiplier: float, rounds: int) -> float:
+    """Return the largest sample rate with which ``rounds`` cost at most ``epsilon``.
+
+    Raises ``BudgetExceededError`` if even ``MIN_SAMPLE_RATE`` costs more.
+    """
+    accountant, target = PldAccountant(), epsilon * (1 - HEADROOM)
+
+    def cost(inverse_rate: float) -> float:
+        return accountant.epsilon({(noise_multiplier, 1 / inverse_rate): rounds}, delta)
+
+    guess = _normal_guess(epsilon, delta) / (rounds * expm1(min(noise_multiplier**-2, 100.0)))
+    least = _least(cost, target, guess=guess**-0.5, lowest=1.0, highest=1 / MIN_SAMPLE_RATE)
+    if least is None:
+        raise BudgetExceededError(
+            f"epsilon {epsilon:g} at delta {delta:g} is below what {rounds} rounds cost even with sample rate "
+            f"{MIN_SAMPLE_RATE:g}: raise epsilon or the noise multiplier, or ask for fewer rounds"
+        )
+    return 1 / least
+
+
+def live_epsilon(events: Iterable[SampledGaussian], delta: float) -> float:
+    """Return the epsilon by which a ledger decides: PLD on the live grid."""
+    return PldAccountant().epsilon(grouped(events), delta)
+
+
+def check_delta(delta: float, population: int) -> None:
+    """Raise ``ConfigError`` if ``delta`` is 1/N or more: publishing one user's data outright would then be allowed."""
+    if delta * population >= 1:
+        remedy = 10.0 ** floor(log10(1 / population) - 1)
+        raise ConfigError(
+            f"privacy.delta = {delta:g} is not below 1/N for N = {population} users ({1 / population:.3g}): "
+            f"set privacy.delta to {remedy:g} or less, or include more users"
+        )
+
+
+def _popularity(privacy: PrivacyConfig, population: int) -> GaussianMechanism | None:
+    if privacy.popularity_share == 0:
+        return None
+    noise_multiplier = get_sigma_gaussian(privacy.popularity_share * privacy.epsilon, privacy.delta)
+    return GaussianMechanism(
+        clip_norm=1.0, noise_multiplier=float(noise_multiplier), sample_rate=1.0, population=population
+    )
+
+
+def _check_first_round(plan: RunPlan) -> None:
+    cost = live_epsilon(plan.events(1), plan.delta)
+    if cost > plan.epsilon_budget:
+        raise BudgetExceededError(_below_one_round(plan.epsilon_budget, plan.delta, cost))
+
+
+def _below_one_round(epsilon: float, delta: float, cost: float) -> str:
+    return (
+        f"epsilon {epsilon:g} at delta {delta:g} is below what one round costs ({cost:.3g}): "
+        "raise epsilon or the noise multiplier, or lower the sample rate"
+    )
+
+
+def _normal_guess(epsilon: float, delta: float, before: Sequence[SampledGaussian] = ()) -> float:
+    """Return the sum of squares ``T q^2 (exp(1/z^2) - 1)`` that epsilon leaves in the limit of many rounds.
+
+    The central limit of Bu et al. 2020 is too optimistic to be claimed; here it only says where to begin a search.
+    """
+    spent = sum(event.steps * event.sample_rate**2 / event.noise_multiplier**2 for event in before)
+    total = float(get_sigma_gaussian(epsilon, delta)) ** -2
+    return max(total - spent, total / 100)
+
+
+def _least(
+    cost: Callable[[float], float], target: float, *, guess: float, lowest: float, highest: float
+) -> float | None:
+    """Return nearly the least ``x`` in ``[lowest, highest]`` whose falling ``cost`` is at most ``target``, or None.
+
+    The result itself is checked, so that rounding in the search cannot overspend.
+    """
+    above = min(max(guess, lowest), highest)
+    while cost(above) > target:
+        if above == highest:
+            return None
+        above = min(STRIDE * above, highest)
+    below = max(above / STRIDE, lowest)
+    while cost(below) <= target:
+        if below == lowest:
+            return lowest
+        below, above = max(below / STRIDE, lowest), below
+    return _between(cost, target, below, above)
+
+
+def _between(cost: Callable[[float], float], target: float, below: float, above: float) -> float:
+    def excess(x: float) -> float:
+        return log(max(cost(exp(x)), 1e-12) / target)
+
+    root = exp(brentq(excess, log(below), log(above), xtol=1e-5))
+    while cost(root) > target:
+        root *= 1 + 1e-5
+    return min(root, above)
