@@ -9,8 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fedrec.evaluation.metrics import RankingResult
+
 _CELLS = 4_000_000
-"""Random indices drawn at once: bounds memory, does not change the result's distribution."""
+"""Random indices drawn at once, which bounds memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,14 +33,9 @@ def mean_interval(
     values: NDArray[np.float64], resamples: int, generator: np.random.Generator, confidence: float = 0.95
 ) -> Interval:
     """Return the mean of ``values`` (float64 ``[num_users]``) and its percentile bootstrap interval."""
-    if values.ndim != 1 or not len(values):
-        raise ValueError(f"values must be one number a user, and at least one user, got shape {values.shape}")
-    if resamples < 1 or not 0 < confidence < 1:
-        raise ValueError(f"need resamples >= 1 and confidence in (0, 1), got {resamples} and {confidence}")
-    means = _resampled_means(values, resamples, generator)
-    tail = 50 * (1 - confidence)
-    low, high = np.percentile(means, [tail, 100 - tail])
-    return Interval(mean=float(values.mean()), low=float(low), high=float(high))
+    if values.ndim != 1:
+        raise ValueError(f"values must be one number a user, got shape {values.shape}")
+    return _intervals(values[:, None], resamples, generator, confidence)[0]
 
 
 def paired_interval(
@@ -54,12 +51,41 @@ def paired_interval(
     return mean_interval(values - reference, resamples, generator, confidence)
 
 
+def result_intervals(
+    result: RankingResult, resamples: int, generator: np.random.Generator, confidence: float = 0.95
+) -> dict[str, tuple[float, float]]:
+    """Return the ends of each metric's interval, by name; all metrics share the same resamples of users."""
+    columns = np.stack(list(result.values.values()), axis=1)
+    intervals = _intervals(columns, resamples, generator, confidence)
+    return {name: (found.low, found.high) for name, found in zip(result.values, intervals, strict=True)}
+
+
+def _intervals(
+    columns: NDArray[np.float64], resamples: int, generator: np.random.Generator, confidence: float
+) -> list[Interval]:
+    if not len(columns):
+        raise ValueError("a bootstrap needs at least one user")
+    if resamples < 1 or not 0 < confidence < 1:
+        raise ValueError(f"need resamples >= 1 and confidence in (0, 1), got {resamples} and {confidence}")
+    means = _resampled_means(columns, resamples, generator)
+    tail = 50 * (1 - confidence)
+    ends = np.percentile(means, [tail, 100 - tail], axis=0)
+    return [
+        Interval(mean=float(mean), low=float(low), high=float(high))
+        for mean, low, high in zip(columns.mean(axis=0), *ends, strict=True)
+    ]
+
+
 def _resampled_means(
-    values: NDArray[np.float64], resamples: int, generator: np.random.Generator
+    columns: NDArray[np.float64], resamples: int, generator: np.random.Generator
 ) -> NDArray[np.float64]:
-    step = max(1, _CELLS // len(values))
+    """Return float64 ``[resamples, num_columns]``: each row the means over as many users, drawn with replacement."""
+    num_users = len(columns)
+    step = max(1, _CELLS // num_users)
     means = []
     for start in range(0, resamples, step):
-        drawn = generator.integers(len(values), size=(min(step, resamples - start), len(values)))
-        means.append(values[drawn].mean(axis=1))
+        size = min(step, resamples - start)
+        drawn = generator.integers(num_users, size=(size, num_users)) + num_users * np.arange(size)[:, None]
+        times_drawn = np.bincount(drawn.reshape(-1), minlength=size * num_users).reshape(size, num_users)
+        means.append(times_drawn @ columns / num_users)
     return np.concatenate(means)

@@ -1,0 +1,26 @@
+"""Popularity under user-level differential privacy: one noisy histogram, the whole budget spent on it.
+
+The floor that a private model must beat: one that does not has learnt nothing that is worth its rounds. Unit: user;
+adjacency: add/remove one user; sensitivity: each user's vector of distinct items is clipped to L2 norm 1.
+"""
+
+import torch
+
+from fedrec.baselines.popularity import Popularity
+from fedrec.data.histories import Histories
+from fedrec.privacy.mechanism import GaussianMechanism
+from fedrec.privacy.planning import solve_noise
+from fedrec.privacy.release import release
+from fedrec.training.cohort import popularity_sum
+
+
+def whole_budget(epsilon: float, delta: float, population: int) -> GaussianMechanism:
+    """Return the mechanism with which one histogram of all users costs ``epsilon`` at ``delta``."""
+    noise_multiplier = solve_noise(epsilon=epsilon, delta=delta, sample_rate=1.0, rounds=1)
+    return GaussianMechanism(clip_norm=1.0, noise_multiplier=noise_multiplier, sample_rate=1.0, population=population)
+
+
+def fit(train: Histories, num_items: int, mechanism: GaussianMechanism, generator: torch.Generator) -> Popularity:
+    """Release the histogram of ``train`` once, with noise from ``generator``."""
+    released = release(popularity_sum(train, num_items, mechanism), mechanism, generator)
+    return Popularity(released["counts"].numpy())

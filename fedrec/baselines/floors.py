@@ -1,0 +1,117 @@
+"""Floors: what models without federation reach on the same split, tuned as fairly as the model itself.
+
+Each setting is chosen on the validation targets; then the baseline is fitted anew on everything but the test event, and
+tested once. These figures are measured centrally and without noise (but for DP popularity): they are for a simulation's
+researcher, who holds the data anyway, and no part of what a deployment releases.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fedrec.baselines import dp_popularity, ease, markov, popularity
+from fedrec.baselines.scorer import Scorer
+from fedrec.data.splits import Split, TwoStage
+from fedrec.evaluation.bootstrap import result_intervals
+from fedrec.evaluation.metrics import RankingResult, evaluate_ranking
+from fedrec.privacy.mechanism import GaussianMechanism
+
+EASE_GRID = (100.0, 50.0, 200.0, 500.0)
+"""Regularisation. The first of a grid is taken where no user has a validation target."""
+MARKOV_GRID = (10.0, 1.0, 100.0, 1000.0)
+"""Smoothing, in events."""
+EASE_MAX_ITEMS = 6000
+"""Above it EASE's dense matrix takes minutes and gigabytes: it is left out, and ``floor_notes`` says so."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Floor:
+    """One baseline on the test targets. ``setting``: what was chosen on the validation targets."""
+
+    result: RankingResult
+    metrics: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+    setting: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DPRelease:
+    """How DP popularity is released: its mechanism, and where its noise comes from."""
+
+    mechanism: GaussianMechanism
+    generator: torch.Generator
+
+
+def measure_floors(
+    splits: TwoStage,
+    num_items: int,
+    ks: Sequence[int],
+    resamples: int,
+    rng: np.random.Generator,
+    dp: DPRelease | None = None,
+) -> dict[str, Floor]:
+    """Return ``popularity``, ``dp-popularity`` (with ``dp``), ``ease`` (up to ``EASE_MAX_ITEMS`` items), ``markov``.
+
+    ``resamples`` and ``rng`` are for the bootstrap intervals.
+    """
+    fitted: dict[str, tuple[Scorer, dict[str, float]]] = {}
+    train = splits.final.train
+    fitted["popularity"] = popularity.fit(train, num_items), {}
+    if dp is not None:
+        noisy = dp_popularity.fit(train, num_items, dp.mechanism, dp.generator)
+        fitted["dp-popularity"] = noisy, {"noise_multiplier": dp.mechanism.noise_multiplier}
+    if num_items <= EASE_MAX_ITEMS:
+        fitted["ease"] = _tuned_ease(splits, num_items)
+    fitted["markov"] = _tuned_markov(splits, num_items)
+    return {name: _measure(*pair, splits.final, ks, resamples, rng) for name, pair in fitted.items()}
+
+
+def floor_notes(num_items: int) -> tuple[str, ...]:
+    """Return a sentence for each floor that ``measure_floors`` leaves out of a catalogue of this size."""
+    if num_items <= EASE_MAX_ITEMS:
+        return ()
+    reason = f"its dense matrix over {num_items} items is above the limit of {EASE_MAX_ITEMS} items"
+    return (f"EASE was left out: {reason}.",)
+
+
+def rank_with(scorer: Scorer, split: Split, ks: Sequence[int]) -> RankingResult:
+    """Rank the split's targets by ``scorer``, a few users at a time."""
+
+    def score(rows: slice) -> NDArray[np.float32]:
+        return scorer.score(split.train.take(np.arange(rows.start, rows.stop)))
+
+    return evaluate_ranking(score, split.train, split.targets, ks)
+
+
+def _tuned_ease(splits: TwoStage, num_items: int) -> tuple[Scorer, dict[str, float]]:
+    both = ease.gram(splits.selection.train, num_items)
+    chosen = _choose(lambda value: ease.fit_gram(both, value), EASE_GRID, splits.selection)
+    return ease.fit(splits.final.train, num_items, chosen), {"regularisation": chosen}
+
+
+def _tuned_markov(splits: TwoStage, num_items: int) -> tuple[Scorer, dict[str, float]]:
+    chosen = _choose(lambda value: markov.fit(splits.selection.train, num_items, value), MARKOV_GRID, splits.selection)
+    return markov.fit(splits.final.train, num_items, chosen), {"smoothing": chosen}
+
+
+def _choose(fit: Callable[[float], Scorer], grid: Sequence[float], split: Split) -> float:
+    """Return the setting with the best NDCG@10 on the split's targets, the first of equals."""
+    if not len(split.targets.items):
+        return grid[0]
+    return max(grid, key=lambda value: rank_with(fit(value), split, (10,)).means()["ndcg@10"])
+
+
+def _measure(
+    scorer: Scorer,
+    setting: dict[str, float],
+    split: Split,
+    ks: Sequence[int],
+    resamples: int,
+    rng: np.random.Generator,
+) -> Floor:
+    result = rank_with(scorer, split, ks)
+    intervals = result_intervals(result, resamples, rng)
+    return Floor(result=result, metrics=result.means(), intervals=intervals, setting=setting)
