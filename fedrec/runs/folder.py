@@ -140,11 +140,11 @@ class RunFolder:
     def per_user(self) -> dict[str, RankingResult]:
         """Read what ``write_per_user`` wrote; raise ``ConfigError`` if it is missing, ``DataError`` if damaged."""
         try:
-            with np.load(self.per_user_path, allow_pickle=False) as file:
+            with np.load(BytesIO(self.per_user_path.read_bytes()), allow_pickle=False) as file:
                 arrays = {key: file[key] for key in file.files}
         except FileNotFoundError as error:
             raise ConfigError(f"{self.path} has no {self.per_user_path.name}: the run has not ended") from error
-        except (BadZipFile, ValueError, OSError) as error:
+        except (BadZipFile, EOFError, ValueError) as error:
             raise DataError(f"{self.per_user_path} is damaged: restore or repeat the run") from error
         return {name: _result_of(name, arrays) for name in _scorers(arrays)}
 
