@@ -12,6 +12,8 @@ def k_core(log: InteractionLog, k: int) -> InteractionLog:
     Removing a user can starve an item and the other way round, hence repeated until stable. Raise ``DataError`` if
     nothing is left.
     """
+    if k <= 1:
+        return log
     kept = np.ones(log.num_events, dtype=np.bool_)
     while True:
         of_user = np.bincount(log.users[kept], minlength=log.num_users)

@@ -1,11 +1,21 @@
 """From a scenario's ``[data]`` table to everything a run needs: log, catalogue, splits. The rim of the data part."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from fedrec.config import DataConfig
 from fedrec.data.catalogue import Catalogue
-from fedrec.data.log import InteractionLog
-from fedrec.data.splits import TwoStage
+from fedrec.data.fetch import find_dataset, get_dataset
+from fedrec.data.filters import first_users, k_core
+from fedrec.data.items import ItemTable, build_catalogue
+from fedrec.data.log import InteractionLog, deduplicate
+from fedrec.data.readers import items_beside, read_interactions, read_items
+from fedrec.data.recipes import RECIPES
+from fedrec.data.splits import TwoStage, split_log
+from fedrec.data.synthetic import synthetic_population
+from fedrec.errors import DataError
+
+SYNTHETIC = "synthetic"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -25,8 +35,60 @@ class Dataset:
 
 
 def load_dataset(config: DataConfig, seed: int) -> Dataset:
-    """Load ``config.source``, filter, split; ``seed`` matters to the synthetic population only.
+    """Read or draw ``config.source``, drop repeated events, filter, split; ``seed`` draws the synthetic population.
 
-    Raise ``DataError`` naming file, line or key.
+    Filters in this order: repeated events, ``max_users``, ``k_core``. Raise ``DataError`` naming file, line or key.
     """
-    raise NotImplementedError
+    raw, table, notes = _read(config, seed)
+    log, dropped = deduplicate(raw)
+    if dropped:
+        notes.append(f"dropped {dropped} events that repeat user, item and time of an earlier row")
+    log = _filtered(log, config, notes)
+    return Dataset(
+        log=log,
+        catalogue=build_catalogue(log.item_ids, table),
+        splits=split_log(log, config),
+        notes=tuple(notes),
+        source=config.source,
+    )
+
+
+def locate(source: str, notes: list[str]) -> Path:
+    """Return the file or folder that ``source`` means: a path, a local data set, or one that can be had by name."""
+    path = Path(source).expanduser()
+    if path.exists():
+        return path
+    found = find_dataset(source)
+    if found is None and source in RECIPES:
+        found = get_dataset(source, report=notes.append)
+    if found is None:
+        raise DataError(
+            f"data.source={source!r} is no file or folder, and no data set of this name is at hand: "
+            f"check the path, or use one of {', '.join([SYNTHETIC, *RECIPES])}"
+        )
+    return found
+
+
+def _read(config: DataConfig, seed: int) -> tuple[InteractionLog, ItemTable | None, list[str]]:
+    if config.source == SYNTHETIC:
+        users, items = config.synthetic_users, config.synthetic_items
+        log, table = synthetic_population(num_users=users, num_items=items, seed=seed)
+        return log, table, [f"drew a synthetic population of {users} users and {items} items with seed {seed}"]
+    notes: list[str] = []
+    path = locate(config.source, notes)
+    reading = read_interactions(path, config.format)
+    items_file = Path(config.items).expanduser() if config.items else items_beside(path, config.format)
+    if items_file is None:
+        return reading.log, None, [*notes, *reading.notes, "there is no item table: items have no content"]
+    content = read_items(items_file)
+    return reading.log, content.table, [*notes, *reading.notes, *content.notes]
+
+
+def _filtered(log: InteractionLog, config: DataConfig, notes: list[str]) -> InteractionLog:
+    kept = k_core(first_users(log, config.max_users), config.k_core)
+    if kept.num_events < log.num_events:
+        notes.append(
+            f"kept {kept.num_users} of {log.num_users} users, {kept.num_items} of {log.num_items} items and "
+            f"{kept.num_events} of {log.num_events} events (max_users={config.max_users}, k_core={config.k_core})"
+        )
+    return kept
