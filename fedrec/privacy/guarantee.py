@@ -15,6 +15,26 @@ _ADVERSARIES = {
     "broadcast": "broadcast: everybody who receives the model; the server is trusted with clipped sums",
     "server": "server: whoever sees what a device sends",
 }
+_ADJACENCIES = {"add-or-remove-one": "add or remove one {unit} (zero-out for a frozen roster)"}
+_ASSUMPTIONS = {
+    "broadcast": (
+        "cohorts are Poisson samples of the roster, and who was sampled stays hidden from the adversary",
+        "noise is drawn from a generator that the adversary cannot predict",
+        "nodes clip as they are told, and the server adds the noise",
+    ),
+    "server": (
+        "batches on the device are Poisson samples that the adversary does not see",
+        "noise is drawn from a generator that the adversary cannot predict",
+    ),
+}
+NOT_COVERED = (
+    "the item catalogue, the roster's size and the settings, which are public",
+    "that a person takes part, and when: network metadata, timing, side channels",
+    "choosing settings by looking at the same users",
+    "attacks on the floating-point representation of noise",
+    "figures measured without noise in a simulation, which are for its researcher",
+)
+"""What no epsilon of fedrec speaks about, whatever its guarantee."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +65,16 @@ class Guarantee:
     def unit_text(self) -> str:
         """The unit in words."""
         return _UNITS[self.unit]
+
+    @property
+    def adjacency_text(self) -> str:
+        """The adjacency in words."""
+        return _ADJACENCIES[self.adjacency].format(unit=self.unit)
+
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """What must be true of the world for the guarantee to hold."""
+        return _ASSUMPTIONS[self.adversary]
 
     @property
     def adversary_text(self) -> str:

@@ -87,6 +87,51 @@ def plan_run(privacy: PrivacyConfig, training: TrainingConfig, population: int) 
     return plan
 
 
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """A plan without gaps: ``event`` with all its rounds, judged at ``delta``. ``solved``: what was left out."""
+
+    event: SampledGaussian
+    delta: float
+    solved: str
+
+
+def solve(
+    *,
+    delta: float,
+    epsilon: float | None = None,
+    noise_multiplier: float | None = None,
+    sample_rate: float | None = None,
+    rounds: int | None = None,
+) -> Terms:
+    """Return the plan of which exactly one of epsilon, noise, sample rate and rounds is not given.
+
+    The least noise, the largest sample rate or the most rounds that cost at most ``epsilon``. Raises ``ConfigError`` if
+    not exactly one is missing, ``BudgetExceededError`` if no value costs so little.
+    """
+    match epsilon, noise_multiplier, sample_rate, rounds:
+        case None, float() | int() as noise, float() | int() as rate, int() as number:
+            return _terms("epsilon", noise, rate, number, delta)
+        case float() | int() as target, None, float() | int() as rate, int() as number:
+            noise = solve_noise(epsilon=target, delta=delta, sample_rate=rate, rounds=number)
+            return _terms("noise_multiplier", noise, rate, number, delta)
+        case float() | int() as target, float() | int() as noise, None, int() as number:
+            rate = solve_sample_rate(epsilon=target, delta=delta, noise_multiplier=noise, rounds=number)
+            return _terms("sample_rate", noise, rate, number, delta)
+        case float() | int() as target, float() | int() as noise, float() | int() as rate, None:
+            number = solve_rounds(epsilon=target, delta=delta, noise_multiplier=noise, sample_rate=rate)
+            return _terms("rounds", noise, rate, number, delta)
+    raise ConfigError(
+        "a plan is solved for the one of epsilon, noise multiplier, sample rate and rounds that is left out: "
+        "give the other three"
+    )
+
+
+def _terms(solved: str, noise_multiplier: float, sample_rate: float, rounds: int, delta: float) -> Terms:
+    event = SampledGaussian(noise_multiplier=noise_multiplier, sample_rate=sample_rate, steps=rounds)
+    return Terms(event=event, delta=delta, solved=solved)
+
+
 def solve_noise(
     *, epsilon: float, delta: float, sample_rate: float, rounds: int, before: Sequence[SampledGaussian] = ()
 ) -> float:
@@ -156,13 +201,13 @@ def live_epsilon(events: Iterable[SampledGaussian], delta: float) -> float:
     return PldAccountant().epsilon(grouped(events), delta)
 
 
-def check_delta(delta: float, population: int) -> None:
+def check_delta(delta: float, population: int, key: str = "privacy.delta") -> None:
     """Raise ``ConfigError`` if ``delta`` is 1/N or more: publishing one user's data outright would then be allowed."""
     if delta * population >= 1:
         remedy = 10.0 ** floor(log10(1 / population) - 1)
         raise ConfigError(
-            f"privacy.delta = {delta:g} is not below 1/N for N = {population} users ({1 / population:.3g}): "
-            f"set privacy.delta to {remedy:g} or less, or include more users"
+            f"{key} = {delta:g} is not below 1/N for N = {population} users ({1 / population:.3g}): "
+            f"set {key} to {remedy:g} or less, or include more users"
         )
 
 

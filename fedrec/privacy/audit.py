@@ -1,0 +1,207 @@
+"""Does the ledger hold what is claimed? The chain is verified, epsilon recomputed twice, and the two compared.
+
+Nothing that the ledger says about epsilon is believed: only its events are, and the chain that holds them. An audit
+finds claims that the ledger contradicts; it cannot see releases that were never written down. Knows ledgers and
+claims; knows nothing of run folders.
+"""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from fedrec.errors import LedgerError
+from fedrec.privacy.accounting import Kind, PldAccountant, epsilon_pld, epsilon_rdp, grouped
+from fedrec.privacy.entries import Charge, Outcome, covers
+from fedrec.privacy.guarantee import USER_LEVEL, Guarantee
+from fedrec.privacy.ledger import Ledger
+from fedrec.privacy.noise import FROM_SYSTEM
+
+TOLERANCE = 1e-3
+"""Relative difference of two epsilons that numerics explain."""
+
+OVERSTATED = 1.02
+"""Factor by which a claim may exceed what was spent, the live grid's coarseness, before it is worth a note."""
+
+Severity = Literal["violation", "warning", "note"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What an auditor should know. A ``violation`` is a claim that does not hold."""
+
+    severity: Severity
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """What a run says of itself: ``epsilon`` spent at ``delta`` under ``guarantee``, in ``rounds`` noisy rounds."""
+
+    epsilon: float
+    delta: float
+    guarantee: Guarantee = USER_LEVEL
+    rounds: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """What the charges under one guarantee cost at ``delta``.
+
+    ``recorded``: epsilon as the last charge states it; ``epsilon_pld``, ``epsilon_rdp``: recomputed from the events;
+    ``budget``: the largest that a charge was judged against.
+    """
+
+    guarantee: Guarantee
+    releases: int
+    delta: float
+    budget: float
+    recorded: float
+    epsilon_pld: float
+    epsilon_rdp: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class LedgerAudit:
+    """The result of an audit; it holds if there is no violation."""
+
+    path: Path
+    entries: int
+    head: str
+    accounts: tuple[Account, ...]
+    findings: tuple[Finding, ...]
+
+    @property
+    def violations(self) -> tuple[Finding, ...]:
+        """The claims that do not hold."""
+        return tuple(finding for finding in self.findings if finding.severity == "violation")
+
+    @property
+    def holds(self) -> bool:
+        """Whether every claim that was checked holds."""
+        return not self.violations
+
+
+def audit_ledger(path: Path, claims: Iterable[Claim] = ()) -> LedgerAudit:
+    """Verify the ledger at ``path`` and compare it, and ``claims``, with epsilon recomputed from its events.
+
+    Raises ``LedgerError`` naming file and line if it is missing or broken: then there is nothing to compare with.
+    """
+    if not path.exists():
+        raise LedgerError(f"ledger {path} does not exist: name a run folder or a ledger file")
+    ledger = Ledger(path)
+    entries = ledger.entries()
+    charges = [entry for entry in entries if isinstance(entry, Charge)]
+    accounts = tuple(_account(charges, guarantee) for guarantee in dict.fromkeys(c.guarantee for c in charges))
+    findings = [
+        *_torn(path),
+        *_mechanisms(charges),
+        *_outcomes(charges, [entry for entry in entries if isinstance(entry, Outcome)]),
+        *_running_totals(charges),
+        *(finding for account in accounts for finding in _figures(account)),
+        *(finding for claim in claims for finding in _claimed(claim, charges)),
+    ]
+    return LedgerAudit(path=path, entries=len(entries), head=ledger.head(), accounts=accounts, findings=tuple(findings))
+
+
+def _account(charges: list[Charge], guarantee: Guarantee) -> Account:
+    own = [charge for charge in charges if charge.guarantee == guarantee]
+    events = [charge.event for charge in own]
+    return Account(
+        guarantee=guarantee,
+        releases=sum(event.steps for event in events),
+        delta=own[-1].delta,
+        budget=max(charge.budget for charge in own),
+        recorded=own[-1].epsilon,
+        epsilon_pld=epsilon_pld(events, own[-1].delta),
+        epsilon_rdp=epsilon_rdp(events, own[-1].delta),
+    )
+
+
+def _torn(path: Path) -> Iterator[Finding]:
+    if not path.read_bytes().endswith(b"\n"):
+        yield Finding(
+            severity="note", text=f"{path} ends in an unfinished line: a write was interrupted, unacknowledged"
+        )
+
+
+def _mechanisms(charges: list[Charge]) -> Iterator[Finding]:
+    for charge in charges:
+        where = f"entry {charge.entry} (release {charge.name!r} of round {charge.round})"
+        if not covers(charge.event, charge.mechanism):
+            yield Finding(severity="violation", text=f"{where} charges less than its mechanism spends")
+        if charge.guarantee.unit == "user" and charge.guarantee.adversary == "server" and charge.event.sample_rate < 1:
+            yield Finding(
+                severity="violation", text=f"{where} claims amplification against the server, which picks the cohort"
+            )
+        if charge.guarantee.unit == "user" and charge.delta * charge.mechanism.population >= 1:
+            text = f"{where} has delta {charge.delta:g}, not below 1/N for N = {charge.mechanism.population} users"
+            yield Finding(severity="violation", text=text)
+    sources = sorted({charge.noise_source for charge in charges} - {FROM_SYSTEM})
+    if sources:
+        text = f"noise is repeatable by whoever knows its seed ({', '.join(sources)}): a simulation, not a deployment"
+        yield Finding(severity="warning", text=text)
+
+
+def _outcomes(charges: list[Charge], outcomes: list[Outcome]) -> Iterator[Finding]:
+    waiting = {charge.entry for charge in charges}
+    for outcome in outcomes:
+        if outcome.charge not in waiting or outcome.charge > outcome.entry:
+            text = f"entry {outcome.entry} states an outcome of entry {outcome.charge}, which waits for none"
+            yield Finding(severity="violation", text=text)
+        waiting.discard(outcome.charge)
+    aborted = sum(outcome.kind == "abort" for outcome in outcomes)
+    if aborted:
+        yield Finding(severity="note", text=f"{aborted} charges were aborted; they count as if released")
+    if waiting:
+        yield Finding(severity="note", text=f"{len(waiting)} charges have no outcome; they count as if released")
+
+
+def _running_totals(charges: list[Charge]) -> Iterator[Finding]:
+    """Replay: at each charge, epsilon up to it against what it states and the budget that let it pass."""
+    accountant = PldAccountant()
+    counts: dict[Guarantee, Counter[Kind]] = defaultdict(Counter)
+    for charge in charges:
+        counts[charge.guarantee].update(grouped([charge.event]))
+        epsilon = accountant.epsilon(counts[charge.guarantee], charge.delta)
+        where = f"entry {charge.entry} (release {charge.name!r} of round {charge.round})"
+        if _below(charge.epsilon, epsilon):
+            text = (
+                f"{where} states epsilon {charge.epsilon:.4g}, its events cost {epsilon:.4g} at delta {charge.delta:g}"
+            )
+            yield Finding(severity="violation", text=text)
+        if _below(charge.budget, epsilon):
+            text = f"{where} passed its budget: {epsilon:.4g} of {charge.budget:.4g} at delta {charge.delta:g}"
+            yield Finding(severity="violation", text=text)
+
+
+def _figures(account: Account) -> Iterator[Finding]:
+    if not math.isfinite(account.epsilon_pld):
+        yield Finding(
+            severity="violation", text=f"an event under ({account.guarantee}) has no noise: epsilon is infinite"
+        )
+    elif _below(account.epsilon_rdp, account.epsilon_pld):
+        text = f"the accountants contradict each other: PLD {account.epsilon_pld:.4g}, RDP {account.epsilon_rdp:.4g}"
+        yield Finding(severity="violation", text=text)
+
+
+def _claimed(claim: Claim, charges: list[Charge]) -> Iterator[Finding]:
+    own = [charge for charge in charges if charge.guarantee == claim.guarantee]
+    epsilon = epsilon_pld([charge.event for charge in own], claim.delta)
+    if _below(claim.epsilon, epsilon):
+        text = (
+            f"epsilon {claim.epsilon:.4g} at delta {claim.delta:g} is claimed, the ledger's events cost {epsilon:.4g}"
+        )
+        yield Finding(severity="violation", text=text)
+    if claim.rounds > len(own):
+        text = f"{claim.rounds} noisy rounds are claimed, the ledger holds {len(own)} charges under ({claim.guarantee})"
+        yield Finding(severity="violation", text=text)
+    if own and claim.epsilon > OVERSTATED * epsilon:
+        text = f"epsilon {claim.epsilon:.4g} is claimed where {epsilon:.4g} was spent"
+        yield Finding(severity="note", text=text)
+
+
+def _below(claimed: float, true: float) -> bool:
+    return not claimed >= true * (1 - TOLERANCE)
