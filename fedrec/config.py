@@ -60,6 +60,9 @@ class ModelConfig(Section):
     """Most recent events that the behaviour tower and the sequence branch read."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     branches: tuple[Branch, ...] = ("cf", "mf", "seq")
+    item_embeddings: bool = True
+    """Whether items have free embeddings beside their content vectors. Without, a tight privacy budget is spread over
+    far fewer coordinates."""
     sequence_scope: Literal["shared", "private"] = "shared"
     """Whether the sequence encoder's weights are shared by all users or each user's own."""
 

@@ -1,0 +1,82 @@
+"""The fused recommender's parts, partition and behaviour on one user."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from fedrec.config import ModelConfig
+from fedrec.data.catalogue import Catalogue
+from fedrec.errors import ConfigError
+from fedrec.models.fusion import NUM_DROPOUT_MASKS, build_model, fusion_weights
+from fedrec.models.split import state_digest
+
+CONFIG = ModelConfig(dim=4, history_length=6, dropout=0.0)
+
+
+def keep() -> torch.Tensor:
+    return torch.ones(NUM_DROPOUT_MASKS, CONFIG.dim)
+
+
+def test_the_user_embedding_is_private_and_all_else_is_shared(catalogue: Catalogue) -> None:
+    model = build_model(CONFIG, catalogue, 0)
+    assert set(model.private_template()) == {"user.embedding"}
+    assert not any(name.startswith("user") for name in model.shared_state())
+
+
+def test_a_private_sequence_scope_moves_the_encoder_to_the_user(catalogue: Catalogue) -> None:
+    model = build_model(CONFIG.model_copy(update={"sequence_scope": "private"}), catalogue, 0)
+    assert any(name.startswith("sequence.") for name in model.private_template())
+    assert not any(name.startswith("sequence.") for name in model.shared_state())
+
+
+def test_equal_seeds_build_equal_models_and_leave_the_global_generator_alone(catalogue: Catalogue) -> None:
+    before = torch.get_rng_state()
+    one, same, other = (build_model(CONFIG, catalogue, seed).shared_state() for seed in (1, 1, 2))
+    assert state_digest(one) == state_digest(same) != state_digest(other)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("branches", [("cf",), ("mf",), ("seq",), ("cf", "seq"), ("cf", "mf", "seq")])
+def test_the_fused_score_is_the_weighted_sum_of_its_branches(catalogue: Catalogue, branches: tuple[str, ...]) -> None:
+    model = build_model(CONFIG.model_copy(update={"branches": branches}), catalogue, 0)
+    result = model(torch.tensor([1, 2, 3]), torch.ones(3), keep())
+    expected = torch.zeros(3, catalogue.num_items)
+    for name in branches:
+        expected = expected + result.weights[name] * result.scores[name]
+    torch.testing.assert_close(result.fused().expand(3, -1), expected)
+
+
+def test_padding_changes_no_score_before_it(catalogue: Catalogue) -> None:
+    model = build_model(CONFIG, catalogue, 0)
+    torch.manual_seed(3)
+    for parameter in model.parameters():
+        parameter.data.add_(0.3 * torch.randn_like(parameter))
+    short = model(torch.tensor([1, 2]), torch.ones(2), keep()).fused()
+    padded = model(torch.tensor([1, 2, 0, 0]), torch.tensor([1.0, 1.0, 0.0, 0.0]), keep()).fused()
+    torch.testing.assert_close(padded[:2], short)
+
+
+def test_fusion_weights_start_equal_and_sum_to_one(catalogue: Catalogue) -> None:
+    weights = fusion_weights(CONFIG, build_model(CONFIG, catalogue, 0).shared_state())
+    assert weights == pytest.approx({"cf": 1 / 3, "mf": 1 / 3, "seq": 1 / 3})
+
+
+def test_without_item_embeddings_no_shared_tensor_but_the_bias_has_a_row_per_item(catalogue: Catalogue) -> None:
+    model = build_model(CONFIG.model_copy(update={"item_embeddings": False}), catalogue, 0)
+    rows = {name for name, value in model.shared_state().items() if catalogue.num_items in value.shape}
+    assert rows == {"factors.bias"}
+
+
+def test_a_catalogue_without_features_needs_item_embeddings(catalogue: Catalogue) -> None:
+    bare = replace(catalogue, features=np.empty((11, 0), np.float32), feature_names=())
+    assert build_model(CONFIG, bare, 0)(torch.tensor([1]), torch.ones(1), keep()).fused().shape == (1, 11)
+    with pytest.raises(ConfigError, match="item_embeddings"):
+        build_model(CONFIG.model_copy(update={"item_embeddings": False}), bare, 0)
+
+
+def test_content_changes_the_vector_of_an_item(catalogue: Catalogue) -> None:
+    other = replace(catalogue, features=catalogue.features + 1)
+    vectors = [build_model(CONFIG, c, 0).shared["item_tower"]() for c in (catalogue, other)]
+    assert not torch.allclose(*vectors)

@@ -1,0 +1,65 @@
+"""Scores after the latest event, and folding in users never seen."""
+
+import numpy as np
+import torch
+
+from fedrec.config import ModelConfig
+from fedrec.data.catalogue import Catalogue
+from fedrec.data.histories import Histories
+from fedrec.models import build_model
+from fedrec.models.fusion import NUM_DROPOUT_MASKS
+from fedrec.models.split import SharedState
+from fedrec.training.cohort import initial_private
+from fedrec.training.scoring import branch_scores, fold_in, score_users
+
+CONFIG = ModelConfig(dim=4, history_length=3, dropout=0.5)
+HISTORIES = Histories.from_lists([[1, 2, 3, 4], [5], [], [6, 7]])
+
+
+def warm(catalogue: Catalogue):  # type: ignore[no-untyped-def]  # local helper
+    model = build_model(CONFIG, catalogue, 0)
+    generator = torch.Generator().manual_seed(1)
+    shared = {n: v + 0.3 * torch.randn(v.shape, generator=generator) for n, v in model.shared_state().items()}
+    return model, SharedState(shared)
+
+
+def test_scores_are_the_models_own_at_the_newest_event(catalogue: Catalogue) -> None:
+    model, shared = warm(catalogue)
+    model.shared.load_state_dict(shared)
+    scores = score_users(model, shared, initial_private(model, 4), HISTORIES)
+    keep = torch.ones(NUM_DROPOUT_MASKS, CONFIG.dim)
+    for user in (0, 1, 3):
+        recent = torch.from_numpy(HISTORIES[user][-3:].astype(np.int64))
+        expected = model(recent, torch.ones(len(recent)), keep).fused()[-1]
+        np.testing.assert_allclose(scores[user], expected.detach(), rtol=1e-5, atol=1e-6)
+
+
+def test_a_user_without_events_still_gets_finite_scores(catalogue: Catalogue) -> None:
+    model, shared = warm(catalogue)
+    assert np.isfinite(score_users(model, shared, initial_private(model, 4), HISTORIES)[2]).all()
+
+
+def test_the_branches_sum_to_the_fused_score(catalogue: Catalogue) -> None:
+    model, shared = warm(catalogue)
+    private = initial_private(model, 4)
+    parts = branch_scores(model, shared, private, HISTORIES)
+    assert set(parts) == {"cf", "mf", "seq"}
+    np.testing.assert_allclose(
+        sum(parts.values()), score_users(model, shared, private, HISTORIES), rtol=1e-5, atol=1e-6
+    )
+
+
+def test_no_users_give_an_empty_table(catalogue: Catalogue) -> None:
+    model, shared = warm(catalogue)
+    assert score_users(model, shared, initial_private(model, 0), Histories.from_lists([])).shape == (0, 11)
+
+
+def test_folding_in_lifts_a_new_users_own_items_and_leaves_the_shared_model_alone(catalogue: Catalogue) -> None:
+    model, shared = warm(catalogue)
+    before = {name: value.clone() for name, value in shared.items()}
+    history = Histories.from_lists([[2, 5, 2, 5, 2]])
+    fitted = branch_scores(model, shared, fold_in(model, shared, history), history)["mf"][0]
+    fresh = branch_scores(model, shared, initial_private(model, 1), history)["mf"][0]
+    gain = fitted - fresh
+    assert gain[[2, 5]].min() > np.delete(gain, [2, 5]).mean()
+    torch.testing.assert_close(dict(shared), before)
