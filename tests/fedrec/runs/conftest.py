@@ -15,7 +15,7 @@ from fedrec.runs.summary import (
 )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def summary():
     """A private run of forty rounds with everything in it."""
     floors = {
