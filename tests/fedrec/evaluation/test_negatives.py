@@ -13,15 +13,21 @@ from fedrec.evaluation.sampled import evaluate_sampled, fixed_negatives
 NEGATIVES_A_POSITIVE = 4
 
 
-def draw_count_hit_rate(pools, train, targets, num_items, rounds):
-    """HR@10 with 99 negatives of a scorer without model or users: items seldom drawn as negatives rank high."""
-    rng = np.random.default_rng(1)
-    scores = np.zeros((len(train), num_items), np.float32)
-    for user in range(len(train)):
-        drawn = training_negatives(pools[user], num_items, NEGATIVES_A_POSITIVE * len(train[user]) * rounds, rng)
-        scores[user] = -np.bincount(drawn, minlength=num_items)
-    negatives = fixed_negatives(train, targets, num_items, 99, seed=0)
-    return evaluate_sampled(scores, targets, negatives, (10,)).means()["hr@10"]
+def draw_count_hit_rate(pools, train, targets, num_items, rounds, seeds=(1,)):
+    """HR@10 with 99 negatives of a scorer without model or users: items seldom drawn as negatives rank high.
+
+    The mean over ``seeds`` of both the draws and the negatives of the test.
+    """
+    rates = []
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        scores = np.zeros((len(train), num_items), np.float32)
+        for user in range(len(train)):
+            drawn = training_negatives(pools[user], num_items, NEGATIVES_A_POSITIVE * len(train[user]) * rounds, rng)
+            scores[user] = -np.bincount(drawn, minlength=num_items)
+        negatives = fixed_negatives(train, targets, num_items, 99, seed)
+        rates.append(evaluate_sampled(scores, targets, negatives, (10,)).means()["hr@10"])
+    return np.mean(rates)
 
 
 def with_targets(train, targets):
@@ -29,13 +35,13 @@ def with_targets(train, targets):
     return Histories.from_lists([np.concatenate([train[u], targets[u]]) for u in range(len(train))])
 
 
-@pytest.mark.parametrize("rounds", [5, 20])
+@pytest.mark.parametrize("rounds", [5, 10])
 def test_on_movielens_draw_counts_stay_at_chance_under_the_honest_pool(ml_100k, rounds):
     split, num_items = ml_100k.splits.final, ml_100k.catalogue.num_items
 
-    hit_rate = draw_count_hit_rate(split.train, split.train, split.targets, num_items, rounds)
+    hit_rate = draw_count_hit_rate(split.train, split.train, split.targets, num_items, rounds, seeds=(1, 2, 3, 4))
 
-    assert hit_rate == pytest.approx(0.10, abs=0.02)
+    assert hit_rate == pytest.approx(0.10, abs=0.02)  # four standard errors of 4 x 943 users
 
 
 @pytest.mark.parametrize(("rounds", "published"), [(5, 0.41), (10, 0.58), (20, 0.78)])
