@@ -48,15 +48,6 @@ def with_interval(value: float, interval: Sequence[float] | None) -> str:
     return f"{value:.3f}" if interval is None else f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
 
 
-def human_bytes(count: float) -> str:
-    """Return a number of bytes with a decimal unit, three significant digits."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} TB"
-
-
 class RoundBar(AbstractContextManager["RoundBar"]):
     """A progress bar over rounds, one line a phase, on stderr; satisfies ``simulations.progress.Progress``."""
 
@@ -88,12 +79,12 @@ class RoundBar(AbstractContextManager["RoundBar"]):
         self._task = self._bar.add_task(name, total=total_rounds or None, figures="")
 
     def round(self, row: Mapping[str, Any]) -> None:
-        """Advance the line by one round and show the row's live figures."""
+        """Advance the line to the row's round and show its live figures; round 0 comes before the first."""
         if self._task is None:
             return
         figures = {**row, **(row.get("metrics") or {})}
         shown = [f"{key} {figures[key]:.3f}" for key in LIVE_FIGURES if isinstance(figures.get(key), float)]
-        self._bar.advance(self._task)
+        self._bar.update(self._task, completed=int(row["round"]))
         if shown:
             self._bar.update(self._task, figures="  ".join(shown))
 
@@ -102,6 +93,9 @@ class RoundBar(AbstractContextManager["RoundBar"]):
         self._bar.console.print(text, markup=False, soft_wrap=True)
 
     def _finish(self) -> None:
-        """Stop the clock of the current line: a phase may end before its last round."""
-        if self._task is not None:
-            self._bar.stop_task(self._task)
+        """Stop the clock of the current line, which may end before its last round, or have had no known length."""
+        if self._task is None:
+            return
+        if self._bar.tasks[self._task].total is None:
+            self._bar.update(self._task, total=1, completed=1)
+        self._bar.stop_task(self._task)

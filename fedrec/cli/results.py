@@ -2,27 +2,20 @@
 
 from collections.abc import Mapping
 
-from fedrec.cli.output import human_bytes, with_interval, write_line, write_table
+from fedrec.cli.output import with_interval, write_line, write_table
 from fedrec.runs.folder import RunFolder
-from fedrec.runs.summary import Bounds, Metrics, Summary
-
-FLOORS = {
-    "popularity": "popularity",
-    "dp-popularity": "popularity, DP",
-    "ease": "EASE, central",
-    "markov": "first-order Markov, central",
-}
-"""How a floor is called in a table, by its name in a summary, in the order of the table."""
+from fedrec.runs.labels import FLOOR_LABELS, floor_label, headline_metrics, human_bytes, metric_label
+from fedrec.runs.summary import Bounds, Metrics, PrivacySummary, Summary
 
 Row = tuple[str, Metrics, Mapping[str, Bounds]]
 """Label, means and intervals of one line of the table."""
 
 
 def floor_rows(summary: Summary) -> list[Row]:
-    """Return one row a floor that the summary has, in the order of ``FLOORS``, then any others."""
-    names = [name for name in FLOORS if name in summary.floors]
-    names += [name for name in summary.floors if name not in FLOORS]
-    return [(FLOORS.get(n, n), summary.floors[n], summary.floor_intervals.get(n, {})) for n in names]
+    """Return one row a floor that the summary has, in the order of their labels' table, then any others."""
+    names = [name for name in FLOOR_LABELS if name in summary.floors]
+    names += [name for name in summary.floors if name not in FLOOR_LABELS]
+    return [(floor_label(n), summary.floors[n], summary.floor_intervals.get(n, {})) for n in names]
 
 
 def model_row(summary: Summary) -> Row:
@@ -32,14 +25,13 @@ def model_row(summary: Summary) -> Row:
 
 
 def write_quality(title: str, rows: list[Row], ks: tuple[int, ...]) -> None:
-    """Print the table of HR and NDCG at 10, or at the largest k that was measured where 10 was not."""
-    k = 10 if 10 in ks else max(ks)
-    metrics = [f"hr@{k}", f"ndcg@{k}"]
+    """Print the table of HR and NDCG at 10, or at the nearest k that was measured."""
+    metrics = headline_metrics(ks)
     cells = [
         [label, *(with_interval(means[m], intervals.get(m)) if m in means else "-" for m in metrics)]
         for label, means, intervals in rows
     ]
-    write_table(title, ["model", *(m.upper() for m in metrics)], cells)
+    write_table(title, ["model", *map(metric_label, metrics)], cells)
 
 
 def write_facts(summary: Summary) -> None:
@@ -49,7 +41,8 @@ def write_facts(summary: Summary) -> None:
         f"measured on {protocol.evaluated_users} users, {protocol.num_items} items, {protocol.split}, full ranking; "
         f"brackets: 95 % intervals, {protocol.bootstrap} resamples of users"
     )
-    write_line(f"privacy: {_claim(summary)}")
+    for line in _claim(summary.privacy):
+        write_line(line)
     write_line(
         f"bytes per client and round: {human_bytes(sent.down_per_client_round)} down, "
         f"{human_bytes(sent.up_per_client_round)} up; {summary.rounds} rounds in {summary.timing.training:.0f} s"
@@ -65,11 +58,11 @@ def write_whereabouts(folder: RunFolder) -> None:
         write_line("report: none; pictures need matplotlib: pip install 'fedrec[sim]'")
 
 
-def _claim(summary: Summary) -> str:
-    privacy = summary.privacy
+def _claim(privacy: PrivacySummary | None) -> list[str]:
     if privacy is None:
-        return "none (privacy.enabled=false): the model may reveal what single users did"
-    return (
-        f"epsilon {privacy.epsilon:.3f} of {privacy.epsilon_budget:g} at delta {privacy.delta:g}; "
-        f"unit: {privacy.unit}; adjacency: {privacy.adjacency}; adversary: {privacy.adversary}"
-    )
+        return ["privacy: none (privacy.enabled=false): the model may reveal what single users did"]
+    return [
+        f"privacy: epsilon {privacy.epsilon:.3f} of {privacy.epsilon_budget:g} at delta {privacy.delta:g}",
+        f"  unit: {privacy.unit}; adjacency: {privacy.adjacency}",
+        f"  adversary: {privacy.adversary}",
+    ]

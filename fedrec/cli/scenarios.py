@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from fedrec.cli.app_directory import app_directory
-from fedrec.config import SCENARIO_FOLDER, Scenario, load_scenario
+from fedrec.config import Scenario, load_scenario
 from fedrec.errors import ConfigError
 
 
@@ -29,7 +29,7 @@ def fresh_run_folder(name: str) -> Path:
 
 
 def _scenario_folder() -> Path:
-    return app_directory() / "simulations" / SCENARIO_FOLDER
+    return app_directory() / "simulations" / "scenarios"
 
 
 def _scenario_file(name_or_file: str) -> Path:

@@ -4,14 +4,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from simulations.simulate import simulate as run_simulation
 
-from fedrec.cli.output import RoundBar, write_json, write_line
+from fedrec.cli.output import RoundBar, write_json
 from fedrec.cli.results import floor_rows, model_row, write_facts, write_quality, write_whereabouts
 from fedrec.cli.scenarios import fresh_run_folder, read_scenario
 from fedrec.config import Place
 from fedrec.runs.folder import RunFolder
 from fedrec.runs.summary import Summary
+from simulations.simulate import simulate as run_simulation
 
 
 def simulate(
@@ -41,6 +41,4 @@ def simulate(
 def _write_result(summary: Summary, folder: RunFolder) -> None:
     write_quality(summary.name, [*floor_rows(summary), model_row(summary)], summary.protocol.ks)
     write_facts(summary)
-    for note in summary.notes:
-        write_line(f"note: {note}")
     write_whereabouts(folder)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from fedrec.cli.output import RoundBar, human_bytes, with_interval, write_json, write_line, write_table
+from fedrec.cli.output import RoundBar, with_interval, write_json, write_line, write_table
 
 
 def test_json_on_stdout_is_json_and_keeps_letters(capsys):
@@ -31,14 +31,6 @@ def test_a_table_shows_every_cell_and_takes_brackets_literally(capsys):
     assert all(text in shown for text in ("quality", "model", "HR@10", "EASE [red]", "0.148 [0.126, 0.171]"))
 
 
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [(0, "0 B"), (999, "999 B"), (1000, "1 kB"), (123_456, "123 kB"), (2.5e6, "2.5 MB"), (4e13, "40 TB")],
-)
-def test_bytes_have_a_decimal_unit(count, text):
-    assert human_bytes(count) == text
-
-
 def test_a_figure_with_and_without_its_interval():
     assert with_interval(0.1484, (0.126, 0.171)) == "0.148 [0.126, 0.171]"
     assert with_interval(0.1484, None) == "0.148"
@@ -49,7 +41,7 @@ def test_the_bar_speaks_on_stderr_alone_and_shows_phases_rounds_and_notes(capsys
         bar.note("data: 943 users [sic]")
         bar.round({"round": 0})
         bar.phase("without DP", 2)
-        bar.round({"round": 1, "metrics": {"ndcg@10": 0.041}})
+        bar.round({"round": 0, "epsilon": 1.0})
         bar.round({"round": 2, "epsilon": 1.25})
         bar.phase("with DP", 0)
     captured = capsys.readouterr()

@@ -1,0 +1,80 @@
+"""``fedrec demo``: the main job end to end, on real data where it can be had, and what to type next."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from simulations.simulate import simulate as run_simulation
+
+from fedrec.cli.output import RoundBar, write_json, write_line
+from fedrec.cli.results import floor_rows, model_row, write_facts, write_quality, write_whereabouts
+from fedrec.cli.scenarios import fresh_run_folder, read_scenario
+from fedrec.data.catalogue import Catalogue
+from fedrec.data.fetch import get_dataset
+from fedrec.errors import ConfigError, DataError
+from fedrec.runs.folder import RunFolder
+from fedrec.runs.report import write_report
+from fedrec.runs.summary import ReferenceSummary, Summary
+from simulations.progress import Progress
+
+DATA_SET = "ml-100k"
+PHASES = {"without-dp": ("privacy.enabled=false",), "with-dp": ("privacy.enabled=true",)}
+"""The demo's two runs, by folder, and what distinguishes them."""
+
+
+def demo(
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override a setting of both runs; repeatable.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The folder of the two runs; new or empty.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print both summaries instead of tables.")] = False,
+) -> None:
+    """Train on MovieLens-100K under user-level DP, and once without, and set both beside the floors.
+
+    Without the data and without a network it says so and uses a seeded synthetic population.
+    """
+    folder = out or fresh_run_folder("demo")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder} exists and is not empty: name another folder with --out, or remove it")
+    with RoundBar() as bar:
+        settings = [*_data_settings(bar.note), *(overrides or [])]
+        summaries = {name: _run(folder / name, [*settings, *extra], bar) for name, extra in PHASES.items()}
+    private = RunFolder.open(folder / "with-dp")
+    _set_beside(private, summaries["without-dp"])
+    if as_json:
+        write_json({name: RunFolder.open(folder / name).summary().model_dump(mode="json") for name in PHASES})
+    else:
+        _write_result(private, summaries)
+
+
+def _data_settings(report: Callable[[str], None]) -> list[str]:
+    """Obtain the data set; without it, say so and return the settings of the synthetic population."""
+    try:
+        get_dataset(DATA_SET, report=report)
+    except DataError as error:
+        report(f"{error}")
+        report("going on with a seeded synthetic population: its figures do not compare with MovieLens-100K")
+        return ["data.source=synthetic"]
+    return []
+
+
+def _run(folder: Path, settings: list[str], progress: Progress) -> Summary:
+    return run_simulation(read_scenario("demo", settings), folder, progress=progress)
+
+
+def _set_beside(private: RunFolder, open_run: Summary) -> None:
+    """Tell the private run's summary and report what the same model reaches without privacy."""
+    companion = ReferenceSummary(name=open_run.name, metrics=open_run.metrics, intervals=open_run.intervals)
+    private.write_summary(private.summary().model_copy(update={"non_private": companion}))
+    write_report(private)
+
+
+def _write_result(private: RunFolder, summaries: dict[str, Summary]) -> None:
+    summary = summaries["with-dp"]
+    rows = [*floor_rows(summary), model_row(summaries["without-dp"]), model_row(summary)]
+    write_quality(f"{summary.protocol.source}: quality on each user's last event", rows, summary.protocol.ks)
+    write_facts(summary)
+    write_whereabouts(private)
+    some_items = ",".join(Catalogue.load(private.catalogue).item_ids[:3])
+    write_line(f"next: fedrec recommend --run {private.path} --history {some_items} --explain")
