@@ -1,6 +1,8 @@
 """Collecting events block by block into an interaction log. Knows columns of text, no file formats."""
 
+from collections import defaultdict
 from collections.abc import Sequence
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,15 +74,13 @@ class _Coder:
 
     def __init__(self, role: str) -> None:
         self._role = role
-        self._codes: dict[str, int] = {}
+        self._codes: defaultdict[str, int] = defaultdict(count().__next__)
         self._blocks: list[NDArray[np.int32]] = []
 
     def add(self, values: Sequence[str], where: Where) -> None:
-        codes = self._codes
-        self._blocks.append(
-            np.array([codes.setdefault(value, len(codes)) for value in map(str.strip, values)], dtype=np.int32)
-        )
-        if "" in codes:
+        codes = map(self._codes.__getitem__, map(str.strip, values))
+        self._blocks.append(np.fromiter(codes, dtype=np.int32, count=len(values)))
+        if "" in self._codes:
             row = next(row for row, value in enumerate(values) if not value.strip())
             raise DataError(f"{where[row]}: {self._role} is blank: fill it in or remove the row")
 

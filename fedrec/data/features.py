@@ -57,11 +57,16 @@ def one_hot(column: str, values: Sequence[str]) -> Features:
 
 
 def standardised(column: str, numbers: NDArray[np.float64]) -> Features:
-    """Bring numbers to mean 0 and deviation 1; a missing one (NaN) becomes 0 and sets a second column to 1."""
+    """Bring numbers to mean 0 and deviation 1; a missing one (NaN) becomes 0 and sets a second column to 1.
+
+    Numbers that are all equal become 0.
+    """
     missing = np.isnan(numbers)
     known = numbers[~missing]
     mean, deviation = (known.mean(), known.std()) if len(known) else (0.0, 0.0)
-    scaled = np.where(missing, 0.0, (numbers - mean) / (deviation or 1.0)).astype(np.float32)
+    # rounding gives equal numbers a tiny deviation, by which nothing must be divided
+    spread = deviation > 1e-9 * np.abs(known).max(initial=0.0)
+    scaled = np.where(missing | ~spread, 0.0, (numbers - mean) / (deviation or 1.0)).astype(np.float32)
     if not missing.any():
         return Features(values=scaled[:, None], names=(column,))
     flagged = np.stack([scaled, missing.astype(np.float32)], axis=1)

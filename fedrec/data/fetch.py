@@ -25,7 +25,7 @@ def find_dataset(name: str, folder: Path | None = None) -> Path | None:
 
     Looked for in ``folder`` (a folder of data sets), ``$FEDREC_DATA``, ``./data`` and the user's cache, in this order.
     """
-    if Path(name).name != name:
+    if not name or Path(name).name != name:
         return None  # a path is not a name
     return next((place for place in _local_places(name, folder) if place.is_dir() and any(place.iterdir())), None)
 

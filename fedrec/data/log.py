@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import count
 from typing import Self
 
 import numpy as np
@@ -45,7 +47,7 @@ class InteractionLog:
         _check_codes("items", self.items, self.item_ids)
         if not np.isfinite(self.timestamps).all():
             raise ValueError("timestamps must be finite numbers")
-        if len(np.unique(self.rows)) != len(self.rows):
+        if bool((np.diff(np.sort(self.rows)) == 0).any()):
             raise ValueError("rows must be unique: they decide between events of one second")
 
     @classmethod
@@ -128,9 +130,9 @@ def deduplicate(log: InteractionLog) -> tuple[InteractionLog, int]:
 
 def encode(values: Sequence[str]) -> tuple[NDArray[np.int32], tuple[str, ...]]:
     """Return int32 codes of ``values`` and the ids that they stand for, in natural order."""
-    seen: dict[str, int] = {}
-    codes = np.array([seen.setdefault(value, len(seen)) for value in values], dtype=np.int32)
-    return recode(codes, list(seen))
+    code_of: defaultdict[str, int] = defaultdict(count().__next__)
+    codes = np.fromiter(map(code_of.__getitem__, values), dtype=np.int32, count=len(values))
+    return recode(codes, list(code_of))
 
 
 def recode(codes: NDArray[np.int32], ids: Sequence[str]) -> tuple[NDArray[np.int32], tuple[str, ...]]:

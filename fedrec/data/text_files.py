@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fedrec.errors import DataError
 
-BLOCK_ROWS = 65_536
+BLOCK_ROWS = 16_384
 """Rows held as Python strings at one time; memory stays flat in the length of a file."""
 
 Rows = Iterator[tuple[int, list[str]]]
@@ -99,12 +99,13 @@ def header_of(rows: Rows, path: Path) -> list[str]:
 def in_blocks(rows: Rows, width: int, path: Path, size: int = BLOCK_ROWS) -> Iterator[Block]:
     """Group rows into blocks of columns; raise ``DataError`` at a row that has not ``width`` fields."""
     while taken := list(islice(rows, size)):
-        numbers, fields = zip(*taken, strict=True)
-        where = Where(path=path, numbers=numbers)
-        for row, found in enumerate(map(len, fields)):
-            if found != width:
-                raise DataError(f"{where[row]} has {found} fields, expected {width}: correct or remove it")
-        yield Block(where=where, columns=list(zip(*fields, strict=True)))
+        fields = [texts for _, texts in taken]
+        where = Where(path=path, numbers=[number for number, _ in taken])
+        if set(map(len, fields)) != {width}:
+            row, found = next((row, len(texts)) for row, texts in enumerate(fields) if len(texts) != width)
+            raise DataError(f"{where[row]} has {found} fields, expected {width}: correct or remove it")
+        flat = list(chain.from_iterable(fields))
+        yield Block(where=where, columns=[flat[column::width] for column in range(width)])
 
 
 def parse_numbers(values: Sequence[str], where: Where, what: str) -> NDArray[np.float64]:
