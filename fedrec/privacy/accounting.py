@@ -68,9 +68,16 @@ class PldAccountant:
     def __init__(self, interval: float = LIVE_INTERVAL) -> None:
         self._interval = interval
         self._powers: dict[tuple[float, float, float], _Powers] = {}
+        self._latest: tuple[object, float] = (None, 0.0)
 
     def epsilon(self, counts: Mapping[Kind, int], delta: float) -> float:
-        """Return the epsilon of ``counts`` (see ``grouped``) at ``delta``."""
+        """Return the epsilon of ``counts`` (see ``grouped``) at ``delta``; asked again at once, without composing."""
+        question = (dict(counts), delta)
+        if self._latest[0] != question:
+            self._latest = (question, self._epsilon(counts, delta))
+        return self._latest[1]
+
+    def _epsilon(self, counts: Mapping[Kind, int], delta: float) -> float:
         delta, counts = _checked(delta), _without_free(counts)
         if not counts:
             return 0.0

@@ -23,13 +23,14 @@ class Ledger:
     """An append-only file of charges and outcomes; it is made by the first charge. For one thread.
 
     Every method reads what other processes wrote meanwhile and raises ``LedgerError`` naming file and line if the
-    chain is broken.
+    chain is broken. ``accountant``: one that other ledgers of this process share, so that nodes with equal histories
+    compose them once; None makes one.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, accountant: PldAccountant | None = None) -> None:
         self.path = path
         self._chain = Chain(path)
-        self._accountant = PldAccountant()
+        self._accountant = accountant or PldAccountant()
         self._entries: list[Entry] = []
         self._counts: dict[Guarantee, Counter[Kind]] = {}
         self._pending: set[int] = set()
