@@ -69,7 +69,7 @@ def sequence_events(path: Path, events: EventCollector) -> Notes:
             items=[item for _, fields in full for item in fields[1:]],
         )
     left_out = len(lines) - len(full)
-    return (f"{path.name}: left out {left_out} lines with a user and no item",) if left_out else ()
+    return (f"{path.name}: left out lines with a user and no item: {left_out}",) if left_out else ()
 
 
 def atomic_header(header: Sequence[str], path: Path) -> tuple[list[str], list[str]]:

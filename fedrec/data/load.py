@@ -42,7 +42,7 @@ def load_dataset(config: DataConfig, seed: int) -> Dataset:
     raw, table, notes = _read(config, seed)
     log, dropped = deduplicate(raw)
     if dropped:
-        notes.append(f"dropped {dropped} events that repeat user, item and time of an earlier row")
+        notes.append(f"dropped rows that repeat user, item and time of an earlier row: {dropped}")
     log = _filtered(log, config, notes)
     return Dataset(
         log=log,

@@ -47,7 +47,7 @@ def test_a_folder_gives_log_catalogue_splits_and_notes(shop):
         "read time as timestamp",
         "read items from items.csv",
         "read item as item_id",
-        "dropped 1 events that repeat user, item and time of an earlier row",
+        "dropped rows that repeat user, item and time of an earlier row: 1",
     )
 
 

@@ -273,7 +273,7 @@ def test_a_sequence_line_holds_a_user_and_his_items_in_order(tmp_path):
     reading = read_interactions(lines(tmp_path / "x.txt", ["a 3 1 2", "b 2", "", "c"]))
     assert [event[:2] for event in triples(reading.log)] == [("a", "3"), ("a", "1"), ("a", "2"), ("b", "2")]
     assert reading.log.timestamps.tolist() == [0, 1, 2, 3]
-    assert reading.notes[-1] == "x.txt: left out 1 lines with a user and no item"
+    assert reading.notes[-1] == "x.txt: left out lines with a user and no item: 1"
 
 
 def test_sequences_that_came_divided_are_joined_in_order(tmp_path):
