@@ -1,1 +1,1 @@
-"""server"""
+"""What runs in the middle: the server app, its composition and its checkpoints."""

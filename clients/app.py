@@ -1,0 +1,95 @@
+"""The client app: Flower's messages in, ``clients.node`` at work, Flower's messages out.
+
+A deployed node finds its folder by ``--node-config 'node="/path"'``, or by the environment's ``FEDREC_NODE``.
+"""
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+
+from clients.node import answer, card, catalogue_of
+from clients.store import NodeStore
+from fedrec.errors import ConfigError, FedRecError, ProtocolError
+from fedrec.flower.wire import allowed_reply, read_roll_call, read_task, write_card, write_refusal, write_reply
+from fedrec.rounds import Refusal, RefusalReason
+
+logger = logging.getLogger(__name__)
+
+
+class NodeFailedError(FedRecError):
+    """A node could not do its work; what went wrong is in its own log.
+
+    Flower sends the text of an exception to the server, and the text of a failure may name items or users. So this
+    one says the class of the failure, and no more.
+    """
+
+
+def make_client_app(locate: Callable[[Context], Path]) -> ClientApp:
+    """Return the client app of nodes whose folders ``locate`` finds."""
+    app = ClientApp()
+
+    @app.query()
+    def enrol(message: Message, context: Context) -> Message:
+        return _guarded(_enrol, message, context, locate)
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        return _guarded(_train, message, context, locate)
+
+    return app
+
+
+def locate_node(context: Context) -> Path:
+    """Return the node's folder from ``node`` in the node's configuration, else from ``FEDREC_NODE``."""
+    folder = context.node_config.get("node") or os.environ.get("FEDREC_NODE")
+    if not folder:
+        raise ConfigError("no node folder: start the SuperNode with --node-config 'node=\"PATH\"', or set FEDREC_NODE")
+    return Path(str(folder))
+
+
+def _guarded(
+    handle: Callable[[Message, NodeStore], Message],
+    message: Message,
+    context: Context,
+    locate: Callable[[Context], Path],
+) -> Message:
+    try:
+        return handle(message, NodeStore.open(locate(context)))
+    except Exception as error:  # the border of the device: nothing but the class of a failure may cross it
+        logger.exception("the node failed")
+        raise NodeFailedError(f"{type(error).__name__}: see the node's log") from error
+
+
+def _enrol(message: Message, store: NodeStore) -> Message:
+    try:
+        call = read_roll_call(message)
+    except ProtocolError as error:
+        return write_refusal(Refusal(nonce="", reason=RefusalReason.PROTOCOL, detail=str(error)), to=message)
+    if not store.policy.consent:
+        detail = "the owner has not consented (consent = false)"
+        return write_refusal(Refusal(nonce="", reason=RefusalReason.CONSENT, detail=detail), to=message)
+    own = card(store)
+    if own.catalogue_digest != call.catalogue_digest:
+        logger.warning(
+            "run %s has catalogue %s, this node %s", call.run_id, call.catalogue_digest, own.catalogue_digest
+        )
+    return write_card(own, to=message)
+
+
+def _train(message: Message, store: NodeStore) -> Message:
+    try:
+        task = read_task(message)
+    except ProtocolError as error:
+        return write_refusal(Refusal(nonce="", reason=RefusalReason.PROTOCOL, detail=str(error)), to=message)
+    reply = answer(task, store)
+    if isinstance(reply, Refusal):
+        return write_refusal(reply, to=message)
+    allowed = allowed_reply(task.contribution, task.shared, catalogue_of(store).num_items)
+    return write_reply(reply, allowed, to=message)
+
+
+app = make_client_app(locate_node)

@@ -1,0 +1,195 @@
+"""What a node does with a task: judge it, charge its own ledger, train, keep the private part, answer. Free of Flower.
+
+The order is the promise: nothing private is read before the policy, the catalogue, the tensors and the budget have
+been checked, and nothing is answered before it is on the disk.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from clients.policy import Objection
+from clients.store import NodeStore
+from fedrec.config import ModelConfig
+from fedrec.data.catalogue import Catalogue
+from fedrec.data.histories import Histories
+from fedrec.errors import ModelMismatchError
+from fedrec.models import FusedRecommender, build_model
+from fedrec.models.split import PrivateState, SharedState, check_fits, structure_digest
+from fedrec.privacy.budget import Budget
+from fedrec.privacy.entries import FROM_SYSTEM, Release
+from fedrec.privacy.guarantee import INTERACTION_LEVEL
+from fedrec.privacy.mechanism import GaussianMechanism, SampledGaussian
+from fedrec.rounds import Contribution, NodeCard, Refusal, RefusalReason, TrainReply, TrainTask
+from fedrec.training.cohort import CohortResult, initial_private, popularity_sum, train_cohort
+from fedrec.training.interaction import InteractionResult, interaction_mechanism, train_interactions
+from fedrec.training.randomness import user_seeds
+
+
+def card(store: NodeStore) -> NodeCard:
+    """Return what the node says of itself when it enrols."""
+    return NodeCard(key=store.key, num_users=store.num_users, catalogue_digest=catalogue_of(store).digest)
+
+
+def catalogue_of(store: NodeStore) -> Catalogue:
+    """Return the catalogue that is installed on the node."""
+    folder = store.catalogue_folder
+    return _catalogue(folder, tuple(path.stat().st_mtime_ns for path in sorted(folder.glob("catalogue.*"))))
+
+
+def answer(task: TrainTask, store: NodeStore) -> TrainReply | Refusal:
+    """Do a round's work on the node's users, or say why not.
+
+    A task that comes again gets the reply that was written for it, and nothing is trained or charged twice.
+    """
+    objection = store.policy.objection(task)
+    written = None if objection else store.outbox.find(task.nonce)
+    if written is not None:
+        return written
+    objection = objection or _misfit(task, store) or _charge(task, store)
+    if objection is not None:
+        return Refusal(nonce=task.nonce, reason=objection.reason, detail=objection.detail)
+    total = _contribute(task, store)
+    reply = TrainReply(nonce=task.nonce, total=total, num_users=len(task.participants))
+    store.outbox.put(reply)
+    return reply
+
+
+def model_for(task: TrainTask, store: NodeStore) -> FusedRecommender:
+    """Return the model that a task is about, built for the node's own catalogue; its parameters mean nothing."""
+    return _model(task.model, catalogue_of(store), task.local.seed)
+
+
+def _misfit(task: TrainTask, store: NodeStore) -> Objection | None:
+    """Return why the task does not fit the node's catalogue, model or users."""
+    catalogue = catalogue_of(store)
+    if task.catalogue_digest != catalogue.digest:
+        detail = f"this node has catalogue {catalogue.digest[:12]}, the task is for {task.catalogue_digest[:12]}"
+        return Objection(reason=RefusalReason.CATALOGUE, detail=detail)
+    if task.participants[-1] >= store.num_users:
+        detail = f"this node has {store.num_users} users, asked was number {task.participants[-1]}"
+        return Objection(reason=RefusalReason.PARTICIPANTS, detail=detail)
+    template = SharedState(dict(model_for(task, store).shared.named_parameters()))
+    try:
+        check_fits(task.shared, template, "the task")
+    except ModelMismatchError as error:
+        return Objection(reason=RefusalReason.TENSORS, detail=str(error))
+    if structure_digest(task.shared) != task.model_digest:
+        return Objection(reason=RefusalReason.MODEL, detail="the task's tensors are not those of its model digest")
+    odd = [name for name, tensor in sorted(task.shared.items()) if not bool(torch.isfinite(tensor).all())]
+    if odd:
+        return Objection(reason=RefusalReason.TENSORS, detail=f"tensor {odd[0]!r} of the task is not finite")
+    if task.interaction is not None and task.contribution is Contribution.POPULARITY:
+        detail = "the interaction-level layer does not cover item counts: set training.popularity_start = false"
+        return Objection(reason=RefusalReason.PROTOCOL, detail=detail)
+    return None
+
+
+def _charge(task: TrainTask, store: NodeStore) -> Objection | None:
+    """Write the round on the device's ledger before it happens; object if a budget of the policy forbids it."""
+    planned = _planned(task, store)
+    rounds = len({(charge.run_id, charge.round) for charge in store.ledger.charges()}) if planned else 0
+    if planned and rounds >= store.policy.max_rounds:
+        detail = f"the policy says max_rounds = {store.policy.max_rounds}, the ledger has {rounds}"
+        return Objection(reason=RefusalReason.BUDGET, detail=detail)
+    for release, budget in planned:
+        if store.ledger.would_exceed(release.spent, budget, release.guarantee):
+            unit, limit = release.guarantee.unit, f"epsilon {budget.epsilon:g} at delta {budget.delta:g}"
+            detail = f"the {unit}-level budget of {limit} does not hold another round"
+            return Objection(reason=RefusalReason.BUDGET, detail=detail)
+    for release, budget in planned:
+        store.ledger.charge(release, budget)
+    return None
+
+
+def _planned(task: TrainTask, store: NodeStore) -> list[tuple[Release, Budget]]:
+    """Return what the round spends on this node's users, with the budget that each part must fit."""
+    planned = []
+    name = "training" if task.contribution is Contribution.UPDATE else task.contribution.value
+    if task.mechanism is not None:
+        event = _event(task.mechanism, task, store)
+        release = Release(
+            run_id=task.run_id,
+            round=task.round,
+            name=name,
+            mechanism=task.mechanism,
+            noise_source="server",
+            event=event,
+        )
+        planned.append((release, store.policy.budget))
+    if task.interaction is not None:
+        release = Release(
+            run_id=task.run_id,
+            round=task.round,
+            name="interaction",
+            mechanism=interaction_mechanism(task.model, task.interaction),
+            noise_source=FROM_SYSTEM,
+            guarantee=INTERACTION_LEVEL,
+            steps=task.local.steps,
+        )
+        epsilon = min(task.interaction.epsilon, store.policy.interaction_epsilon)
+        planned.append((release, Budget(epsilon=epsilon, delta=store.policy.delta)))
+    return planned
+
+
+def _event(mechanism: GaussianMechanism, task: TrainTask, store: NodeStore) -> SampledGaussian:
+    """Return what taking part costs this node's users, as far as the node can know.
+
+    Amplification by sampling holds for a user who may or may not have been drawn, so all rounds since the last one
+    that this node saw are charged, not only those that drew it. Without trust in the sampling, a round costs in full.
+    """
+    if not store.policy.trust_sampling:
+        return SampledGaussian(noise_multiplier=mechanism.noise_multiplier, sample_rate=1.0)
+    charges = store.ledger.charges()
+    seen = max((charge.round for charge in charges if charge.run_id == task.run_id), default=0)
+    steps = max(1, task.round - seen)
+    return SampledGaussian(noise_multiplier=mechanism.noise_multiplier, sample_rate=mechanism.sample_rate, steps=steps)
+
+
+def _contribute(task: TrainTask, store: NodeStore) -> SharedState:
+    """Read the participants' rows, do the work, keep their new private parameters, return the sum."""
+    histories = store.histories()
+    if task.contribution is Contribution.POPULARITY:
+        return popularity_sum(histories.take(task.participants), catalogue_of(store).num_items, task.mechanism)
+    model = model_for(task, store)
+    private = store.private_state(task.run_id) or initial_private(model, store.num_users)
+    chosen = torch.from_numpy(task.participants)
+    mine = PrivateState({name: rows[chosen] for name, rows in private.items()})
+    result = _train(task, store, model, mine, histories.take(task.participants))
+    for name, rows in result.private.items():
+        private[name][chosen] = rows.to(private[name].device)
+    store.save_private(task.run_id, private)
+    return result.total
+
+
+def _train(
+    task: TrainTask, store: NodeStore, model: FusedRecommender, private: PrivateState, histories: Histories
+) -> CohortResult | InteractionResult:
+    if task.interaction is None:
+        seeds = _seeds(task, store)
+        return train_cohort(model, task.shared, private, histories, seeds, task.round, task.local, task.mechanism)
+    charges = [charge for charge in store.ledger.charges() if charge.guarantee == INTERACTION_LEVEL]
+    before = [charge.event for charge in charges[:-1]]  # the last is this round's
+    return train_interactions(
+        model, task.shared, private, histories, task.local, task.interaction, task.mechanism, before
+    )
+
+
+def _seeds(task: TrainTask, store: NodeStore) -> NDArray[np.uint64]:
+    keys = store.user_keys()
+    return user_seeds([keys[position] for position in task.participants], task.local.seed)
+
+
+@lru_cache(maxsize=2)
+def _catalogue(folder: Path, stamps: tuple[int, ...]) -> Catalogue:
+    """Read a catalogue once a process: many simulated nodes share one. ``stamps`` tells when its files changed."""
+    return Catalogue.load(folder)
+
+
+@lru_cache(maxsize=2)
+def _model(config: ModelConfig, catalogue: Catalogue, seed: int) -> FusedRecommender:
+    """Build a model once a process; training never changes its parameters."""
+    return build_model(config, catalogue, seed)

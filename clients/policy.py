@@ -1,0 +1,113 @@
+"""What the owner of a device allows, in ``policy.toml``: read from the device alone, out of the server's reach.
+
+A task is judged by what it says of itself; no private row is read for that. The first objection is the answer.
+"""
+
+import math
+import tomllib
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from fedrec.errors import ConfigError
+from fedrec.privacy.budget import Budget
+from fedrec.rounds import RefusalReason, TrainTask
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objection:
+    """A broken term of the policy, in words that name the term and the asked value."""
+
+    reason: RefusalReason
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """Terms on which a node takes part. The defaults refuse everything until somebody consents."""
+
+    consent: bool = False
+    epsilon: float = 8.0
+    """Most that all releases with this node's users may spend together, over all runs, at ``delta``."""
+    delta: float = 1e-5
+    interaction_epsilon: float = 8.0
+    """Most that the interaction-level layer may spend on one interaction, over all runs, at ``delta``."""
+    min_noise_multiplier: float = 0.3
+    max_clip_norm: float = 10.0
+    max_rounds: int = 10_000
+    """Rounds on this device's ledger, over all runs."""
+    max_local_steps: int = 100
+    max_model_dim: int = 1024
+    trust_sampling: bool = True
+    """Whether the server is trusted to sample cohorts as it says, and to keep them to itself. If not, a round is
+    accounted without amplification whenever the node takes part."""
+    allow_unprotected: bool = False
+    """Whether tasks without user-level privacy are accepted: for simulations and consenting test users."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.type is bool and not isinstance(value, bool):
+                raise ValueError(f"{field.name} must be true or false, got {value!r}")
+            if field.type is not bool and (isinstance(value, bool) or not isinstance(value, int | float)):
+                raise ValueError(f"{field.name} must be a number, got {value!r}")
+            if field.type is int and not (isinstance(value, int) and value >= 0):
+                raise ValueError(f"{field.name} must be a whole number from 0 up, got {value!r}")
+            if field.type is float and not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"{field.name} must be a finite number from 0 up, got {value!r}")
+        _ = self.budget  # refuses an epsilon or delta that is none
+
+    @property
+    def budget(self) -> Budget:
+        """What this device may spend."""
+        return Budget(epsilon=self.epsilon, delta=self.delta)
+
+    @classmethod
+    def load(cls, path: Path) -> "Policy":
+        """Read a policy; raise ``ConfigError`` naming file and key."""
+        try:
+            table = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise ConfigError(f"{path} does not exist: a node without a policy takes part in nothing") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path} is not valid TOML: {error}") from error
+        unknown = sorted(set(table) - {field.name for field in fields(cls)})
+        if unknown:
+            known = ", ".join(field.name for field in fields(cls))
+            raise ConfigError(f"{path}: unknown key {unknown[0]!r}; known are {known}")
+        try:
+            return cls(**table)
+        except ValueError as error:
+            raise ConfigError(f"{path}: {error}") from error
+
+    def to_toml(self) -> str:
+        """Return the text of a ``policy.toml`` that loads as this policy."""
+        lines = [
+            f"{name} = {str(value).lower() if isinstance(value, bool) else value}"
+            for name, value in asdict(self).items()
+        ]
+        return "\n".join(lines) + "\n"
+
+    def objection(self, task: TrainTask) -> Objection | None:
+        """Return the first term that the task breaks, None if it breaks none. The ledger is asked elsewhere."""
+        mechanism = task.mechanism
+        if not self.consent:
+            return Objection(reason=RefusalReason.CONSENT, detail="the owner has not consented (consent = false)")
+        if mechanism is None and not self.allow_unprotected:
+            return _object(RefusalReason.NOISE, "allow_unprotected = false", "a task without user-level privacy")
+        if mechanism and mechanism.noise_multiplier < self.min_noise_multiplier:
+            limit = f"min_noise_multiplier = {self.min_noise_multiplier:g}"
+            return _object(RefusalReason.NOISE, limit, f"noise multiplier {mechanism.noise_multiplier:g}")
+        if mechanism and mechanism.clip_norm > self.max_clip_norm:
+            limit = f"max_clip_norm = {self.max_clip_norm:g}"
+            return _object(RefusalReason.CLIP, limit, f"clip norm {mechanism.clip_norm:g}")
+        if task.local.steps > self.max_local_steps:
+            return _object(
+                RefusalReason.MODEL, f"max_local_steps = {self.max_local_steps}", f"{task.local.steps} steps"
+            )
+        if task.model.dim > self.max_model_dim:
+            return _object(RefusalReason.MODEL, f"max_model_dim = {self.max_model_dim}", f"dim {task.model.dim}")
+        return None
+
+
+def _object(reason: RefusalReason, term: str, asked: str) -> Objection:
+    return Objection(reason=reason, detail=f"the policy says {term}, asked was {asked}")

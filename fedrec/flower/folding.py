@@ -1,0 +1,149 @@
+"""One round's replies: each is validated, the bad ones set aside with a reason, the good ones summed.
+
+Whatever a client sends, nothing here raises: one odd reply must not end a run for all others. Sums are taken in order
+of node key and in float64, so that neither arrival order nor transport changes a bit of the result.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from flwr.app import Message
+from torch import Tensor
+
+from fedrec.errors import ProtocolError
+from fedrec.flower.wire import payload_bytes, printable, read_reply
+from fedrec.models.split import SharedState
+from fedrec.rounds import Refusal, TrainReply
+
+logger = logging.getLogger(__name__)
+
+NORM_TOLERANCE = 1e-4
+"""Relative slack of the norm check, for the rounding of float32 sums."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """One node that was sent a task."""
+
+    key: str
+    nonce: str
+    num_users: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tally:
+    """What a round's replies came to. ``total``: float64 sum of the usable replies."""
+
+    total: SharedState
+    usable: tuple[str, ...]
+    """Keys of the nodes whose replies are in the sum."""
+    num_users: int
+    """Users behind the usable replies."""
+    refused: dict[str, Refusal]
+    """By node key."""
+    quarantined: tuple[str, ...]
+    """What was wrong with each reply that was set aside."""
+    failed: tuple[str, ...]
+    """What was reported for each message that came to nothing."""
+    bytes_up: int
+
+
+@dataclass(kw_only=True)
+class Fold:
+    """Takes replies in any order and sums them in the order of ``asked``, holding back only those that came early."""
+
+    asked: Sequence[Asked]
+    allowed: SharedState
+    """Tensors of the names, shapes and dtypes that a reply must have."""
+    clip_norm: float | None
+    """Bound of one user's contribution; None where nothing is clipped."""
+    _total: dict[str, Tensor] = field(init=False)
+    _early: dict[int, SharedState] = field(init=False, default_factory=dict)
+    _next: int = field(init=False, default=0)
+    _usable: set[int] = field(init=False, default_factory=set)
+    _refused: dict[str, Refusal] = field(init=False, default_factory=dict)
+    _quarantined: list[str] = field(init=False, default_factory=list)
+    _failed: list[str] = field(init=False, default_factory=list)
+    _bytes_up: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        self._total = {name: torch.zeros(tensor.shape, dtype=torch.float64) for name, tensor in self.allowed.items()}
+        self._by_nonce = {one.nonce: position for position, one in enumerate(self.asked)}
+
+    def take(self, message: Message) -> None:
+        """Judge one reply; add it to the sum if it is good."""
+        if message.has_error():
+            self._failed.append(printable(message.error.reason or f"error {message.error.code}"))
+            return
+        self._bytes_up += payload_bytes(message)
+        try:
+            self._take(read_reply(message, self.allowed))
+        except ProtocolError as error:
+            logger.warning("a reply was set aside: %s", error)
+            self._quarantined.append(str(error))
+
+    def open_keys(self) -> set[str]:
+        """Return the keys of nodes that have neither answered nor refused."""
+        return {one.key for i, one in enumerate(self.asked) if i not in self._usable and one.key not in self._refused}
+
+    def close(self) -> Tally:
+        """Sum what still waits and return the round's tally."""
+        for position in sorted(self._early):
+            self._add(self._early.pop(position))
+        return Tally(
+            total=SharedState(self._total),
+            usable=tuple(self.asked[position].key for position in sorted(self._usable)),
+            num_users=sum(self.asked[position].num_users for position in self._usable),
+            refused=self._refused,
+            quarantined=tuple(self._quarantined),
+            failed=tuple(self._failed),
+            bytes_up=self._bytes_up,
+        )
+
+    def _take(self, reply: TrainReply | Refusal) -> None:
+        position = self._by_nonce.get(reply.nonce)
+        if position is None:
+            raise ProtocolError("its nonce is not one of this round: it is late, or was never asked for")
+        asked = self.asked[position]
+        if position in self._usable or asked.key in self._refused:
+            raise ProtocolError(f"node {asked.key!r} answered twice")
+        if isinstance(reply, Refusal):
+            logger.info("node %r refuses: %s: %s", asked.key, reply.reason, reply.detail)
+            self._refused[asked.key] = reply
+        else:
+            self._check(reply, asked)
+            self._usable.add(position)
+            self._early[position] = reply.total
+        self._advance()
+
+    def _advance(self) -> None:
+        while self._next < len(self.asked):
+            if self._next in self._early:
+                self._add(self._early.pop(self._next))
+            elif self.asked[self._next].key not in self._refused:
+                return
+            self._next += 1
+
+    def _check(self, reply: TrainReply, asked: Asked) -> None:
+        if reply.num_users != asked.num_users:
+            raise ProtocolError(f"node {asked.key!r} speaks for {reply.num_users} users, asked were {asked.num_users}")
+        norm = _norm(reply.total)
+        if not norm < float("inf"):
+            raise ProtocolError(f"the sum of node {asked.key!r} is not finite")
+        if self.clip_norm is not None and norm > asked.num_users * self.clip_norm * (1 + NORM_TOLERANCE):
+            raise ProtocolError(
+                f"the sum of node {asked.key!r} has norm {norm:.6g}, "
+                f"{asked.num_users} users clipped to {self.clip_norm:g} allow {asked.num_users * self.clip_norm:g}"
+            )
+
+    def _add(self, total: SharedState) -> None:
+        for name, tensor in total.items():
+            self._total[name] += tensor
+
+
+def _norm(state: SharedState) -> float:
+    """Return the L2 norm over all tensors together; NaN or infinity where any coordinate is."""
+    squares = [torch.linalg.vector_norm(tensor, dtype=torch.float64) ** 2 for tensor in state.values()]
+    return float(torch.stack(squares).sum().sqrt()) if squares else 0.0

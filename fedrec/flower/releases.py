@@ -1,0 +1,80 @@
+"""Turns sums into releases: the budget is asked, the ledger charged, then noise is drawn, then the digest recorded.
+
+The order is the promise: a crash at any point leaves at least what was spent on the ledger, never less.
+"""
+
+from fedrec.errors import BudgetExceededError
+from fedrec.flower.state import Randomness
+from fedrec.models.split import SharedState, state_digest
+from fedrec.privacy.budget import Budget
+from fedrec.privacy.entries import Release
+from fedrec.privacy.ledger import Ledger
+from fedrec.privacy.mechanism import GaussianMechanism
+from fedrec.privacy.planning import RunPlan
+from fedrec.privacy.release import release
+
+
+class Releases:
+    """A run's releases under its plan. Round 0 is the popularity release, the others are training."""
+
+    def __init__(
+        self, plan: RunPlan, ledger: Ledger, randomness: Randomness, *, run_id: str, config_digest: str
+    ) -> None:
+        self._plan = plan
+        self._ledger = ledger
+        self._randomness = randomness
+        self._run_id = run_id
+        self._config_digest = config_digest
+        self._budget = Budget(epsilon=plan.epsilon_budget, delta=plan.delta)
+
+    def mechanism(self, round: int) -> GaussianMechanism | None:
+        """Return how the sum of ``round`` is released; None where round 0 is not part of the plan."""
+        return self._plan.training if round else self._plan.popularity
+
+    def affords(self, round: int) -> bool:
+        """Return whether the release of ``round`` fits the budget.
+
+        Raises ``BudgetExceededError`` where it does not and nothing has been released yet: such a run is no run.
+        """
+        mechanism = self.mechanism(round)
+        if mechanism is None or not self._ledger.would_exceed(mechanism.event, self._budget):
+            return True
+        if self._ledger.charges():
+            return False
+        raise BudgetExceededError(
+            f"epsilon {self._budget.epsilon:g} at delta {self._budget.delta:g} is below what one round costs: "
+            "raise privacy.epsilon or privacy.noise_multiplier"
+        )
+
+    def make(self, total: SharedState, round: int) -> SharedState:
+        """Return the noisy mean of ``total``.
+
+        Raises ``BudgetExceededError`` before anything is written if it does not fit.
+        """
+        mechanism, noise = self.mechanism(round), self._randomness.noise(round)
+        if mechanism is None:
+            raise ValueError(f"the plan has no release in round {round}")
+        planned = Release(
+            run_id=self._run_id,
+            round=round,
+            name="training" if round else "popularity",
+            mechanism=mechanism,
+            noise_source=noise.description,
+            config_digest=self._config_digest,
+        )
+        charge = self._ledger.charge(planned, self._budget)
+        mean = release(total, mechanism, noise.generator)
+        self._ledger.commit(charge, state_digest(mean))
+        return mean
+
+    def spent(self) -> float:
+        """Return the epsilon of everything on the ledger, at the plan's delta."""
+        return self._ledger.spent(self._budget.delta)
+
+    def head(self) -> str:
+        """Return the hash of the ledger's last line."""
+        return self._ledger.head()
+
+    def verify(self, head: str) -> None:
+        """Raise ``LedgerError`` unless the ledger is whole and still holds the line that a state rests on."""
+        self._ledger.verify(head or None)

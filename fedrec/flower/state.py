@@ -1,0 +1,78 @@
+"""Where a federated run stands: what a checkpoint keeps and what a round reports. Knows no files and no transport."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from torch import Tensor
+
+from fedrec.flower.roster import Roster
+from fedrec.models.split import SharedState
+from fedrec.privacy.noise import NoiseSource, noise_generator
+from fedrec.rounds import Contribution
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunState:
+    """All that is needed to go on after a completed round."""
+
+    run_id: str
+    round: int
+    """Training rounds completed; 0 before the first, the popularity release included."""
+    roster: Roster
+    shared: SharedState
+    optimizer: dict[str, Tensor]
+    popularity: Tensor | None = None
+    """Mean item counts as released before training, float32 ``[num_items]``; None where the run has no such release."""
+    ledger_head: str = ""
+    """Hash of the last ledger entry that this state rests on; empty where nothing is accounted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundReport:
+    """What the server saw of one round. Nothing in it depends on a user's data but what was released."""
+
+    round: int
+    """0 is the popularity release."""
+    contribution: Contribution
+    sampled_users: int
+    asked: int
+    """Nodes with at least one sampled user."""
+    usable: int
+    """Nodes whose replies are in the sum."""
+    num_users: int
+    """Users behind them."""
+    refused: dict[str, str]
+    """Reason by node key."""
+    quarantined: tuple[str, ...]
+    failed: tuple[str, ...]
+    """What transport or node reported for messages that came to nothing."""
+    bytes_down: int
+    bytes_up: int
+    seconds: float
+    epsilon: float | None
+    """Spent by everything released so far, at the plan's delta; None without user-level privacy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Randomness:
+    """Where a run's cohorts and noise come from. None: from the operating system, anew each round.
+
+    Amplification by sampling holds only against those who cannot know ``cohort_seed``; a ``noise_seed`` voids the claim
+    against those who know it. With numbers, each round depends on its seed and number alone, so that a resumed run
+    repeats an uninterrupted one.
+    """
+
+    cohort_seed: int | None = field(repr=False)
+    noise_seed: int | None = field(repr=False)
+
+    def cohort(self, round: int) -> np.random.Generator:
+        """Return the generator that draws the cohort of ``round``."""
+        return np.random.default_rng(None if self.cohort_seed is None else [self.cohort_seed, round])
+
+    def noise(self, round: int) -> NoiseSource:
+        """Return the source of the noise of ``round``."""
+        if self.noise_seed is None:
+            return noise_generator(None)
+        derived = np.random.SeedSequence([self.noise_seed, round]).generate_state(1, np.uint32)
+        source = noise_generator(int(derived[0]))
+        return NoiseSource(generator=source.generator, description=f"seeded: {self.noise_seed}")

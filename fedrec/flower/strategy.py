@@ -1,0 +1,425 @@
+"""The server's side of a federated run: cohorts, tasks, replies, releases and steps, round by round.
+
+A Flower ``Strategy`` in its own right: Flower's aggregate whole replies of nodes, count nodes as users, and end a run
+over one odd reply. It knows the grid and protocol values; files, clock times and evaluation are its caller's hooks.
+"""
+
+import logging
+import math
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Result, Strategy
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fedrec.config import FederationConfig, InteractionConfig, ModelConfig, TrainingConfig
+from fedrec.errors import RoundFailedError
+from fedrec.flower.folding import Asked, Fold, Tally
+from fedrec.flower.releases import Releases
+from fedrec.flower.roster import Whereabouts, enrol
+from fedrec.flower.state import Randomness, RoundReport, RunState
+from fedrec.flower.wire import RollCall, allowed_reply, payload_bytes, read_arrays, task_message, write_arrays
+from fedrec.models.split import SharedState, check_fits, structure_digest
+from fedrec.privacy.ledger import Ledger
+from fedrec.privacy.planning import RunPlan
+from fedrec.privacy.sampling import poisson_cohort
+from fedrec.rounds import Contribution, TrainTask
+from fedrec.training.server_step import ServerOptimizer, start_from_popularity
+
+logger = logging.getLogger(__name__)
+
+ROLL_CALL_SECONDS = 120.0
+"""Longest wait for nodes to say who they are; starting a client app on a small device takes a while."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What a run is, told once: the model and what every task repeats."""
+
+    model: ModelConfig
+    training: TrainingConfig
+    federation: FederationConfig
+    catalogue_digest: str
+    num_items: int
+    popularity: bool
+    """Whether a release of item counts comes before training. With a plan, the plan decides."""
+    minimum_nodes: int = 1
+    """Nodes to wait for before the roster is frozen."""
+    interaction: InteractionConfig | None = None
+    config_digest: str = ""
+    """Of the scenario, for the ledger."""
+
+
+def _ignore(report: RoundReport, state: RunState) -> None:
+    """Do nothing."""
+
+
+def _go_on(report: RoundReport, state: RunState) -> bool:
+    return False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hooks:
+    """What the caller does after a round, in this order; after round 0 too. ``should_stop`` may end the run early."""
+
+    on_checkpoint: Callable[[RunState], None] = lambda state: None
+    on_round: Callable[[RoundReport, RunState], None] = _ignore
+    should_stop: Callable[[RoundReport, RunState], bool] = _go_on
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ask:
+    """One node's part in a round."""
+
+    key: str
+    nonce: str
+    participants: NDArray[np.int64]
+
+
+@dataclass(kw_only=True)
+class _Round:
+    """A round that has begun."""
+
+    number: int
+    task: TrainTask
+    """Of the whole cohort; a node's names its own nonce and participants."""
+    asks: tuple[_Ask, ...]
+    fold: Fold
+    arrays: ArrayRecord
+    timeout: float
+    started: float
+    sent: dict[str, int] = field(default_factory=dict)
+    """Node id by key of whoever was sent a task."""
+    bytes_down: int = 0
+
+
+class FedRecStrategy(Strategy):
+    """Federated averaging of users' clipped updates under a frozen roster, with a ledger before every release.
+
+    ``plan_for`` returns the run's mechanisms for a population, or None for a run without user-level privacy; then
+    ``ledger`` is not used and may be None. ``resume`` is a state to go on from. ``start`` may be called once.
+    """
+
+    def __init__(
+        self,
+        terms: Terms,
+        *,
+        plan_for: Callable[[int], RunPlan | None],
+        ledger: Ledger | None,
+        randomness: Randomness,
+        hooks: Hooks | None = None,
+        resume: RunState | None = None,
+        run_id: str | None = None,
+    ) -> None:
+        self._terms = terms
+        self._plan_for = plan_for
+        self._ledger = ledger
+        self._randomness = randomness
+        self._hooks = hooks or Hooks()
+        self._state = resume
+        self._run_id = resume.run_id if resume else run_id or secrets.token_hex(8)
+        self._optimizer = ServerOptimizer(terms.training)
+        self._releases: Releases | None = None
+        self._whereabouts: Whereabouts | None = None
+        self._round: _Round | None = None
+        self._timeout = terms.federation.round_timeout
+        self._saved = resume
+        self.stopped: str | None = None
+        """Why the run ended before its last round: ``early-stop`` or ``budget``; None otherwise."""
+
+    @property
+    def state(self) -> RunState:
+        """Where the run stands."""
+        if self._state is None:
+            raise RuntimeError("the run has not started")
+        return self._state
+
+    def start(
+        self,
+        grid: Grid,
+        initial_arrays: ArrayRecord,
+        num_rounds: int = 3,
+        timeout: float = 3600,
+        train_config: ConfigRecord | None = None,
+        evaluate_config: ConfigRecord | None = None,
+        evaluate_fn: Callable[[int, ArrayRecord], MetricRecord | None] | None = None,
+    ) -> Result:
+        """Run up to and including round ``num_rounds``, each with at most ``timeout`` seconds for its replies.
+
+        ``initial_arrays``: the shared parameters, which a resumed run takes from its state instead. Settings come with
+        the constructor and evaluation through hooks, so the last three arguments must be None.
+
+        Raises ``RoundFailedError`` if too few nodes enrol or reply, the model unchanged and nothing charged;
+        ``BudgetExceededError`` if not even the first release fits the budget; ``ModelMismatchError`` for a state of
+        another model. A later release that does not fit ends the run, as an early stop does.
+        """
+        if train_config is not None or evaluate_config is not None or evaluate_fn is not None:
+            raise ValueError("FedRecStrategy takes its settings in the constructor and evaluates through hooks")
+        self._timeout = timeout
+        self._begin(grid, read_arrays(initial_arrays))
+        arrays = write_arrays(self.state.shared)
+        for number in range(self.state.round + 1, num_rounds + 1):
+            if self.stopped or not self._affords(number):
+                break
+            messages = self.configure_train(number, arrays, ConfigRecord(), grid)
+            changed, _ = self.aggregate_train(number, self._replies(grid, messages))
+            arrays = changed or arrays
+        self._checkpoint()
+        return Result(arrays=arrays)
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Draw the round's cohort and return the tasks of the nodes where its users live, in order of key."""
+        rate, rng = self._terms.training.sample_rate, self._randomness.cohort(server_round)
+        current = self._open_round(server_round, poisson_cohort(self.state.roster.population, rate, rng), arrays)
+        return self._messages(current, {ask.key for ask in current.asks})
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Fold the replies, charge the ledger, release, step; return the new shared parameters and no metrics."""
+        mean, report = self._conclude(replies)
+        if mean is not None:
+            shared = self._optimizer.step(self.state.shared, mean, server_round)
+            self._state = replace(self.state, shared=shared, optimizer=self._optimizer.state())
+        self._finish(replace(self.state, round=server_round), report)
+        return write_arrays(self.state.shared), None
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Ask nothing: a metric of a user's data is a release, and this strategy makes none but updates."""
+        return ()
+
+    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
+        """Return nothing, as nothing was asked."""
+        return None
+
+    def summary(self) -> None:
+        """Log the terms on one line."""
+        logger.info("terms: %s", self._terms)
+
+    # --- beginning ------------------------------------------------------------------------------------------------
+    def _begin(self, grid: Grid, initial: SharedState) -> None:
+        call = RollCall(run_id=self._run_id, catalogue_digest=self._terms.catalogue_digest)
+        self._whereabouts = Whereabouts(grid, call, min(self._timeout, ROLL_CALL_SECONDS))
+        resumed = self._state is not None
+        if self._state is None:
+            roster = enrol(self._whereabouts, self._terms.minimum_nodes, self._timeout)
+            self._state = RunState(run_id=self._run_id, round=0, roster=roster, shared=initial, optimizer={})
+        check_fits(self._state.shared, initial, "the state to resume from")
+        self._releases = self._planned_releases(self._state.roster.population)
+        if resumed:
+            self._resume(self._state)
+            return
+        if self._releases.mechanism(0) is not None if self._releases else self._terms.popularity:
+            self._start_from_popularity(grid)
+        self._checkpoint()
+
+    def _planned_releases(self, population: int) -> Releases | None:
+        plan = self._plan_for(population)
+        if plan is None:
+            return None
+        if self._ledger is None:
+            raise ValueError("a run with user-level privacy needs a ledger")
+        digest = self._terms.config_digest
+        return Releases(plan, self._ledger, self._randomness, run_id=self._run_id, config_digest=digest)
+
+    def _resume(self, state: RunState) -> None:
+        if state.optimizer:
+            self._optimizer.load_state(state.optimizer)
+        if self._releases:
+            self._releases.verify(state.ledger_head)
+
+    def _start_from_popularity(self, grid: Grid) -> None:
+        """Play round 0: every user counts its items once, and the released counts start the item bias."""
+        if not self._affords(0):
+            return
+        everyone = np.arange(self.state.roster.population, dtype=np.int64)
+        current = self._open_round(0, everyone, write_arrays(self.state.shared))
+        messages = self._messages(current, {ask.key for ask in current.asks})
+        mean, report = self._conclude(self._replies(grid, messages))
+        if mean is not None:
+            counts = mean["counts"]
+            shared = start_from_popularity(self.state.shared, counts)
+            self._state = replace(self.state, shared=shared, popularity=counts)
+        self._finish(self.state, report)
+
+    def _affords(self, number: int) -> bool:
+        """Return whether the round's release fits the budget, before any node is troubled; if not, stop."""
+        if self._releases is None or self._releases.affords(number):
+            return True
+        logger.info("round %d would pass the budget", number)
+        self.stopped = "budget"
+        return False
+
+    # --- asking ---------------------------------------------------------------------------------------------------
+    def _open_round(self, number: int, cohort: NDArray[np.int64], arrays: ArrayRecord) -> _Round:
+        contribution = Contribution.UPDATE if number else Contribution.POPULARITY
+        mechanism = self._releases.mechanism(number) if self._releases else None
+        asks = tuple(
+            _Ask(key=card.key, nonce=secrets.token_hex(16), participants=participants)
+            for card, participants in self.state.roster.divide(cohort)
+        )
+        fold = Fold(
+            asked=[Asked(key=ask.key, nonce=ask.nonce, num_users=len(ask.participants)) for ask in asks],
+            allowed=allowed_reply(contribution, self.state.shared, self._terms.num_items),
+            clip_norm=mechanism.clip_norm if mechanism else None,
+        )
+        task = TrainTask(
+            run_id=self._run_id,
+            round=number,
+            nonce="",
+            contribution=contribution,
+            shared=self.state.shared,
+            model=self._terms.model,
+            model_digest=structure_digest(self.state.shared),
+            catalogue_digest=self._terms.catalogue_digest,
+            participants=cohort,
+            local=self._terms.training.local,
+            mechanism=mechanism,
+            interaction=self._terms.interaction,
+        )
+        self._round = _Round(
+            number=number,
+            task=task,
+            asks=asks,
+            fold=fold,
+            arrays=arrays,
+            timeout=self._timeout,
+            started=time.monotonic(),
+        )
+        return self._round
+
+    def _messages(self, current: _Round, keys: set[str]) -> list[Message]:
+        """Return the tasks of those of ``keys`` that are online with the users that the roster has frozen."""
+        found = self._online(keys) if keys else {}
+        messages = []
+        for ask in current.asks:
+            if ask.key in keys and ask.key in found:
+                task = replace(current.task, nonce=ask.nonce, participants=ask.participants)
+                messages.append(task_message(task, current.arrays, found[ask.key], current.timeout))
+                current.sent[ask.key] = found[ask.key]
+        current.bytes_down += sum(map(payload_bytes, messages))
+        return messages
+
+    def _online(self, keys: set[str]) -> dict[str, int]:
+        if self._whereabouts is None:
+            raise RuntimeError("start the strategy before it configures rounds")
+        frozen = {card.key: card for card in self.state.roster.cards}
+        found = {}
+        for key, (node_id, card) in self._whereabouts.look(keys).items():
+            if frozen.get(key) == card:
+                found[key] = node_id
+            elif key in frozen:
+                known = frozen[key].num_users
+                logger.warning("node %r is left out: it has %d users, the frozen roster %d", key, card.num_users, known)
+        return found
+
+    def _replies(self, grid: Grid, messages: Iterable[Message]) -> Iterator[Message]:
+        """Yield the replies; ask those whose message came to nothing once more, with the same nonce, if time is left.
+
+        Flower delivers at most once. A node that has trained already sends the same bytes again.
+        """
+        current, answered = self._current(), set()
+        for reply in grid.send_and_receive(messages, timeout=current.timeout):
+            if reply.has_content():
+                answered.add(reply.metadata.src_node_id)
+            yield reply
+        left = current.started + current.timeout - time.monotonic()
+        silent = {key for key in current.fold.open_keys() if current.sent.get(key) not in answered}
+        again = self._messages(current, silent) if left > 0 else []
+        if again:
+            yield from grid.send_and_receive(again, timeout=left)
+
+    def _current(self) -> _Round:
+        if self._round is None:
+            raise RuntimeError("no round has begun")
+        return self._round
+
+    # --- concluding -----------------------------------------------------------------------------------------------
+    def _conclude(self, replies: Iterable[Message]) -> tuple[SharedState | None, RoundReport]:
+        """Return the mean contribution, released if the round has a mechanism, and the report. Order is the promise.
+
+        Too few replies: raise before anything is charged. Then charge, on disk, before noise is drawn; then release.
+        """
+        current = self._current()
+        for reply in replies:
+            current.fold.take(reply)
+        tally = current.fold.close()
+        self._require_replies(current, tally)
+        mean = self._mean(current, tally)
+        self._round = None
+        return mean, self._report(current, tally)
+
+    def _mean(self, current: _Round, tally: Tally) -> SharedState | None:
+        """Return the released mean, or without privacy the plain one: None where no user contributed."""
+        allowed = current.fold.allowed
+        if self._releases:
+            mean = self._releases.make(_like(tally.total, allowed), current.number)
+            self._state = replace(self.state, ledger_head=self._releases.head())
+            return mean
+        if tally.num_users == 0:
+            return None
+        return _like({name: total / tally.num_users for name, total in tally.total.items()}, allowed)
+
+    def _require_replies(self, current: _Round, tally: Tally) -> None:
+        asked = len(current.asks)
+        needed = math.ceil(self._terms.federation.minimum_replies * asked)
+        if len(tally.usable) >= needed:
+            return
+        if current.number:  # a state before the popularity release is none to go on from
+            self._checkpoint()
+        refusals = [f"{refusal.reason}: {refusal.detail}" for refusal in tally.refused.values()]
+        reasons = Counter([*refusals, *tally.quarantined, *tally.failed])
+        seen = "; ".join(f"{count} x {reason}" for reason, count in reasons.most_common(3)) or "no reply in time"
+        raise RoundFailedError(
+            f"round {current.number}: {len(tally.usable)} of {asked} nodes replied usably, {needed} are needed "
+            f"({seen}); the model is as before: mend the nodes and resume, or lower federation.minimum_replies"
+        )
+
+    def _report(self, current: _Round, tally: Tally) -> RoundReport:
+        return RoundReport(
+            round=current.number,
+            contribution=current.task.contribution,
+            sampled_users=sum(len(ask.participants) for ask in current.asks),
+            asked=len(current.asks),
+            usable=len(tally.usable),
+            num_users=tally.num_users,
+            refused={key: refusal.reason.value for key, refusal in tally.refused.items()},
+            quarantined=tally.quarantined,
+            failed=tally.failed,
+            bytes_down=current.bytes_down,
+            bytes_up=tally.bytes_up,
+            seconds=time.monotonic() - current.started,
+            epsilon=self._releases.spent() if self._releases else None,
+        )
+
+    def _finish(self, state: RunState, report: RoundReport) -> None:
+        """Take the new state, save it where it is due, and let the caller look.
+
+        A state that rests on a release is saved at once: to repeat a round after a crash would be another release.
+        """
+        self._state = state
+        if self._releases or state.round % self._terms.federation.checkpoint_every == 0:
+            self._checkpoint()
+        self._hooks.on_round(report, state)
+        if self._hooks.should_stop(report, state):
+            self.stopped = "early-stop"
+
+    def _checkpoint(self) -> None:
+        if self._saved is not self._state and self._state is not None:
+            self._hooks.on_checkpoint(self._state)
+            self._saved = self._state
+
+
+def _like(state: Mapping[str, Tensor], template: SharedState) -> SharedState:
+    return SharedState({name: tensor.to(template[name].dtype) for name, tensor in state.items()})

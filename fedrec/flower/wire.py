@@ -1,0 +1,365 @@
+"""Protocol values to and from Flower messages: the only place that builds what is sent.
+
+A message holds one ``ConfigRecord`` of named scalars and, where tensors travel, one ``ArrayRecord`` named ``arrays``.
+Nothing is pickled. Parsing is strict: a missing, surplus or odd field raises ``ProtocolError`` with its name. A reply
+is checked against the tensors that its task allows before it is built, so that private state cannot be sent.
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from io import BytesIO
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from flwr.app import Array, ArrayRecord, ConfigRecord, ConfigRecordValues, Message, MessageType, RecordDict
+from numpy.typing import NDArray
+from pydantic import BaseModel, ValidationError
+from torch import Tensor
+
+from fedrec.config import InteractionConfig, LocalConfig, ModelConfig
+from fedrec.errors import ModelMismatchError, ProtocolError
+from fedrec.models.split import SharedState, check_fits
+from fedrec.privacy.mechanism import GaussianMechanism
+from fedrec.rounds import Contribution, NodeCard, Refusal, RefusalReason, TrainReply, TrainTask
+
+VERSION = 1
+"""Of the messages. A node and a server that differ in it refuse each other by the field's name."""
+
+ARRAYS, TASK, REPLY, REFUSAL, ROLL_CALL, CARD = "arrays", "task", "reply", "refusal", "roll-call", "card"
+"""Names of records in messages."""
+
+_TASK_FIELDS: dict[str, type] = {
+    "version": int,
+    "run": str,
+    "round": int,
+    "nonce": str,
+    "contribution": str,
+    "model": str,
+    "model-digest": str,
+    "catalogue-digest": str,
+    "participants": list,
+    "local": str,
+    "mechanism": str,
+    "interaction": str,
+}
+_REPLY_FIELDS: dict[str, type] = {"version": int, "nonce": str, "num-users": int}
+_REFUSAL_FIELDS: dict[str, type] = {"version": int, "nonce": str, "reason": str, "detail": str}
+_ROLL_CALL_FIELDS: dict[str, type] = {"version": int, "run": str, "catalogue-digest": str}
+_CARD_FIELDS: dict[str, type] = {"version": int, "key": str, "num-users": int, "catalogue-digest": str}
+
+_DTYPES = {"float32": torch.float32, "float64": torch.float64}
+_NPY = "numpy.ndarray"
+_MAX_TEXT = 4096
+_MAX_DIMS = 8
+_NONCE = re.compile(r"[0-9a-f]{32}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+Section = TypeVar("Section", bound=BaseModel)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RollCall:
+    """The server's question who a node is, with the catalogue that the run uses."""
+
+    run_id: str
+    catalogue_digest: str
+
+
+# --- the task -----------------------------------------------------------------------------------------------------
+def task_message(task: TrainTask, arrays: ArrayRecord, node_id: int, time_to_live: float) -> Message:
+    """Return the message that asks a node to train.
+
+    ``arrays`` is ``write_arrays(task.shared)``, built once a round for all its messages. ``time_to_live`` in seconds.
+    """
+    values: dict[str, ConfigRecordValues] = {
+        "version": VERSION,
+        "run": task.run_id,
+        "round": task.round,
+        "nonce": task.nonce,
+        "contribution": task.contribution.value,
+        "model": task.model.model_dump_json(),
+        "model-digest": task.model_digest,
+        "catalogue-digest": task.catalogue_digest,
+        "participants": task.participants.tolist(),
+        "local": task.local.model_dump_json(),
+        "mechanism": json.dumps(asdict(task.mechanism)) if task.mechanism else "null",
+        "interaction": task.interaction.model_dump_json() if task.interaction else "null",
+    }
+    content = RecordDict({ARRAYS: arrays, TASK: ConfigRecord(values)})
+    return Message(content, node_id, MessageType.TRAIN, ttl=time_to_live, group_id=str(task.round))
+
+
+def read_task(message: Message) -> TrainTask:
+    """Return the task of a message; raise ``ProtocolError`` naming the field that is missing, surplus or wrong."""
+    records = _records(message, {ARRAYS: ArrayRecord, TASK: ConfigRecord})
+    values = _fields(records[TASK], _TASK_FIELDS, TASK)
+    return TrainTask(
+        run_id=_match(values, "run", _RUN),
+        round=_count(values, "round"),
+        nonce=_match(values, "nonce", _NONCE),
+        contribution=_contribution(values["contribution"]),
+        shared=read_arrays(records[ARRAYS]),
+        model=_section(ModelConfig, values, "model"),
+        model_digest=_match(values, "model-digest", _DIGEST),
+        catalogue_digest=_match(values, "catalogue-digest", _DIGEST),
+        participants=_positions(values["participants"]),
+        local=_section(LocalConfig, values, "local"),
+        mechanism=_mechanism(values["mechanism"]),
+        interaction=None if values["interaction"] == "null" else _section(InteractionConfig, values, "interaction"),
+    )
+
+
+def allowed_reply(contribution: Contribution, shared: SharedState, num_items: int) -> SharedState:
+    """Return tensors of the names, shapes and dtypes that a reply must have; their values mean nothing."""
+    if contribution is Contribution.POPULARITY:
+        return SharedState({"counts": torch.empty(num_items)})
+    return shared
+
+
+# --- the answer ---------------------------------------------------------------------------------------------------
+def write_reply(reply: TrainReply, allowed: SharedState, to: Message) -> Message:
+    """Return the message that answers ``to``.
+
+    Raises ``ProtocolError`` unless the tensors are exactly those of ``allowed``: by this a private tensor, or one of
+    a private tensor's shape, stays on the device.
+    """
+    try:
+        check_fits(reply.total, allowed, "the reply")
+    except ModelMismatchError as error:
+        raise ProtocolError(f"refusing to send: {error}") from error
+    values: dict[str, ConfigRecordValues] = {"version": VERSION, "nonce": reply.nonce, "num-users": reply.num_users}
+    return Message(RecordDict({ARRAYS: write_arrays(reply.total), REPLY: ConfigRecord(values)}), reply_to=to)
+
+
+def write_refusal(refusal: Refusal, to: Message) -> Message:
+    """Return the message by which a node says no to ``to``."""
+    values: dict[str, ConfigRecordValues] = {
+        "version": VERSION,
+        "nonce": refusal.nonce,
+        "reason": refusal.reason.value,
+        "detail": refusal.detail[:_MAX_TEXT],
+    }
+    return Message(RecordDict({REFUSAL: ConfigRecord(values)}), reply_to=to)
+
+
+def read_reply(message: Message, allowed: SharedState) -> TrainReply | Refusal:
+    """Return what a node answered; raise ``ProtocolError`` naming what is wrong. Values may still be NaN or huge."""
+    if _holds(message, REFUSAL):
+        return read_refusal(message)
+    records = _records(message, {ARRAYS: ArrayRecord, REPLY: ConfigRecord})
+    values = _fields(records[REPLY], _REPLY_FIELDS, REPLY)
+    nonce, num_users = _match(values, "nonce", _NONCE), _count(values, "num-users")
+    _check_declared(records[ARRAYS], allowed)
+    return TrainReply(nonce=nonce, total=read_arrays(records[ARRAYS]), num_users=num_users)
+
+
+def read_refusal(message: Message) -> Refusal:
+    """Return a node's no. Its ``detail`` is text from outside: shown to people, never acted upon."""
+    values = _fields(_records(message, {REFUSAL: ConfigRecord})[REFUSAL], _REFUSAL_FIELDS, REFUSAL)
+    if values["nonce"]:
+        _match(values, "nonce", _NONCE)
+    try:
+        reason = RefusalReason(values["reason"])
+    except ValueError as error:
+        raise ProtocolError(f"field 'reason' is {values['reason'][:40]!r}, which is no reason for a refusal") from error
+    return Refusal(nonce=values["nonce"], reason=reason, detail=printable(values["detail"]))
+
+
+# --- enrolment ----------------------------------------------------------------------------------------------------
+def roll_call_message(call: RollCall, node_id: int, time_to_live: float) -> Message:
+    """Return the message that asks a node for its card."""
+    values: dict[str, ConfigRecordValues] = {
+        "version": VERSION,
+        "run": call.run_id,
+        "catalogue-digest": call.catalogue_digest,
+    }
+    return Message(RecordDict({ROLL_CALL: ConfigRecord(values)}), node_id, MessageType.QUERY, ttl=time_to_live)
+
+
+def read_roll_call(message: Message) -> RollCall:
+    """Return the question of a message; raise ``ProtocolError`` naming the field that is wrong."""
+    values = _fields(_records(message, {ROLL_CALL: ConfigRecord})[ROLL_CALL], _ROLL_CALL_FIELDS, ROLL_CALL)
+    return RollCall(run_id=_match(values, "run", _RUN), catalogue_digest=_match(values, "catalogue-digest", _DIGEST))
+
+
+def write_card(card: NodeCard, to: Message) -> Message:
+    """Return the message by which a node enrols."""
+    values: dict[str, ConfigRecordValues] = {
+        "version": VERSION,
+        "key": card.key,
+        "num-users": card.num_users,
+        "catalogue-digest": card.catalogue_digest,
+    }
+    return Message(RecordDict({CARD: ConfigRecord(values)}), reply_to=to)
+
+
+def read_card(message: Message) -> NodeCard | Refusal:
+    """Return what a node says of itself, or its refusal to; raise ``ProtocolError`` naming the field that is wrong."""
+    if _holds(message, REFUSAL):
+        return read_refusal(message)
+    values = _fields(_records(message, {CARD: ConfigRecord})[CARD], _CARD_FIELDS, CARD)
+    return NodeCard(
+        key=_match(values, "key", _KEY),
+        num_users=_count(values, "num-users"),
+        catalogue_digest=_match(values, "catalogue-digest", _DIGEST),
+    )
+
+
+# --- tensors ------------------------------------------------------------------------------------------------------
+def write_arrays(state: SharedState) -> ArrayRecord:
+    """Return shared tensors as a record, in order of name."""
+    return ArrayRecord({name: Array(state[name].detach().cpu().contiguous().numpy()) for name in sorted(state)})
+
+
+def read_arrays(record: ArrayRecord) -> SharedState:
+    """Return a record's tensors, each with memory of its own; raise ``ProtocolError`` naming a malformed one."""
+    return SharedState({name: _tensor(name, array) for name, array in record.items()})
+
+
+def payload_bytes(message: Message) -> int:
+    """Return the bytes of all tensors in a message: what a link carries, but for envelopes."""
+    if not message.has_content():
+        return 0
+    records = [record for record in message.content.values() if isinstance(record, ArrayRecord)]
+    return sum(len(array.data) for record in records for array in record.values())
+
+
+def _check_declared(record: ArrayRecord, allowed: SharedState) -> None:
+    """Compare names and declared shapes before a byte is parsed, so that a flood of tensors costs nothing."""
+    surplus, missing = sorted(set(record) - set(allowed)), sorted(set(allowed) - set(record))
+    if surplus or missing:
+        raise ProtocolError(f"tensor {printable((surplus or missing)[0])!r} is {'surplus' if surplus else 'missing'}")
+    for name, tensor in allowed.items():
+        array = record[name]
+        if tuple(array.shape) != tuple(tensor.shape) or _DTYPES.get(array.dtype) != tensor.dtype:
+            raise ProtocolError(
+                f"tensor {name!r} is {tuple(array.shape)} {printable(array.dtype)}, "
+                f"the task has {tuple(tensor.shape)} {tensor.dtype}"
+            )
+
+
+def _tensor(name: str, array: Array) -> Tensor:
+    """Read ``.npy`` bytes without parsing them: their header must be the one that numpy writes for what is declared."""
+    shape = tuple(array.shape)
+    if array.stype != _NPY or array.dtype not in _DTYPES:
+        declared = printable(f"{array.dtype} as {array.stype}")
+        raise ProtocolError(f"tensor {printable(name)!r} must be float32 or float64 as {_NPY}, it is {declared}")
+    header = _npy_header(shape, array.dtype)
+    size = math.prod(shape) * np.dtype(array.dtype).itemsize
+    if not array.data.startswith(header) or len(array.data) != len(header) + size:
+        raise ProtocolError(
+            f"the bytes of tensor {printable(name)!r} are not a C-ordered {shape} {array.dtype} in .npy"
+        )
+    if size == 0:
+        return torch.empty(shape, dtype=_DTYPES[array.dtype])
+    own = bytearray(memoryview(array.data)[len(header) :])
+    return torch.frombuffer(own, dtype=_DTYPES[array.dtype]).reshape(shape)
+
+
+def _npy_header(shape: tuple[int, ...], dtype: str) -> bytes:
+    if len(shape) > _MAX_DIMS or not all(0 <= length < 2**40 for length in shape):
+        raise ProtocolError(
+            f"a tensor's shape must have at most {_MAX_DIMS} lengths from 0 up, got {shape[:_MAX_DIMS]}"
+        )
+    buffer = BytesIO()
+    descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
+    np.lib.format.write_array_header_1_0(buffer, {"descr": descr, "fortran_order": False, "shape": shape})
+    return buffer.getvalue()
+
+
+# --- records and fields -------------------------------------------------------------------------------------------
+def _holds(message: Message, name: str) -> bool:
+    return message.has_content() and name in message.content
+
+
+def _records(message: Message, expected: Mapping[str, type]) -> dict[str, Any]:
+    if not message.has_content():
+        raise ProtocolError(f"the message holds no records, expected {', '.join(expected)}")
+    content = dict(message.content)
+    for name in sorted(set(content) | set(expected)):
+        if name not in content or name not in expected or not isinstance(content[name], expected[name]):
+            verb = "missing" if name not in content else "surplus" if name not in expected else "of the wrong kind"
+            raise ProtocolError(f"record {printable(name)!r} is {verb}")
+    return content
+
+
+def _fields(record: ConfigRecord, expected: Mapping[str, type], where: str) -> dict[str, Any]:
+    """Return a record's values if it has exactly the expected fields of exactly the expected types."""
+    values = dict(record)
+    if values.get("version", VERSION) != VERSION:
+        raise ProtocolError(f"field 'version' of {where!r} is {values['version']!r}, this fedrec speaks {VERSION}")
+    for name in sorted(set(values) | set(expected)):
+        if name not in values:
+            raise ProtocolError(f"field {name!r} of {where!r} is missing")
+        if name not in expected:
+            raise ProtocolError(f"field {printable(name)!r} of {where!r} is surplus")
+        if type(values[name]) is not expected[name]:
+            raise ProtocolError(f"field {name!r} of {where!r} must be {expected[name].__name__}")
+    return values
+
+
+def _match(values: Mapping[str, Any], name: str, pattern: re.Pattern[str]) -> str:
+    text: str = values[name]
+    if not pattern.fullmatch(text):
+        raise ProtocolError(f"field {name!r} is {printable(text)!r}, which does not match {pattern.pattern}")
+    return text
+
+
+def _count(values: Mapping[str, Any], name: str) -> int:
+    number: int = values[name]
+    if not 0 <= number < 2**31:
+        raise ProtocolError(f"field {name!r} must be in [0, 2^31), got {number}")
+    return number
+
+
+def _positions(values: list[Any]) -> NDArray[np.int64]:
+    """Return participants' positions; they must be whole, ascending, distinct, and at least one."""
+    if not values or any(type(value) is not int for value in values) or not 0 <= values[0] <= values[-1] < 2**31:
+        raise ProtocolError("field 'participants' must list positions of users, at least one")
+    positions = np.asarray(values, dtype=np.int64)
+    if np.any(np.diff(positions) <= 0):
+        raise ProtocolError("field 'participants' must list distinct positions in ascending order")
+    return positions
+
+
+def _contribution(text: str) -> Contribution:
+    try:
+        return Contribution(text)
+    except ValueError as error:
+        known = ", ".join(Contribution)
+        raise ProtocolError(f"field 'contribution' must be one of {known}, got {printable(text)!r}") from error
+
+
+def _section(section: type[Section], values: Mapping[str, Any], name: str) -> Section:
+    try:
+        return section.model_validate_json(values[name], strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        key = ".".join([name, *map(str, first["loc"])])
+        raise ProtocolError(f"field {printable(key)!r}: {first['msg']}") from error
+
+
+def _mechanism(text: str) -> GaussianMechanism | None:
+    try:
+        table = json.loads(text)
+        if table is None:
+            return None
+        wanted = {field.name for field in fields(GaussianMechanism)}
+        if set(table) != wanted:
+            raise ValueError(f"it must have exactly {', '.join(sorted(wanted))}")
+        if any(type(value) not in (int, float) for value in table.values()) or type(table["population"]) is not int:
+            raise ValueError("its values must be numbers, and population whole")
+        return GaussianMechanism(**table)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ProtocolError(f"field 'mechanism' is not a Gaussian mechanism: {printable(str(error))}") from error
+
+
+def printable(text: str) -> str:
+    """Return text from outside in a form that is fit for one line of a log."""
+    return "".join(c if c.isprintable() else "?" for c in text[:_MAX_TEXT])

@@ -1,0 +1,72 @@
+"""The server app: composes a run and trains it on the grid that Flower, or the in-process place, hands over.
+
+A deployed server finds its run folder by ``--run-config 'run="/path"'``, or by the environment's ``FEDREC_RUN``.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from fedrec.data.catalogue import Catalogue
+from fedrec.errors import ConfigError
+from fedrec.flower.state import RoundReport
+from fedrec.flower.strategy import Hooks
+from fedrec.runs.folder import RunFolder
+from server.federation import Federation, Outcome
+
+
+def _forget(outcome: Outcome) -> None:
+    """Do nothing: the run folder holds what came of it."""
+
+
+def make_server_app(
+    compose: Callable[[Context], Federation], deliver: Callable[[Outcome], None] = _forget
+) -> ServerApp:
+    """Return the server app that trains what ``compose`` returns and hands the outcome to ``deliver``."""
+    app = ServerApp()
+
+    @app.main()
+    def main(grid: Grid, context: Context) -> None:
+        deliver(compose(context).train(grid))
+
+    return app
+
+
+def federation_of(context: Context) -> Federation:
+    """Compose the run of a run folder, which must hold a scenario and a catalogue."""
+    folder = RunFolder.open(_run_path(context))
+    scenario = folder.scenario()
+    return Federation(
+        scenario=scenario,
+        catalogue=Catalogue.load(folder.catalogue),
+        ledger=folder.ledger_path,
+        checkpoints=folder.checkpoints,
+        minimum_nodes=scenario.federation.nodes,
+        hooks=Hooks(on_round=lambda report, state: folder.append_metrics(metrics_row(report))),
+    )
+
+
+def metrics_row(report: RoundReport, phase: str = "final") -> dict[str, object]:
+    """Return a report as a row of ``metrics.jsonl``."""
+    return {
+        "round": report.round,
+        "phase": phase,
+        "cohort": report.num_users,
+        "bytes_down": report.bytes_down,
+        "bytes_up": report.bytes_up,
+        "seconds": report.seconds,
+        "epsilon": report.epsilon,
+    }
+
+
+def _run_path(context: Context) -> Path:
+    path = context.run_config.get("run") or os.environ.get("FEDREC_RUN")
+    if not path:
+        raise ConfigError("no run folder: flwr run --run-config 'run=\"PATH\"', or set FEDREC_RUN for the SuperLink")
+    return Path(str(path))
+
+
+app = make_server_app(federation_of)

@@ -1,0 +1,116 @@
+"""One training run, composed from a scenario: everything but the grid that it will run on."""
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+from flwr.serverapp import Grid
+
+from fedrec.config import Scenario, TrainingConfig
+from fedrec.data.catalogue import Catalogue
+from fedrec.errors import ConfigError
+from fedrec.flower.state import Randomness, RunState
+from fedrec.flower.strategy import FedRecStrategy, Hooks, Terms
+from fedrec.flower.wire import write_arrays
+from fedrec.models import build_model
+from fedrec.privacy.ledger import Ledger
+from fedrec.privacy.planning import RunPlan, plan_run
+from server.checkpoint import Checkpoints
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a run ended. ``stopped``: ``early-stop`` or ``budget``; None after its last round."""
+
+    state: RunState
+    stopped: str | None
+    plan: RunPlan | None
+    """None for a run without user-level privacy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Federation:
+    """A run that can be trained on any grid. It goes on from the last of its checkpoints, where there are any."""
+
+    scenario: Scenario
+    catalogue: Catalogue
+    ledger: Path
+    """Charged if the scenario has user-level privacy, else not touched."""
+    checkpoints: Path | None = None
+    """Folder of checkpoints; None keeps none."""
+    minimum_nodes: int = 1
+    randomness: Randomness | None = None
+    """None takes ``randomness_of(scenario)``."""
+    run_id: str | None = None
+    """None draws one; a resumed run keeps its own."""
+    hooks: Hooks = field(default_factory=Hooks)
+
+    def train(self, grid: Grid) -> Outcome:
+        """Run to the last round, an early stop or the end of the budget; see ``FedRecStrategy.start``.
+
+        Raises ``ConfigError`` for a popularity start under the interaction-level layer, which does not cover counts.
+        """
+        terms = self._terms()
+        if terms.interaction and terms.popularity:
+            raise ConfigError(
+                "privacy.interaction does not cover the popularity histogram: set training.popularity_start = false"
+            )
+        initial = build_model(self.scenario.model, self.catalogue, self.scenario.run.seed).shared_state()
+        kept = Checkpoints(self.checkpoints, self.catalogue.digest) if self.checkpoints else None
+        plan_for = lru_cache(self.plan)  # solving for noise takes a while, and the outcome asks again
+        strategy = FedRecStrategy(
+            terms,
+            plan_for=plan_for,
+            ledger=Ledger(self.ledger),
+            randomness=self.randomness or randomness_of(self.scenario),
+            hooks=_saving(self.hooks, kept) if kept else self.hooks,
+            resume=kept.latest(initial) if kept else None,
+            run_id=self.run_id,
+        )
+        training, federation = self.scenario.training, self.scenario.federation
+        strategy.start(grid, write_arrays(initial), training.rounds, federation.round_timeout)
+        plan = plan_for(strategy.state.roster.population)
+        return Outcome(state=strategy.state, stopped=strategy.stopped, plan=plan)
+
+    def plan(self, population: int) -> RunPlan | None:
+        """Return the mechanisms of this run over ``population`` users; None without user-level privacy."""
+        privacy = self.scenario.privacy
+        return plan_run(privacy, self.scenario.training, population) if privacy.enabled else None
+
+    def _terms(self) -> Terms:
+        scenario = self.scenario
+        return Terms(
+            model=scenario.model,
+            training=_seeded(scenario),
+            federation=scenario.federation,
+            catalogue_digest=self.catalogue.digest,
+            num_items=self.catalogue.num_items,
+            popularity=scenario.training.popularity_start,
+            minimum_nodes=self.minimum_nodes,
+            interaction=scenario.privacy.interaction,
+            config_digest=hashlib.sha256(scenario.model_dump_json().encode()).hexdigest(),
+        )
+
+
+def randomness_of(scenario: Scenario) -> Randomness:
+    """Return where a scenario's cohorts and noise come from.
+
+    With user-level privacy and unseeded noise, cohorts are drawn from the operating system too: amplification by
+    sampling does not hold against whoever can work the cohorts out.
+    """
+    secret = scenario.privacy.enabled and scenario.noise_seed is None
+    return Randomness(cohort_seed=None if secret else scenario.run.seed, noise_seed=scenario.noise_seed)
+
+
+def _seeded(scenario: Scenario) -> TrainingConfig:
+    local = scenario.training.local.model_copy(update={"seed": scenario.run.seed})
+    return scenario.training.model_copy(update={"local": local})
+
+
+def _saving(hooks: Hooks, checkpoints: Checkpoints) -> Hooks:
+    def save(state: RunState) -> None:
+        checkpoints.save(state)
+        hooks.on_checkpoint(state)
+
+    return Hooks(on_checkpoint=save, on_round=hooks.on_round, should_stop=hooks.should_stop)

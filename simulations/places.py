@@ -1,0 +1,71 @@
+"""Where the same server app and client app run on one machine: in this process, or in Flower's Ray simulation.
+
+The third place, Flower's deployment runtime, needs no code here: it loads both apps from the bundle.
+"""
+
+import importlib.util
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from flwr.app import Context, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp import ServerApp
+
+from fedrec.config import Place
+from fedrec.errors import ConfigError
+from fedrec.flower.identity import SUPERLINK_NODE_ID, task_identity
+from simulations.grid import InProcessGrid
+from simulations.population import PARTITION
+
+
+def run_in(place: Place, server_app: ServerApp, client_app: ClientApp, num_nodes: int) -> None:
+    """Run the server app against ``num_nodes`` nodes, numbered by ``partition-id`` in their configuration.
+
+    Errors of the server app are raised. Raises ``ConfigError`` if the place is not installed.
+    """
+    PLACES[place](server_app, client_app, num_nodes)
+
+
+def run_in_process(server_app: ServerApp, client_app: ClientApp, num_nodes: int) -> None:
+    """Run both apps in this process, node after node."""
+    run_id = 1
+    grid = InProcessGrid(client_app, [{PARTITION: number} for number in range(num_nodes)], run_id=run_id)
+    with task_identity(run_id):
+        server_app(grid, Context(run_id, SUPERLINK_NODE_ID, {}, RecordDict(), {}))
+
+
+def run_in_ray(server_app: ServerApp, client_app: ClientApp, num_nodes: int) -> None:
+    """Run the server app in a thread of this process, the client app in Ray's workers, one for each core."""
+    if importlib.util.find_spec("ray") is None:
+        raise ConfigError("federation.place = ray needs Ray: pip install 'fedrec[sim]', or use in-process")
+    # Ray is an extra, and flwr.simulation imports it.
+    from flwr.server.superlink.fleet.vce.backend.backend import BackendConfig
+    from flwr.simulation import run_simulation
+
+    cores = os.cpu_count() or 1
+    backend: BackendConfig = {"client_resources": {"num_cpus": 1, "num_gpus": 0.0}, "init_args": {"num_cpus": cores}}
+    with _without_deprecation_notice():
+        run_simulation(server_app, client_app, num_nodes, backend_name="ray", backend_config=backend)
+
+
+PLACES = {"in-process": run_in_process, "ray": run_in_ray}
+
+
+@contextmanager
+def _without_deprecation_notice() -> Iterator[None]:
+    """Hold back Flower's notice that ``run_simulation`` is deprecated.
+
+    Its successor, ``flwr run``, starts a detached SuperLink that a library cannot wait for, nor hand objects to.
+    """
+
+    def other(record: logging.LogRecord) -> bool:
+        return "`run_simulation` function is deprecated" not in record.getMessage()
+
+    logger = logging.getLogger("flwr")
+    logger.addFilter(other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(other)
