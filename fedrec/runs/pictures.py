@@ -94,7 +94,8 @@ def _quality(summary: Summary) -> Figure:
     """Means with intervals, one line a scorer, one panel a metric."""
     metrics = headline_metrics(summary.protocol.ks)
     lines = _scorers(summary)
-    figure = Figure(figsize=(8.2, 0.9 + 0.34 * len(lines)), layout="constrained")
+    figure = Figure(figsize=(8.2, 0.9 + 0.34 * len(lines)))
+    figure.set_layout_engine("constrained", wspace=0.06)
     for axes, metric in zip(figure.subplots(1, len(metrics), sharey=True), metrics, strict=True):
         _dots(axes, lines, metric)
         axes.set_title(metric_label(metric))
@@ -225,7 +226,8 @@ def _budget(summary: Summary, rows: Rows) -> Figure:
         va="bottom",
         fontsize=8,
     )
-    axes.annotate(f"{left[-1]:.2f} left", (rounds[-1], left[-1]), xytext=(0, 8), textcoords="offset points", ha="right")
+    end = (rounds[-1], max(left[-2:]))
+    axes.annotate(f"{left[-1]:.2f} left", end, xytext=(0, 5), textcoords="offset points", ha="right")
     axes.set_ylim(-0.03 * privacy.epsilon_budget, 1.05 * privacy.epsilon_budget)
     axes.set_title(f"epsilon left of {privacy.epsilon_budget:g}, at delta {privacy.delta:g}")
     axes.set_xlabel("round")
@@ -253,7 +255,7 @@ def _fusion(rows: Rows) -> Figure:
 
 
 def _bytes(rows: Rows) -> Figure:
-    """Payload of each round, to all participants and back."""
+    """Payload of each round, to all nodes and back."""
     points = _with(rows, "bytes_down")
     rounds = [row["round"] for row in points]
     figure = Figure(figsize=(8.2, 2.5), layout="constrained")
@@ -265,7 +267,7 @@ def _bytes(rows: Rows) -> Figure:
     axes.set_ylim(bottom=0)
     axes.margins(x=0.01)
     axes.yaxis.set_major_formatter(lambda value, _: human_bytes(value))
-    axes.set_title("payload of a round, all participants together")
+    axes.set_title("payload of a round, all nodes together")
     axes.set_xlabel("round")
     _end_labels(axes, ends)
     return figure

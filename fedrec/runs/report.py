@@ -21,7 +21,7 @@ from fedrec.runs.labels import (
     metric_label,
 )
 from fedrec.runs.report_style import STYLE
-from fedrec.runs.summary import Bounds, Metrics, PrivacySummary, Summary
+from fedrec.runs.summary import SYSTEM_NOISE, Bounds, Metrics, PrivacySummary, Summary
 
 OWN = "this run"
 Pictures = Mapping[str, str]
@@ -135,8 +135,7 @@ def _bounds(bounds: Bounds | None) -> str:
 
 def _quality(summary: Summary, pictures: Pictures) -> str:
     k = headline_k(summary.protocol.ks)
-    metrics = [f"hr@{k}", f"ndcg@{k}", f"recall@{k}", "mrr"]
-    shown = [name for name in metrics if name in summary.metrics]
+    shown = _shown_metrics(summary, k)
     rows = [(label, [_cell(means, intervals, name) for name in shown]) for label, means, intervals in _lines(summary)]
     return element(
         "section",
@@ -158,6 +157,13 @@ def _quality(summary: Summary, pictures: Pictures) -> str:
         ),
         _sampled(summary),
     )
+
+
+def _shown_metrics(summary: Summary, k: int) -> list[str]:
+    """Recall only where it says something else than hits: with one held-out item a user they are the same."""
+    hits, gain, recall = f"hr@{k}", f"ndcg@{k}", f"recall@{k}"
+    same = summary.metrics.get(hits) == summary.metrics.get(recall)
+    return [name for name in (hits, gain, "" if same else recall, "mrr") if name in summary.metrics]
 
 
 def _lines(summary: Summary) -> list[tuple[str, Metrics, Mapping[str, Bounds]]]:
@@ -223,6 +229,7 @@ def _privacy(privacy: PrivacySummary | None, pictures: Pictures) -> str:
         "section",
         title,
         text("p", _claim(privacy), class_="lead"),
+        _seed_warning(privacy),
         facts(_statement(privacy)),
         _figure(
             pictures,
@@ -238,6 +245,16 @@ def _claim(privacy: PrivacySummary) -> str:
         f"Everything that this run released is ({epsilon_label(privacy.epsilon, 3)}, {privacy.delta:g})-differentially "
         "private for each user, under the assumptions below."
     )
+
+
+def _seed_warning(privacy: PrivacySummary) -> str:
+    if privacy.noise_source == SYSTEM_NOISE:
+        return ""
+    warning = (
+        f"Noise was {privacy.noise_source}: whoever knows the seed can subtract it, and the claim does not hold "
+        "against them. For simulations on data that may be seen; a release needs noise from the operating system."
+    )
+    return text("p", warning, class_="warning")
 
 
 def _statement(privacy: PrivacySummary) -> dict[str, str | tuple[str, ...]]:
@@ -295,8 +312,8 @@ def _communication(summary: Summary, pictures: Pictures) -> str:
         _figure(
             pictures,
             "bytes",
-            "Payload of each round. It moves with the number of participants, which is drawn anew each round and is "
-            "shown for a simulation's researcher only.",
+            "Payload of each round, to all nodes and back. A flat line means that every node was asked every time; "
+            "where it moves, it follows who took part, which is shown for a simulation's researcher only.",
         ),
     )
 

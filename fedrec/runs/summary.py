@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION = 1
+SYSTEM_NOISE = "operating system"
+"""Source of noise that nobody can repeat, as ``fedrec.privacy.noise`` describes it."""
 
 Metrics = dict[str, float]
 """Mean over users by metric name: ``hr@10``, ``ndcg@10``, ``recall@10``, ``mrr``, ..."""
@@ -60,14 +61,14 @@ class PrivacySummary(Record):
     """Of the one popularity histogram released before training; null where none was."""
     accountant: str = "PLD (dp-accounting)"
     cross_check: str = "RDP (dp-accounting)"
-    noise_source: str = "operating system"
+    noise_source: str = SYSTEM_NOISE
 
 
 class BytesSummary(Record):
     """Payload of the messages, in bytes."""
 
     down_per_client_round: Share
-    """Sent to one participating user's device in one round (mean)."""
+    """Mean payload of one message to one node, which may hold one user or thousands."""
     up_per_client_round: Share
     down_total: Count
     up_total: Count

@@ -5,8 +5,10 @@ from html.parser import HTMLParser
 import pytest
 
 from fedrec.config import Scenario
+from fedrec.privacy.noise import noise_generator
 from fedrec.runs.folder import RunFolder
 from fedrec.runs.report import render_report, write_report
+from fedrec.runs.summary import SYSTEM_NOISE
 
 VOID = {"meta"}
 
@@ -122,6 +124,28 @@ def test_a_run_without_privacy_says_that_it_claims_nothing(summary):
     parsed(page)
     assert "No claim: user-level privacy was off" in page
     assert "differentially private" not in page
+
+
+def test_noise_from_a_seed_is_said_to_void_the_claim_against_who_knows_it(summary):
+    seeded = summary.privacy.model_copy(update={"noise_source": "seeded: 7"})
+
+    page = render_report(summary.model_copy(update={"privacy": seeded}), {}, config="")
+
+    assert "Noise was seeded: 7: whoever knows the seed can subtract it" in page
+    assert "whoever knows the seed" not in render_report(summary, {}, config="")
+
+
+def test_noise_from_the_operating_system_goes_by_the_name_that_the_report_knows():
+    assert noise_generator(None).description == SYSTEM_NOISE
+
+
+def test_recall_is_shown_where_it_differs_from_hits(summary):
+    def shown(recall):
+        metrics = {**summary.metrics, "recall@10": recall}
+        return "Recall@10" in render_report(summary.model_copy(update={"metrics": metrics}), {}, config="")
+
+    assert shown(0.05)
+    assert not shown(summary.metrics["hr@10"])
 
 
 def test_the_paper_protocol_is_shown_apart_and_labelled(summary):
