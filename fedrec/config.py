@@ -114,12 +114,17 @@ class SelectionConfig(Section):
 
 
 class InteractionConfig(Section):
-    """Opacus on the device: DP-SGD with one interaction as the sample, private parameters included."""
+    """Opacus on the device: DP-SGD in which each interaction is in one sample, private parameters included.
+
+    A sample is a chunk of ``chunk_length`` consecutive events of the last ``model.history_length``.
+    """
 
     noise_multiplier: Positive = 1.0
     max_grad_norm: Positive = 1.0
     sample_rate: Rate = 0.2
-    """Probability with which each of the ``history_length`` public slots is in a step's batch (Poisson)."""
+    """Probability with which each of the public number of chunks is in a step's batch (Poisson)."""
+    chunk_length: Annotated[int, Field(ge=2)] = 5
+    """Events of a chunk. Longer ones teach longer sequences, but there are fewer of them."""
     epsilon: Positive = 8.0
     """Device budget of this layer; the device refuses a round that would pass it."""
 
