@@ -23,7 +23,7 @@ LIVE_INTERVAL = 1e-3
 FINAL_INTERVAL = 1e-4
 """Grid of privacy losses for figures that are reported."""
 
-LARGEST_GRID = 200_000
+LARGEST_GRID = 60_000
 """Losses in a single release's distribution beyond which the grid is made coarser: small noise needs it."""
 SMALLEST_GRID = 1_000
 """Losses in a single release's distribution below which the grid is made finer: large noise needs it."""

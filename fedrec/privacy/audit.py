@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Literal
 
 from fedrec.errors import LedgerError
-from fedrec.privacy.accounting import Kind, PldAccountant, epsilon_pld, epsilon_rdp, grouped
-from fedrec.privacy.entries import Charge, Outcome, covers
+from fedrec.privacy.accounting import FINAL_INTERVAL, Kind, PldAccountant, epsilon_rdp, grouped
+from fedrec.privacy.entries import SEEDED, Charge, Outcome, covers
 from fedrec.privacy.guarantee import USER_LEVEL, Guarantee
 from fedrec.privacy.ledger import Ledger
-from fedrec.privacy.noise import FROM_SYSTEM
 
 TOLERANCE = 1e-3
 """Relative difference of two epsilons that numerics explain."""
@@ -94,19 +93,21 @@ def audit_ledger(path: Path, claims: Iterable[Claim] = ()) -> LedgerAudit:
     ledger = Ledger(path)
     entries = ledger.entries()
     charges = [entry for entry in entries if isinstance(entry, Charge)]
-    accounts = tuple(_account(charges, guarantee) for guarantee in dict.fromkeys(c.guarantee for c in charges))
+    accountant = PldAccountant(FINAL_INTERVAL)
+    guarantees = dict.fromkeys(charge.guarantee for charge in charges)
+    accounts = tuple(_account(charges, guarantee, accountant) for guarantee in guarantees)
     findings = [
         *_torn(path),
         *_mechanisms(charges),
         *_outcomes(charges, [entry for entry in entries if isinstance(entry, Outcome)]),
         *_running_totals(charges),
         *(finding for account in accounts for finding in _figures(account)),
-        *(finding for claim in claims for finding in _claimed(claim, charges)),
+        *(finding for claim in claims for finding in _claimed(claim, charges, accountant)),
     ]
     return LedgerAudit(path=path, entries=len(entries), head=ledger.head(), accounts=accounts, findings=tuple(findings))
 
 
-def _account(charges: list[Charge], guarantee: Guarantee) -> Account:
+def _account(charges: list[Charge], guarantee: Guarantee, accountant: PldAccountant) -> Account:
     own = [charge for charge in charges if charge.guarantee == guarantee]
     events = [charge.event for charge in own]
     return Account(
@@ -115,7 +116,7 @@ def _account(charges: list[Charge], guarantee: Guarantee) -> Account:
         delta=own[-1].delta,
         budget=max(charge.budget for charge in own),
         recorded=own[-1].epsilon,
-        epsilon_pld=epsilon_pld(events, own[-1].delta),
+        epsilon_pld=accountant.epsilon(grouped(events), own[-1].delta),
         epsilon_rdp=epsilon_rdp(events, own[-1].delta),
     )
 
@@ -139,7 +140,7 @@ def _mechanisms(charges: list[Charge]) -> Iterator[Finding]:
         if charge.guarantee.unit == "user" and charge.delta * charge.mechanism.population >= 1:
             text = f"{where} has delta {charge.delta:g}, not below 1/N for N = {charge.mechanism.population} users"
             yield Finding(severity="violation", text=text)
-    sources = sorted({charge.noise_source for charge in charges} - {FROM_SYSTEM})
+    sources = sorted({charge.noise_source for charge in charges if charge.noise_source.startswith(SEEDED)})
     if sources:
         text = f"noise is repeatable by whoever knows its seed ({', '.join(sources)}): a simulation, not a deployment"
         yield Finding(severity="warning", text=text)
@@ -187,9 +188,9 @@ def _figures(account: Account) -> Iterator[Finding]:
         yield Finding(severity="violation", text=text)
 
 
-def _claimed(claim: Claim, charges: list[Charge]) -> Iterator[Finding]:
+def _claimed(claim: Claim, charges: list[Charge], accountant: PldAccountant) -> Iterator[Finding]:
     own = [charge for charge in charges if charge.guarantee == claim.guarantee]
-    epsilon = epsilon_pld([charge.event for charge in own], claim.delta)
+    epsilon = accountant.epsilon(grouped(charge.event for charge in own), claim.delta)
     if _below(claim.epsilon, epsilon):
         text = (
             f"epsilon {claim.epsilon:.4g} at delta {claim.delta:g} is claimed, the ledger's events cost {epsilon:.4g}"

@@ -13,6 +13,11 @@ from fedrec.privacy.mechanism import GaussianMechanism, SampledGaussian
 
 FORMAT = 1
 
+FROM_SYSTEM = "operating system"
+"""The noise source of a claim that holds against everybody."""
+SEEDED = "seeded"
+"""How a noise source begins that can be repeated by whoever knows the number after it."""
+
 Number = int | float
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-FROM_SYSTEM = "operating system"
+from fedrec.privacy.entries import FROM_SYSTEM, SEEDED
 
 _STATE_BYTES = 5056
 """Length of the state of torch's CPU generator (``CPUGeneratorImplState``)."""
@@ -37,7 +37,7 @@ def noise_generator(seed: int | None) -> NoiseSource:
         return NoiseSource(generator=_system_generator(), description=FROM_SYSTEM)
     generator = torch.Generator()
     generator.manual_seed(seed % 2**64)
-    return NoiseSource(generator=generator, description=f"seeded: {seed}")
+    return NoiseSource(generator=generator, description=f"{SEEDED}: {seed}")
 
 
 def _system_generator() -> torch.Generator:
