@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from simulations.simulate import simulate as run_simulation
 
 from fedrec.cli.output import RoundBar, write_json, write_line
 from fedrec.cli.results import floor_rows, model_row, write_facts, write_quality, write_whereabouts
@@ -15,12 +14,15 @@ from fedrec.data.fetch import get_dataset
 from fedrec.errors import ConfigError, DataError
 from fedrec.runs.folder import RunFolder
 from fedrec.runs.report import write_report
-from fedrec.runs.summary import ReferenceSummary, Summary
-from simulations.progress import Progress
+from fedrec.runs.summary import ReferenceSummary
+from simulations.simulate import simulate as run_simulation
 
 DATA_SET = "ml-100k"
-PHASES = {"without-dp": ("privacy.enabled=false",), "with-dp": ("privacy.enabled=true",)}
-"""The demo's two runs, by folder, and what distinguishes them."""
+RUNS = {
+    "without-dp": ("privacy.enabled=false", "evaluation.floors=false"),
+    "with-dp": ("privacy.enabled=true",),
+}
+"""The demo's runs, by folder, and what distinguishes them. The floors, equal for both, are measured with the second."""
 
 
 def demo(
@@ -39,13 +41,15 @@ def demo(
         raise ConfigError(f"{folder} exists and is not empty: name another folder with --out, or remove it")
     with RoundBar() as bar:
         settings = [*_data_settings(bar.note), *(overrides or [])]
-        summaries = {name: _run(folder / name, [*settings, *extra], bar) for name, extra in PHASES.items()}
-    private = RunFolder.open(folder / "with-dp")
-    _set_beside(private, summaries["without-dp"])
+        for name, extra in RUNS.items():
+            bar.entitle(name)
+            run_simulation(read_scenario("demo", [*settings, *extra]), folder / name, progress=bar)
+    without, private = (RunFolder.open(folder / name) for name in RUNS)
+    _set_beside(private, without)
     if as_json:
-        write_json({name: RunFolder.open(folder / name).summary().model_dump(mode="json") for name in PHASES})
+        write_json({name: RunFolder.open(folder / name).summary().model_dump(mode="json") for name in RUNS})
     else:
-        _write_result(private, summaries)
+        _write_result(private, without)
 
 
 def _data_settings(report: Callable[[str], None]) -> list[str]:
@@ -59,20 +63,17 @@ def _data_settings(report: Callable[[str], None]) -> list[str]:
     return []
 
 
-def _run(folder: Path, settings: list[str], progress: Progress) -> Summary:
-    return run_simulation(read_scenario("demo", settings), folder, progress=progress)
-
-
-def _set_beside(private: RunFolder, open_run: Summary) -> None:
+def _set_beside(private: RunFolder, without: RunFolder) -> None:
     """Tell the private run's summary and report what the same model reaches without privacy."""
-    companion = ReferenceSummary(name=open_run.name, metrics=open_run.metrics, intervals=open_run.intervals)
+    reached = without.summary()
+    companion = ReferenceSummary(name="without DP", metrics=reached.metrics, intervals=reached.intervals)
     private.write_summary(private.summary().model_copy(update={"non_private": companion}))
-    write_report(private)
+    write_report(private, without)
 
 
-def _write_result(private: RunFolder, summaries: dict[str, Summary]) -> None:
-    summary = summaries["with-dp"]
-    rows = [*floor_rows(summary), model_row(summaries["without-dp"]), model_row(summary)]
+def _write_result(private: RunFolder, without: RunFolder) -> None:
+    summary = private.summary()
+    rows = [*floor_rows(summary), model_row(without.summary()), model_row(summary)]
     write_quality(f"{summary.protocol.source}: quality on each user's last event", rows, summary.protocol.ks)
     write_facts(summary)
     write_whereabouts(private)

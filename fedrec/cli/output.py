@@ -49,7 +49,10 @@ def with_interval(value: float, interval: Sequence[float] | None) -> str:
 
 
 class RoundBar(AbstractContextManager["RoundBar"]):
-    """A progress bar over rounds, one line a phase, on stderr; satisfies ``simulations.progress.Progress``."""
+    """A progress bar over rounds, one line a phase, on stderr; satisfies ``simulations.progress.Progress``.
+
+    Nothing is drawn before the first phase, so that a run that is refused leaves its error alone on stderr.
+    """
 
     def __init__(self) -> None:
         self._bar = Progress(
@@ -61,9 +64,10 @@ class RoundBar(AbstractContextManager["RoundBar"]):
             console=Console(stderr=True, highlight=False),
         )
         self._task: TaskID | None = None
+        self._title = ""
+        self._noted: set[str] = set()
 
     def __enter__(self) -> Self:
-        self._bar.start()
         return self
 
     def __exit__(
@@ -73,10 +77,15 @@ class RoundBar(AbstractContextManager["RoundBar"]):
             self._finish()
         self._bar.stop()
 
+    def entitle(self, title: str) -> None:
+        """Put ``title`` before the phases that follow, where one bar shows several runs."""
+        self._title = f"{title}: "
+
     def phase(self, name: str, total_rounds: int) -> None:
         """Begin a new line, full at ``total_rounds``; 0 draws a bar of unknown length."""
         self._finish()
-        self._task = self._bar.add_task(name, total=total_rounds or None, figures="")
+        self._bar.start()
+        self._task = self._bar.add_task(self._title + name, total=total_rounds or None, figures="")
 
     def round(self, row: Mapping[str, Any]) -> None:
         """Advance the line to the row's round and show its live figures; round 0 comes before the first."""
@@ -89,7 +98,10 @@ class RoundBar(AbstractContextManager["RoundBar"]):
             self._bar.update(self._task, figures="  ".join(shown))
 
     def note(self, text: str) -> None:
-        """Print one line above the bars."""
+        """Print one line above the bars, once, however many runs say it."""
+        if text in self._noted:
+            return
+        self._noted.add(text)
         self._bar.console.print(text, markup=False, soft_wrap=True)
 
     def _finish(self) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from fedrec.cli.output import with_interval, write_line, write_table
 from fedrec.runs.folder import RunFolder
-from fedrec.runs.labels import FLOOR_LABELS, floor_label, headline_metrics, human_bytes, metric_label
+from fedrec.runs.labels import FLOOR_LABELS, epsilon_label, floor_label, headline_metrics, human_bytes, metric_label
 from fedrec.runs.summary import Bounds, Metrics, PrivacySummary, Summary
 
 Row = tuple[str, Metrics, Mapping[str, Bounds]]
@@ -20,7 +20,7 @@ def floor_rows(summary: Summary) -> list[Row]:
 
 def model_row(summary: Summary) -> Row:
     """Return the row of the trained model itself."""
-    privacy = f"epsilon {summary.privacy.epsilon:.3g}" if summary.privacy else "no DP"
+    privacy = f"epsilon {epsilon_label(summary.privacy.epsilon, 2)}" if summary.privacy else "no DP"
     return f"federated, {privacy}", summary.metrics, summary.intervals
 
 
@@ -61,8 +61,9 @@ def write_whereabouts(folder: RunFolder) -> None:
 def _claim(privacy: PrivacySummary | None) -> list[str]:
     if privacy is None:
         return ["privacy: none (privacy.enabled=false): the model may reveal what single users did"]
+    spent = epsilon_label(privacy.epsilon, 3)
     return [
-        f"privacy: epsilon {privacy.epsilon:.3f} of {privacy.epsilon_budget:g} at delta {privacy.delta:g}",
+        f"privacy: epsilon {spent} of {privacy.epsilon_budget:g} at delta {privacy.delta:g}",
         f"  unit: {privacy.unit}; adjacency: {privacy.adjacency}",
         f"  adversary: {privacy.adversary}",
     ]

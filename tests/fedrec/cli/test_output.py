@@ -59,6 +59,18 @@ def test_the_bar_shows_the_latest_measured_figures(capsys):
     assert "mrr" not in shown
 
 
+def test_a_bar_over_several_runs_tells_them_apart_and_says_nothing_twice(capsys):
+    with RoundBar() as bar:
+        for title in ("without DP", "with DP"):
+            bar.entitle(title)
+            bar.note("943 users")
+            bar.phase("training", 1)
+    shown = capsys.readouterr().err
+    assert "without DP: training" in shown
+    assert "with DP: training" in shown
+    assert shown.count("943 users") == 1
+
+
 def interrupted_training():
     with RoundBar() as bar:
         bar.phase("training", 3)
