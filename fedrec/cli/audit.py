@@ -82,7 +82,7 @@ def _write(result: LedgerAudit, claimed: PrivacySummary | None) -> None:
         ("guarantee", "releases", "delta", "PLD", "RDP", "recorded", "budget"),
         [
             (
-                str(account.guarantee),
+                f"{account.guarantee.unit}-level, {account.guarantee.adversary}",
                 str(account.releases),
                 f"{account.delta:g}",
                 *(f"{e:.4f}" for e in (account.epsilon_pld, account.epsilon_rdp, account.recorded, account.budget)),

@@ -1,0 +1,159 @@
+"""``fedrec privacy plan`` and ``fedrec privacy report``, through the program's own rim."""
+
+import json
+import time
+
+import pytest
+
+from fedrec.cli.main import run
+from fedrec.config import Scenario
+from fedrec.privacy.accounting import epsilon_pld
+from fedrec.privacy.budget import Budget
+from fedrec.privacy.entries import Release
+from fedrec.privacy.guarantee import INTERACTION_LEVEL
+from fedrec.privacy.ledger import Ledger
+from fedrec.privacy.mechanism import GaussianMechanism
+from fedrec.runs.folder import RunFolder
+
+REFERENCE = ["--noise-multiplier", "1", "--sample-rate", "0.01", "--rounds", "1000", "--delta", "1e-6"]
+FEW = ["--sample-rate", "0.1", "--rounds", "3"]
+SMALL = ["--noise-multiplier", "4", "--sample-rate", "1", "--rounds", "3"]
+
+
+def plan(capsys, *options):
+    assert run(["privacy", "plan", *options, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def error_of(capsys, *arguments):
+    assert run(list(arguments)) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    """A ledger of one histogram, two rounds and one step of the layer on the device."""
+    ledger = Ledger(RunFolder.create(tmp_path / "run", Scenario()).ledger_path)
+    budget = Budget(epsilon=6.0, delta=1e-5)
+    everybody = GaussianMechanism(clip_norm=1.0, noise_multiplier=4.0, sample_rate=1.0, population=900)
+    usual = {"run_id": "r1", "mechanism": everybody, "noise_source": "operating system"}
+    ledger.charge(Release(round=0, name="popularity", **usual), budget)
+    ledger.charge(Release(round=1, name="training", **usual), budget)
+    ledger.charge(Release(round=2, name="training", **usual), budget)
+    ledger.charge(Release(round=2, name="interaction", guarantee=INTERACTION_LEVEL, **usual), budget)
+    return ledger
+
+
+def test_the_reference_plan_costs_what_the_literature_says(capsys):
+    result = plan(capsys, *REFERENCE)
+    assert result["epsilon"] == pytest.approx(2.1245, abs=1e-4)
+    assert round(result["epsilon"], 2) == 2.12
+    assert result["epsilon_rdp"] == pytest.approx(2.437, abs=1e-3)
+
+
+def test_a_plan_names_unit_adjacency_adversary_and_assumptions(capsys):
+    result = plan(capsys, *SMALL)
+    assert result["unit"].startswith("user")
+    assert result["adjacency"].startswith("add or remove one user")
+    assert result["adversary"].startswith("broadcast")
+    assert any("Poisson" in assumption for assumption in result["assumptions"])
+    assert result["not_covered"]
+
+
+def test_a_plan_for_a_budget_solves_the_noise_and_stays_within(capsys):
+    result = plan(capsys, "--epsilon", "4", "--delta", "1e-5", "--sample-rate", "1", "--rounds", "10")
+    assert result["solved_for"] == "noise_multiplier"
+    assert result["noise_multiplier"] == pytest.approx(3.42, rel=5e-3)
+    assert 3.99 < result["epsilon"] <= 4.0
+
+
+def test_a_plan_says_how_long_a_budget_lasts(capsys):
+    result = plan(capsys, "--epsilon", "4", "--noise-multiplier", "8", "--sample-rate", "1")
+    assert (result["solved_for"], result["epsilon"] <= 4.0) == ("rounds", True)
+
+
+def test_a_plan_says_how_many_may_take_part(capsys):
+    result = plan(capsys, "--epsilon", "4", "--noise-multiplier", "2", "--rounds", "4")
+    assert (result["solved_for"], result["epsilon"] <= 4.0) == ("sample_rate", True)
+
+
+def test_a_population_turns_noise_into_noise_of_the_mean(capsys):
+    result = plan(capsys, *SMALL, "--population", "900", "--clip-norm", "0.5")
+    assert (result["expected_cohort"], result["noise_std_of_sum"]) == (900, 2.0)
+    assert result["noise_std_of_mean"] == pytest.approx(2.0 / 900)
+
+
+def test_without_sampling_amplification_changes_nothing(capsys):
+    result = plan(capsys, *SMALL)
+    assert result["epsilon_without_amplification"] == result["epsilon"] == result["epsilon_at"]["1e-05"]
+
+
+def test_the_table_shows_what_json_shows(capsys):
+    assert run(["privacy", "plan", *SMALL, "--population", "900"]) == 0
+    shown = capsys.readouterr().out
+    for words in (
+        "solved for epsilon",
+        "noise per coordinate of the mean",
+        "epsilon at delta 1e-09",
+        "adversary: broadcast",
+    ):
+        assert words in shown
+
+
+def test_a_plan_is_made_while_somebody_waits(capsys):
+    plan(capsys, *SMALL)
+    start = time.process_time()
+    plan(capsys, "--epsilon", "4", "--sample-rate", "0.2", "--rounds", "40", "--population", "943")
+    assert time.process_time() - start < 8  # about 2 on a machine that does nothing else
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--epsilon", "4"], "give the other three"),
+        ([*SMALL, "--epsilon", "4"], "give the other three"),
+        ([*SMALL, "--delta", "0.01", "--population", "943"], "--delta = 0.01 is not below 1/N for N = 943 users"),
+        ([*SMALL, "--delta", "0"], "--delta 0 is not in (0, 1)"),
+        (["--noise-multiplier", "0", *FEW], "--noise-multiplier 0 is not positive"),
+        (["--noise-multiplier", "nan", *FEW], "--noise-multiplier nan is not positive"),
+        (["--noise-multiplier", "1", "--sample-rate", "1.5", "--rounds", "3"], "--sample-rate 1.5 is not in (0, 1]"),
+        (["--noise-multiplier", "1", "--sample-rate", "0.1", "--rounds", "0"], "--rounds 0 is not positive"),
+        (["--epsilon", "0.1", "--noise-multiplier", "1", "--sample-rate", "1"], "is below what one round costs"),
+        (["--epsilon", "-2", "--noise-multiplier", "1", "--sample-rate", "1"], "--epsilon -2 is not positive"),
+    ],
+)
+def test_a_plan_that_cannot_be_made_gets_one_line(capsys, options, message):
+    assert message in error_of(capsys, "privacy", "plan", *options)
+
+
+def test_a_report_states_each_account_of_a_run(capsys, ledger):
+    assert run(["privacy", "report", str(ledger.path.parent), "--json"]) == 0
+    user, interaction = json.loads(capsys.readouterr().out)["statements"]
+    assert user["epsilon"] == epsilon_pld(ledger.events(), 1e-5)
+    assert user["epsilon_left"] == pytest.approx(6.0 - user["epsilon"])
+    assert (user["releases"], interaction["releases"], user["runs"]) == (3, 1, ["r1"])
+    assert interaction["unit"].startswith("interaction")
+
+
+def test_a_report_is_readable_from_the_ledger_file_too(capsys, ledger):
+    assert run(["privacy", "report", str(ledger.path)]) == 0
+    shown = capsys.readouterr().out
+    for words in ("left of the budget", "popularity", "training", "interaction", "uncovered: "):
+        assert words in shown
+
+
+def test_a_report_of_a_run_without_releases_says_so(capsys, tmp_path):
+    folder = RunFolder.create(tmp_path / "run", Scenario())
+    assert "is missing or empty" in error_of(capsys, "privacy", "report", str(folder.path))
+
+
+def test_a_report_of_nothing_says_so(capsys, tmp_path):
+    assert "does not exist" in error_of(capsys, "privacy", "report", str(tmp_path / "nowhere"))
+
+
+def test_a_report_of_an_edited_ledger_names_the_line(capsys, ledger):
+    ledger.path.write_text(ledger.path.read_text().replace('"round":1', '"round":7'))
+    assert "ledger.jsonl, line 2 has been edited" in error_of(capsys, "privacy", "report", str(ledger.path))
