@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 Unit = Literal["user", "interaction"]
-Adjacency = Literal["add-or-remove-one"]
+Adjacency = Literal["add-or-remove-one", "zero-out"]
 Adversary = Literal["broadcast", "server"]
 
 _UNITS = {
@@ -15,7 +15,10 @@ _ADVERSARIES = {
     "broadcast": "broadcast: everybody who receives the model; the server is trusted with clipped sums",
     "server": "server: whoever sees what a device sends",
 }
-_ADJACENCIES = {"add-or-remove-one": "add or remove one {unit} (zero-out for a frozen roster)"}
+_ADJACENCIES = {
+    "add-or-remove-one": "add or remove one {unit} (zero-out for the frozen roster)",
+    "zero-out": "replace one {unit} by nothing, where everything else keeps its place",
+}
 _ASSUMPTIONS = {
     "broadcast": (
         "cohorts are Poisson samples of the roster, and who was sampled stays hidden from the adversary",
@@ -41,8 +44,8 @@ NOT_COVERED = (
 class Guarantee:
     """The words without which an epsilon means nothing.
 
-    ``adjacency``: data sets differ by one unit added or removed; for a frozen roster, by one unit's data replaced by
-    nothing (zero-out), which has the same sensitivity.
+    ``adjacency``: data sets differ by one unit added or removed, or by one unit's data replaced by nothing (zero-out).
+    The sensitivity of a clipped sum is the clip norm under both, and so is what an event costs.
     """
 
     unit: Unit = "user"
@@ -85,5 +88,5 @@ class Guarantee:
 USER_LEVEL = Guarantee()
 """The default claim: one user's whole data, against everybody who receives the model."""
 
-INTERACTION_LEVEL = Guarantee(unit="interaction", adversary="server")
+INTERACTION_LEVEL = Guarantee(unit="interaction", adjacency="zero-out", adversary="server")
 """The optional layer on the device: one interaction, against whoever sees what the device sends."""
