@@ -82,6 +82,8 @@ class LocalConfig(Section):
     """Step size of local SGD on the shared copy."""
     private_learning_rate: Positive = 0.1
     """Step size of Adagrad on the user's private parameters."""
+    refresh_steps: Annotated[int, Field(ge=0)] = 0
+    """Steps on the private parameters alone, once a model has arrived to be used. Nothing of them is released."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seeds training windows and dropout (never noise); filled from ``run.seed``."""
 
@@ -99,6 +101,8 @@ class TrainingConfig(Section):
     server_schedule: Literal["constant", "cosine"] = "cosine"
     schedule_rounds: Annotated[int, Field(ge=0)] = 0
     """Rounds over which the schedule falls; 0 means ``rounds``."""
+    popularity_start: bool = True
+    """Whether the item bias starts from a histogram of item counts, collected before training."""
     local: LocalConfig = LocalConfig()
 
 
@@ -140,9 +144,10 @@ class PrivacyConfig(Section):
     noise_multiplier: NonNegative = 0.0
     """Noise standard deviation over clip norm; 0 solves for it from epsilon, delta and rounds."""
     popularity_share: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """Share of epsilon that a DP popularity histogram may spend before training, to start the item bias; 0: none."""
-    noise_seed: Annotated[int, Field(ge=0)] | None = None
-    """None seeds noise from the operating system. A number makes noise repeatable, which the ledger records."""
+    """Share of epsilon that the popularity histogram of ``training.popularity_start`` may spend; 0 leaves it out."""
+    noise_seed: Annotated[int, Field(ge=0)] | Literal["run"] | None = None
+    """None seeds noise from the operating system. A number, or ``run`` for ``run.seed``, makes noise repeatable, which
+    the ledger records: for simulations."""
     interaction: InteractionConfig | None = None
 
 
@@ -202,10 +207,23 @@ class Scenario(Section):
                 "selection.enabled looks at held-out events without noise, which privacy.enabled forbids: "
                 "choose training.rounds in a run with privacy.enabled=false, or on public data"
             )
+        if self.privacy.interaction and self.training.popularity_start:
+            raise ValueError(
+                "privacy.interaction does not cover the item counts that training.popularity_start collects: "
+                "set training.popularity_start=false"
+            )
+        if self.evaluation.every and not set(self.evaluation.ks) >= {10}:
+            raise ValueError(f"evaluation.ks must include 10, which learning curves show, got {self.evaluation.ks}")
         return self
 
+    @property
+    def noise_seed(self) -> int | None:
+        """The seed of the noise, None for the operating system's."""
+        return self.run.seed if self.privacy.noise_seed == "run" else self.privacy.noise_seed
 
-SCENARIO_FOLDER = "scenarios"
+
+WITH_PRIVACY = "with_privacy"
+"""A scenario file's table of settings that hold only where ``privacy.enabled``: a budget wants a smaller model."""
 
 
 def load_scenario(path: Path, overrides: Iterable[str] = ()) -> Scenario:
@@ -221,13 +239,33 @@ def load_scenario(path: Path, overrides: Iterable[str] = ()) -> Scenario:
 
 def parse_scenario(table: Mapping[str, Any], overrides: Iterable[str] = (), source: str = "scenario") -> Scenario:
     """Validate a table with ``a.b=c`` overrides; raise ``ConfigError`` naming ``source``, the key and a remedy."""
-    filled = json.loads(json.dumps(table))
-    for override in overrides:
-        _set(filled, override)
+    settings = list(overrides)
+    filled = _merged(table, settings)
+    conditional = filled.pop(WITH_PRIVACY, {})
+    if conditional and filled.get("privacy", {}).get("enabled", True):
+        filled = _merged(_laid_over(filled, conditional), settings)  # again: what was set by hand wins
     try:
         return Scenario.model_validate(filled)
     except ValidationError as error:
         raise ConfigError(_explain(error, source)) from error
+
+
+def _merged(table: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    filled: dict[str, Any] = json.loads(json.dumps(table, default=str))
+    for override in overrides:
+        _set(filled, override)
+    return filled
+
+
+def _laid_over(table: dict[str, Any], upper: Any) -> dict[str, Any]:
+    """Return ``table`` with ``upper``'s values in place of its own, section by section."""
+    if not isinstance(upper, dict):
+        raise ConfigError(f"{WITH_PRIVACY} must be a table of sections, got {upper!r}")
+    result = dict(table)
+    for key, value in upper.items():
+        below = result.get(key)
+        result[key] = _laid_over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return result
 
 
 def _set(table: dict[str, Any], override: str) -> None:

@@ -6,6 +6,7 @@ that the ledger would refuse. Knows numbers; knows nothing of data, models or fi
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import exp, expm1, floor, log, log1p, log10
 
 from dp_accounting import get_sigma_gaussian
@@ -54,6 +55,7 @@ class RunPlan:
         return epsilon_pld(self.events(rounds), self.delta)
 
 
+@lru_cache(maxsize=32)
 def plan_run(privacy: PrivacyConfig, training: TrainingConfig, population: int) -> RunPlan:
     """Return the mechanisms of a run over ``population`` users.
 
@@ -62,7 +64,7 @@ def plan_run(privacy: PrivacyConfig, training: TrainingConfig, population: int) 
     a delta of 1/N or more, ``BudgetExceededError`` where epsilon is below what one round costs.
     """
     check_delta(privacy.delta, population)
-    popularity = _popularity(privacy, population)
+    popularity = _popularity(privacy, population) if training.popularity_start else None
     before = [] if popularity is None else [popularity.event]
     noise_multiplier = privacy.noise_multiplier or solve_noise(
         epsilon=privacy.epsilon,

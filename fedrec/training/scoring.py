@@ -46,17 +46,31 @@ def fold_in(
     Federated Reconstruction's local step (Singhal et al., 2021, section 3). Deterministic.
     """
     local = LocalConfig(private_learning_rate=learning_rate)
-    private = initial_private(model, len(history))
-    seeds = np.arange(len(history), dtype=np.uint64)
-    device = next(model.parameters()).device
+    return refresh(model, shared, initial_private(model, len(history)), history, steps, local)
+
+
+def refresh(
+    model: FusedRecommender,
+    shared: SharedState,
+    private: PrivateState,
+    histories: Histories,
+    steps: int,
+    local: LocalConfig,
+) -> PrivateState:
+    """Return ``private`` (``[U, ...]``) after ``steps`` Adagrad steps on the users' own windows, ``shared`` held still.
+
+    What a device does with a model that arrived: post-processing of what was released, so it spends no privacy.
+    """
+    config, device = model.config, next(model.parameters()).device
+    seeds = np.arange(len(histories), dtype=np.uint64)
     gradient = over_users(lambda p, e: grad(lambda q: user_loss(model, shared, q, e))(p))
     for step in range(steps):
         batch = draw_examples(
-            history,
+            histories,
             seeds,
             (0, step),
-            length=model.config.history_length,
-            dim=model.config.dim,
+            length=config.history_length,
+            dim=config.dim,
             dropout=0.0,
             device=device,
         )

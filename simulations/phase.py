@@ -1,0 +1,151 @@
+"""One training phase of a simulation: users on nodes, rounds in their place, quality measured from the outside.
+
+Measuring reads every user's held-out events and private parameters, without noise. That is a simulation's privilege:
+no message carries it, and the rows that it yields are marked as the researcher's own.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clients.app import make_client_app
+from fedrec.config import Scenario
+from fedrec.data.catalogue import Catalogue
+from fedrec.data.splits import Split
+from fedrec.errors import FedRecError
+from fedrec.evaluation.metrics import RankingResult, evaluate_ranking
+from fedrec.flower.state import RoundReport, RunState
+from fedrec.flower.strategy import Hooks
+from fedrec.models import FusedRecommender, PrivateState, SharedState, build_model
+from fedrec.models.fusion import fusion_weights
+from fedrec.training.scoring import refresh, score_users
+from server.app import make_server_app, metrics_row
+from server.federation import Federation, Outcome
+from simulations.places import run_in
+from simulations.population import locate_in, read_private, willing, write_nodes
+from simulations.progress import Progress
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """Where a phase keeps its things."""
+
+    nodes: Path
+    catalogue: Path
+    ledger: Path
+    checkpoints: Path | None
+
+
+@dataclass(kw_only=True)
+class Traffic:
+    """Messages and bytes of the training rounds, summed over the phase."""
+
+    messages: int = 0
+    bytes_down: int = 0
+    bytes_up: int = 0
+    rounds: int = 0
+    seconds: float = 0.0
+
+    def add(self, report: RoundReport) -> None:
+        """Count a round."""
+        self.messages += report.asked
+        self.bytes_down += report.bytes_down
+        self.bytes_up += report.bytes_up
+        self.rounds += report.round > 0
+        self.seconds += report.seconds
+
+
+@dataclass(kw_only=True)
+class Phase:
+    """A phase under way: trains on ``split.train`` and looks at ``split.targets`` every so many rounds."""
+
+    name: str
+    scenario: Scenario
+    catalogue: Catalogue
+    split: Split
+    user_keys: tuple[str, ...]
+    layout: Layout
+    progress: Progress
+    look_every: int
+    """Rounds between measurements; 0 measures none on the way."""
+    on_row: Callable[[Row], None]
+    should_stop: Callable[[Mapping[str, float]], bool] = lambda metrics: False
+    """Asked after each measurement on the way."""
+    traffic: Traffic = field(default_factory=Traffic)
+    _outcomes: list[Outcome] = field(default_factory=list)
+    _stop: bool = False
+
+    def train(self) -> Outcome:
+        """Write the nodes' folders, run the federation in its place, and return how it ended."""
+        self.progress.phase(self.name, self.scenario.training.rounds)
+        federation = self.scenario.federation
+        num_nodes = write_nodes(
+            self.layout.nodes,
+            self.split.train,
+            self.layout.catalogue,
+            num_nodes=federation.nodes,
+            user_keys=self.user_keys,
+            policy=willing(self.scenario.privacy),
+        )
+        server_app = make_server_app(lambda context: self._federation(num_nodes), self._outcomes.append)
+        run_in(federation.place, server_app, make_client_app(locate_in(self.layout.nodes)), num_nodes)
+        if not self._outcomes:
+            raise FedRecError(f"the {federation.place} place ended without a result: see its log above")
+        return self._outcomes[0]
+
+    def score(self, state: RunState) -> Callable[[slice], NDArray[np.float32]]:
+        """Return the fused scores of the whole catalogue, for slices of the users."""
+        model, local = self.model, self.scenario.training.local
+        private = read_private(self.layout.nodes, state.run_id, model)
+        everyone = np.arange(len(self.split.train), dtype=np.int64)
+
+        def of(rows: slice) -> NDArray[np.float32]:
+            users = everyone[rows]
+            histories = self.split.train.take(users)
+            mine = PrivateState({name: value[users] for name, value in private.items()})
+            mine = refresh(model, state.shared, mine, histories, local.refresh_steps, local)
+            return score_users(model, state.shared, mine, histories)
+
+        return of
+
+    def measure(self, state: RunState) -> RankingResult:
+        """Rank the targets by the model as it stands."""
+        return evaluate_ranking(self.score(state), self.split.train, self.split.targets, self.scenario.evaluation.ks)
+
+    @property
+    def model(self) -> FusedRecommender:
+        """The model's structure; its own parameters mean nothing."""
+        return build_model(self.scenario.model, self.catalogue, self.scenario.run.seed)
+
+    def fusion(self, shared: SharedState) -> dict[str, float]:
+        """Return the fusion weights by branch."""
+        return {str(name): value for name, value in fusion_weights(self.scenario.model, shared).items()}
+
+    def _federation(self, num_nodes: int) -> Federation:
+        return Federation(
+            scenario=self.scenario,
+            catalogue=self.catalogue,
+            ledger=self.layout.ledger,
+            checkpoints=self.layout.checkpoints,
+            minimum_nodes=num_nodes,
+            hooks=Hooks(on_round=self._on_round, should_stop=lambda report, state: self._stop),
+        )
+
+    def _on_round(self, report: RoundReport, state: RunState) -> None:
+        self.traffic.add(report)
+        row: Row = {**metrics_row(report, self.name), "fusion": self.fusion(state.shared)}
+        if self._is_due(report.round):
+            row["metrics"] = self.measure(state).means()
+            self._stop = self.should_stop(row["metrics"])
+        self.on_row(row)
+        self.progress.round(row)
+
+    def _is_due(self, round: int) -> bool:
+        """The last round is measured by whoever concludes."""
+        return bool(self.look_every) and round % self.look_every == 0 and round < self.scenario.training.rounds

@@ -1,0 +1,204 @@
+"""A simulation from scenario to run folder: choose, train, measure, compare with the floors, report."""
+
+import shutil
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fedrec.baselines.dp_popularity import whole_budget
+from fedrec.baselines.floors import DPRelease, Floor, floor_notes, measure_floors
+from fedrec.config import Scenario
+from fedrec.data.load import Dataset, load_dataset
+from fedrec.evaluation.bootstrap import result_intervals
+from fedrec.evaluation.metrics import RankingResult
+from fedrec.evaluation.sampled import evaluate_sampled, fixed_negatives
+from fedrec.flower.state import RunState
+from fedrec.privacy.noise import noise_generator
+from fedrec.privacy.planning import plan_run
+from fedrec.runs.folder import RunFolder
+from fedrec.runs.report import write_report
+from fedrec.runs.summary import Summary
+from server.federation import Outcome
+from simulations.phase import Layout, Phase, Row
+from simulations.progress import Progress, Silence
+from simulations.selection import EarlyStop
+from simulations.summarise import Findings, summarise
+
+
+def simulate(scenario: Scenario, out: Path, *, progress: Progress | None = None) -> Summary:
+    """Run ``scenario`` and leave a complete run folder at ``out``; return its summary.
+
+    Everything that can be refused is refused before ``out`` is made. Raises ``FedRecError``s that name what is wrong.
+    """
+    return _Simulation(scenario, out, progress or Silence()).run()
+
+
+class _Simulation:
+    """The steps of one simulation, in the order of ``run``."""
+
+    def __init__(self, scenario: Scenario, out: Path, progress: Progress) -> None:
+        self.scenario = scenario
+        self.out = out
+        self.progress = progress
+        self.began = datetime.now(UTC)
+        self.dataset = self._load()
+        self.notes = list(self.dataset.notes)
+
+    def run(self) -> Summary:
+        if self.scenario.run.threads:
+            torch.set_num_threads(self.scenario.run.threads)
+        self._refuse_what_cannot_work()
+        folder = RunFolder.create(self.out, self.scenario)
+        self.dataset.catalogue.save(folder.catalogue)
+        clock = time.monotonic()
+        scenario = self._with_chosen_rounds(folder)
+        final = self._final_phase(scenario, folder)
+        outcome = final.train()
+        trained = time.monotonic()
+        result = final.measure(outcome.state)
+        sampled = self._sampled(final, outcome.state)
+        self._last_row(folder, final, outcome, result)
+        measured = time.monotonic()
+        self.progress.phase("floors", 0)
+        floors = self._floors()
+        findings = Findings(
+            scenario=scenario,
+            dataset=self.dataset,
+            outcome=outcome,
+            traffic=final.traffic,
+            fusion=final.fusion(outcome.state.shared),
+            result=result,
+            intervals=self._intervals(result),
+            sampled=sampled,
+            floors=floors,
+            began=self.began,
+            seconds={
+                "training": trained - clock,
+                "evaluation": measured - trained,
+                "floors": time.monotonic() - measured,
+            },
+            notes=tuple(self.notes),
+        )
+        return self._conclude(folder, findings)
+
+    # --- before anything is written -------------------------------------------------------------------------------
+    def _load(self) -> Dataset:
+        dataset = load_dataset(self.scenario.data, self.scenario.run.seed)
+        for note in dataset.notes:
+            self.progress.note(note)
+        return dataset
+
+    def _refuse_what_cannot_work(self) -> None:
+        if self.scenario.privacy.enabled:
+            plan_run(self.scenario.privacy, self.scenario.training, self.dataset.log.num_users)
+
+    # --- training -------------------------------------------------------------------------------------------------
+    def _with_chosen_rounds(self, folder: RunFolder) -> Scenario:
+        """Return the scenario with the number of rounds that the validation events favour, if it asks for that."""
+        selection, training = self.scenario.selection, self.scenario.training
+        if not selection.enabled:
+            return self.scenario
+        # The schedule of the final training falls over the same number of rounds as that of the search.
+        searched = training.model_copy(update={"schedule_rounds": training.schedule_rounds or training.rounds})
+        stop = EarlyStop(config=selection)
+        scratch = folder.path / "selection"
+        phase = Phase(
+            name="selection",
+            scenario=self.scenario.model_copy(update={"training": searched}),
+            catalogue=self.dataset.catalogue,
+            split=self.dataset.splits.selection,
+            user_keys=self.dataset.log.user_ids,
+            layout=Layout(nodes=scratch, catalogue=folder.catalogue, ledger=scratch / "none", checkpoints=None),
+            progress=self.progress,
+            look_every=selection.every,
+            on_row=folder.append_metrics,
+            should_stop=stop,
+        )
+        outcome = phase.train()
+        if outcome.stopped is None:
+            stop(phase.measure(outcome.state).means())
+        rounds = min(selection.every * stop.best_look, training.rounds)
+        shutil.rmtree(scratch)
+        self._note(f"{rounds} rounds were chosen by {selection.metric} on the validation events")
+        return self.scenario.model_copy(update={"training": searched.model_copy(update={"rounds": rounds})})
+
+    def _final_phase(self, scenario: Scenario, folder: RunFolder) -> Phase:
+        return Phase(
+            name="final",
+            scenario=scenario,
+            catalogue=self.dataset.catalogue,
+            split=self.dataset.splits.final,
+            user_keys=self.dataset.log.user_ids,
+            layout=Layout(
+                nodes=folder.nodes,
+                catalogue=folder.catalogue,
+                ledger=folder.ledger_path,
+                checkpoints=folder.checkpoints,
+            ),
+            progress=self.progress,
+            look_every=scenario.evaluation.every,
+            on_row=folder.append_metrics,
+        )
+
+    # --- measuring ------------------------------------------------------------------------------------------------
+    def _last_row(self, folder: RunFolder, phase: Phase, outcome: Outcome, result: RankingResult) -> None:
+        """Complete the learning curve with the final model's own figures."""
+        rows = [row for row in folder.metrics() if (row["phase"], row["round"]) == ("final", outcome.state.round)]
+        row: Row = {**(rows[-1] if rows else {"round": outcome.state.round, "phase": "final"})}
+        folder.append_metrics({**row, "metrics": result.means(), "fusion": phase.fusion(outcome.state.shared)})
+
+    def _sampled(self, phase: Phase, state: RunState) -> RankingResult | None:
+        count = self.scenario.evaluation.sampled_negatives
+        if not count:
+            return None
+        split, num_items = phase.split, self.dataset.catalogue.num_items
+        negatives = fixed_negatives(split.train, split.targets, num_items, count, self.scenario.run.seed)
+        return evaluate_sampled(phase.score(state), split.targets, negatives, self.scenario.evaluation.ks)
+
+    def _floors(self) -> dict[str, Floor]:
+        evaluation = self.scenario.evaluation
+        if not evaluation.floors:
+            return {}
+        for note in floor_notes(self.dataset.catalogue.num_items):
+            self._note(note)
+        return measure_floors(
+            self.dataset.splits,
+            self.dataset.catalogue.num_items,
+            evaluation.ks,
+            evaluation.bootstrap,
+            self._bootstrap_rng(),
+            self._dp_popularity(),
+        )
+
+    def _dp_popularity(self) -> DPRelease | None:
+        """Return the release of one noisy histogram that may spend the run's whole epsilon, if the run has one."""
+        privacy = self.scenario.privacy
+        if not privacy.enabled:
+            return None
+        mechanism = whole_budget(privacy.epsilon, privacy.delta, self.dataset.log.num_users)
+        seed = self.scenario.noise_seed
+        # Another stream than training's: the floor must not share its noise with the run that is held against it.
+        source = noise_generator(None if seed is None else seed + 2**31)
+        return DPRelease(mechanism=mechanism, generator=source.generator)
+
+    def _intervals(self, result: RankingResult) -> dict[str, tuple[float, float]]:
+        return result_intervals(result, self.scenario.evaluation.bootstrap, self._bootstrap_rng())
+
+    def _bootstrap_rng(self) -> np.random.Generator:
+        return np.random.default_rng([self.scenario.run.seed, 0xB007])
+
+    # --- concluding -----------------------------------------------------------------------------------------------
+    def _conclude(self, folder: RunFolder, findings: Findings) -> Summary:
+        results = {"model": findings.result, **{name: floor.result for name, floor in findings.floors.items()}}
+        folder.write_per_user(results)
+        summary = summarise(findings)
+        folder.write_summary(summary)
+        write_report(folder)
+        return summary
+
+    def _note(self, text: str) -> None:
+        self.notes.append(text)
+        self.progress.note(text)

@@ -1,0 +1,137 @@
+"""From what a simulation found to the ``Summary`` that stands in its folder. Measures nothing itself."""
+
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+from fedrec import __version__
+from fedrec.baselines.floors import Floor
+from fedrec.config import Scenario
+from fedrec.data.load import Dataset
+from fedrec.evaluation.metrics import RankingResult
+from fedrec.evaluation.protocol import FULL_RANKING, protocol_fingerprint
+from fedrec.privacy.accounting import epsilon_rdp
+from fedrec.privacy.noise import noise_generator
+from fedrec.privacy.planning import live_epsilon
+from fedrec.runs.summary import (
+    BytesSummary,
+    EnvironmentSummary,
+    PrivacySummary,
+    ProtocolSummary,
+    Summary,
+    TimingSummary,
+)
+from server.federation import Outcome
+from simulations.phase import Traffic
+
+PACKAGES = ("flwr", "torch", "opacus", "numpy", "dp-accounting")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """What the steps of a simulation have found."""
+
+    scenario: Scenario
+    dataset: Dataset
+    outcome: Outcome
+    traffic: Traffic
+    fusion: dict[str, float]
+    result: RankingResult
+    intervals: dict[str, tuple[float, float]]
+    sampled: RankingResult | None
+    floors: Mapping[str, Floor]
+    began: datetime
+    seconds: Mapping[str, float]
+    notes: tuple[str, ...]
+
+
+def summarise(findings: Findings) -> Summary:
+    """Return the summary of a finished simulation."""
+    sampled = findings.sampled
+    now = datetime.now(UTC)
+    return Summary(
+        name=findings.scenario.run.name,
+        created=findings.began.isoformat(timespec="seconds"),
+        finished=now.isoformat(timespec="seconds"),
+        rounds=findings.outcome.state.round,
+        metrics=findings.result.means(),
+        intervals=findings.intervals,
+        sampled={sampled.protocol: sampled.means()} if sampled else {},
+        floors={name: floor.metrics for name, floor in findings.floors.items()},
+        floor_intervals={name: floor.intervals for name, floor in findings.floors.items()},
+        floor_settings={name: floor.setting for name, floor in findings.floors.items()},
+        fusion=findings.fusion,
+        privacy=_privacy(findings),
+        bytes=_bytes(findings.traffic),
+        timing=TimingSummary(
+            total=(now - findings.began).total_seconds(), rounds=findings.traffic.rounds, **findings.seconds
+        ),
+        protocol=_protocol(findings),
+        environment=_environment(findings.scenario),
+        notes=findings.notes,
+    )
+
+
+def _privacy(findings: Findings) -> PrivacySummary | None:
+    plan, rounds = findings.outcome.plan, findings.outcome.state.round
+    if plan is None:
+        return None
+    events = plan.events(rounds)
+    return PrivacySummary(
+        epsilon=live_epsilon(events, plan.delta),
+        epsilon_rdp=epsilon_rdp(events, plan.delta),
+        epsilon_budget=plan.epsilon_budget,
+        delta=plan.delta,
+        clip_norm=plan.training.clip_norm,
+        noise_multiplier=plan.training.noise_multiplier,
+        sample_rate=plan.training.sample_rate,
+        population=plan.training.population,
+        rounds=rounds,
+        popularity_noise_multiplier=plan.popularity.noise_multiplier if plan.popularity else None,
+        noise_source=noise_generator(findings.scenario.noise_seed).description,
+    )
+
+
+def _bytes(traffic: Traffic) -> BytesSummary:
+    messages = max(traffic.messages, 1)
+    return BytesSummary(
+        down_per_client_round=traffic.bytes_down / messages,
+        up_per_client_round=traffic.bytes_up / messages,
+        down_total=traffic.bytes_down,
+        up_total=traffic.bytes_up,
+    )
+
+
+def _protocol(findings: Findings) -> ProtocolSummary:
+    dataset, scenario = findings.dataset, findings.scenario
+    split = dataset.splits.final.fingerprint
+    return ProtocolSummary(
+        fingerprint=protocol_fingerprint(split),
+        split=scenario.data.split,
+        split_fingerprint=split,
+        ks=scenario.evaluation.ks,
+        candidates=FULL_RANKING.candidates,
+        seen=FULL_RANKING.seen,
+        ties=FULL_RANKING.ties,
+        source=dataset.source,
+        num_users=dataset.log.num_users,
+        num_items=dataset.catalogue.num_items,
+        num_events=dataset.log.num_events,
+        evaluated_users=findings.result.num_users,
+        bootstrap=scenario.evaluation.bootstrap,
+        seed=scenario.run.seed,
+    )
+
+
+def _environment(scenario: Scenario) -> EnvironmentSummary:
+    return EnvironmentSummary(
+        fedrec=__version__,
+        python=platform.python_version(),
+        platform=platform.platform(),
+        device=scenario.run.device,
+        cpus=os.cpu_count() or 1,
+        packages={name: version(name) for name in PACKAGES},
+    )

@@ -1,0 +1,105 @@
+"""A whole simulation on a small population: complete, repeatable, private where it says so."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fedrec.config import Scenario, parse_scenario
+from fedrec.errors import BudgetExceededError, ConfigError
+from fedrec.privacy.audit import audit_ledger
+from fedrec.privacy.ledger import Ledger
+from fedrec.runs.folder import RunFolder
+from simulations.simulate import simulate
+
+TINY = {
+    "data": {"source": "synthetic", "synthetic_users": 40, "synthetic_items": 30},
+    "model": {"dim": 4, "history_length": 8, "dropout": 0.1},
+    "training": {"rounds": 3, "sample_rate": 0.5},
+    "privacy": {"delta": 1e-3, "noise_seed": "run"},
+    "federation": {"nodes": 3},
+    "evaluation": {"every": 1, "bootstrap": 100},
+}
+
+
+def tiny(*overrides: str) -> Scenario:
+    return parse_scenario(TINY, overrides)
+
+
+def test_a_run_leaves_a_complete_folder_whose_ledger_holds_its_claim(tmp_path: Path) -> None:
+    summary = simulate(tiny(), tmp_path / "run")
+    folder = RunFolder.open(tmp_path / "run")
+    assert summary == folder.summary()
+    assert summary.privacy is not None
+    assert 0 < summary.privacy.epsilon <= 8
+    assert summary.privacy.epsilon <= summary.privacy.epsilon_rdp
+    assert len(Ledger(folder.ledger_path).events()) == 4  # popularity and three rounds
+    assert not audit_ledger(folder.path).violations
+    assert [row["round"] for row in folder.metrics()] == [0, 1, 2, 3]
+    assert set(summary.floors) == {"popularity", "dp-popularity", "ease", "markov"}
+    assert folder.report_path.exists()
+    assert set(folder.per_user()) == {"model", *summary.floors}
+
+
+@pytest.mark.parametrize("override", ["privacy.enabled=true", "privacy.enabled=false"])
+def test_the_same_seed_gives_the_same_metrics_twice(tmp_path: Path, override: str) -> None:
+    runs = [simulate(tiny(override), tmp_path / name) for name in ("one", "two")]
+    assert runs[0].metrics == runs[1].metrics
+    assert runs[0].floors == runs[1].floors
+
+
+def test_another_seed_gives_other_metrics(tmp_path: Path) -> None:
+    runs = [simulate(tiny(f"run.seed={seed}", "evaluation.floors=false"), tmp_path / str(seed)) for seed in (1, 2)]
+    assert runs[0].metrics != runs[1].metrics
+
+
+def test_the_number_of_nodes_does_not_change_an_open_run(tmp_path: Path) -> None:
+    settings = ("privacy.enabled=false", "evaluation.floors=false")
+    one, many = (simulate(tiny(*settings, f"federation.nodes={n}"), tmp_path / str(n)) for n in (1, 40))
+    assert one.metrics == pytest.approx(many.metrics, abs=0.03)  # float order may swap two items of nearly equal score
+
+
+def test_rounds_are_chosen_on_validation_and_all_is_trained_anew(tmp_path: Path) -> None:
+    scenario = tiny("privacy.enabled=false", "selection.enabled=true", "selection.every=1", "evaluation.floors=false")
+    summary = simulate(scenario, tmp_path / "run")
+    rows = RunFolder.open(tmp_path / "run").metrics()
+    looks = {
+        row["round"]: row["metrics"]["ndcg@10"] for row in rows if row["phase"] == "selection" and "metrics" in row
+    }
+    best = max(looks, key=lambda number: (looks[number], -number))
+    assert summary.rounds == best or best == 3 or looks == {}
+    assert not (tmp_path / "run" / "selection").exists()
+    assert any("chosen by ndcg@10" in note for note in summary.notes)
+
+
+def test_what_cannot_be_private_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="delta"):
+        simulate(tiny("privacy.delta=0.5"), tmp_path / "run")
+    with pytest.raises(BudgetExceededError, match="below what one round costs"):
+        simulate(tiny("privacy.noise_multiplier=0.2", "privacy.epsilon=0.5"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_whose_noise_is_too_small_for_its_rounds_ends_with_the_budget(tmp_path: Path) -> None:
+    scenario = tiny(
+        "privacy.noise_multiplier=1.0", "training.rounds=50", "training.sample_rate=1.0", "evaluation.every=0"
+    )
+    summary = simulate(scenario, tmp_path / "run")
+    assert summary.privacy is not None
+    assert 0 < summary.rounds < 50
+    assert summary.privacy.epsilon <= 8
+
+
+def test_a_cohort_of_nobody_still_releases_noise(tmp_path: Path) -> None:
+    scenario = tiny("training.sample_rate=0.0001", "training.popularity_start=false", "evaluation.floors=false")
+    summary = simulate(scenario, tmp_path / "run")
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert {row.get("cohort") for row in rows if row["round"]} == {0}
+    assert len(Ledger(tmp_path / "run" / "ledger.jsonl").events()) == 3
+    assert summary.rounds == 3
+
+
+def test_the_paper_protocol_is_reported_only_when_asked_for_and_by_name(tmp_path: Path) -> None:
+    asked = simulate(tiny("evaluation.sampled_negatives=10", "evaluation.floors=false"), tmp_path / "asked")
+    assert set(asked.sampled) == {"sampled:10"}
+    assert asked.sampled["sampled:10"]["hr@10"] >= asked.metrics["hr@10"]
