@@ -16,9 +16,10 @@ from clients.store import NodeStore
 from fedrec.config import ModelConfig
 from fedrec.data.catalogue import Catalogue
 from fedrec.data.histories import Histories
-from fedrec.errors import ModelMismatchError
+from fedrec.errors import LedgerError, ModelMismatchError
 from fedrec.models import FusedRecommender, build_model
 from fedrec.models.split import PrivateState, SharedState, check_fits, structure_digest
+from fedrec.privacy.accounting import grouped
 from fedrec.privacy.budget import Budget
 from fedrec.privacy.entries import FROM_SYSTEM, Release
 from fedrec.privacy.guarantee import INTERACTION_LEVEL
@@ -181,6 +182,8 @@ def _train_under_opacus(
     result = train_interactions(
         model, task.shared, private, histories, task.local, task.interaction, task.mechanism, before
     )
+    if grouped(result.events) != grouped(charge.event for charge in charges):
+        raise LedgerError(f"{store.ledger.path}: other steps were taken than charged; nothing is sent")
     return result.total, result.private
 
 

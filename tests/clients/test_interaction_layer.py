@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from clients import node
 from clients.node import answer
 from clients.policy import Policy
 from clients.store import NodeStore
@@ -154,11 +153,13 @@ def test_the_layer_works_without_the_user_level_where_the_owner_allows_it(store:
 
 
 def test_a_step_that_was_not_charged_is_not_sent(store: NodeStore, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
-    def twice(model, shared, private, histories, local, *rest):  # type: ignore[no-untyped-def]
-        more = local.model_copy(update={"steps": 2 * local.steps})
-        return layer.train_interactions(model, shared, private, histories, more, *rest)
+    train = layer.train_interactions
 
-    monkeypatch.setattr(node, "train_interactions", twice)
+    def twice(model, shared, private, histories, local, *rest):  # type: ignore[no-untyped-def] # relays
+        more = local.model_copy(update={"steps": 2 * local.steps})
+        return train(model, shared, private, histories, more, *rest)
+
+    monkeypatch.setattr(layer, "train_interactions", twice)
     with pytest.raises(LedgerError, match="other steps were taken than charged"):
         answer(ask(), store)
     assert store.outbox.find(ask().nonce) is None
