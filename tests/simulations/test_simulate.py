@@ -34,7 +34,7 @@ def test_a_run_leaves_a_complete_folder_whose_ledger_holds_its_claim(tmp_path: P
     assert 0 < summary.privacy.epsilon <= 8
     assert summary.privacy.epsilon <= summary.privacy.epsilon_rdp
     assert len(Ledger(folder.ledger_path).events()) == 4  # popularity and three rounds
-    assert not audit_ledger(folder.path).violations
+    assert audit_ledger(folder.ledger_path).holds
     assert [row["round"] for row in folder.metrics()] == [0, 1, 2, 3]
     assert set(summary.floors) == {"popularity", "dp-popularity", "ease", "markov"}
     assert folder.report_path.exists()

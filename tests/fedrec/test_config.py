@@ -1,0 +1,112 @@
+"""Scenarios: defaults, overrides, and what a typo gets."""
+
+from pathlib import Path
+
+import pytest
+
+from fedrec.config import Scenario, known_keys, load_scenario, parse_scenario
+from fedrec.errors import ConfigError
+
+SCENARIOS = Path(__file__).parents[2] / "simulations" / "scenarios"
+
+
+def test_an_empty_table_is_a_scenario_with_every_default() -> None:
+    assert parse_scenario({}) == Scenario()
+
+
+@pytest.mark.parametrize("path", sorted(SCENARIOS.glob("*.toml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("enabled", ["true", "false"])
+def test_every_shipped_scenario_is_valid_with_and_without_privacy(path: Path, enabled: str) -> None:
+    assert load_scenario(path, [f"privacy.enabled={enabled}"]).run.name == path.stem
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("7", 7), ("1e-6", 1e-6)],
+)
+def test_an_override_is_read_as_toml(text: str, expected: float) -> None:
+    assert parse_scenario({}, [f"privacy.epsilon={text}"]).privacy.epsilon == expected
+
+
+def test_an_override_that_is_no_toml_is_a_string_and_none_is_none() -> None:
+    scenario = parse_scenario({"privacy": {"noise_seed": 3}}, ["data.source=ml-100k", "privacy.noise_seed=none"])
+    assert scenario.data.source == "ml-100k"
+    assert scenario.privacy.noise_seed is None
+
+
+def test_later_overrides_win() -> None:
+    assert parse_scenario({}, ["run.seed=1", "run.seed=2"]).run.seed == 2
+
+
+@pytest.mark.parametrize(
+    ("overrides", "match"),
+    [
+        (["training.ronds=3"], r"unknown key 'training.ronds'; did you mean 'training.rounds'"),
+        (["privacy.dleta=3"], r"did you mean 'privacy.delta'"),
+        (["epsilon=3"], r"unknown key 'epsilon'; did you mean 'privacy.epsilon'"),
+        (["training.rounds=many"], r"training.rounds: .*got 'many'"),
+        (["privacy.epsilon=-1"], r"privacy.epsilon: .*greater than 0"),
+        (["training.rounds"], r"not of the form section.key=value"),
+        (["run.seed=1", "run.seed.deep=1"], r"'seed' is a value, not a section"),
+        (["run.name.deep=1"], r"run.name"),
+        (["model.branches=['cf','cf']"], r"at most once"),
+    ],
+)
+def test_a_bad_override_names_the_key_and_the_remedy(overrides: list[str], match: str) -> None:
+    with pytest.raises(ConfigError, match=match) as caught:
+        parse_scenario({}, overrides)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_error_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_text("[run\n")
+    with pytest.raises(ConfigError, match=r"bad\.toml is not valid TOML"):
+        load_scenario(path)
+    with pytest.raises(ConfigError, match=r"missing\.toml does not exist"):
+        load_scenario(tmp_path / "missing.toml")
+
+
+CONDITIONAL = {
+    "training": {"rounds": 60},
+    "model": {"dim": 64, "dropout": 0.4},
+    "with_privacy": {"training": {"rounds": 12}, "model": {"dim": 16}},
+}
+
+
+def test_settings_for_privacy_hold_only_where_privacy_is_enabled() -> None:
+    private, plain = (parse_scenario(CONDITIONAL, [f"privacy.enabled={value}"]) for value in ("true", "false"))
+    assert (private.training.rounds, private.model.dim, private.model.dropout) == (12, 16, 0.4)
+    assert (plain.training.rounds, plain.model.dim) == (60, 64)
+
+
+def test_an_override_by_hand_wins_over_settings_for_privacy() -> None:
+    assert parse_scenario(CONDITIONAL, ["training.rounds=5"]).training.rounds == 5
+
+
+def test_a_typo_in_settings_for_privacy_is_refused_too() -> None:
+    with pytest.raises(ConfigError, match=r"training.ronds"):
+        parse_scenario({"with_privacy": {"training": {"ronds": 12}}})
+
+
+def test_choosing_rounds_on_held_out_events_is_refused_under_privacy() -> None:
+    with pytest.raises(ConfigError, match=r"selection.enabled.*without noise"):
+        parse_scenario({}, ["selection.enabled=true"])
+    assert parse_scenario({}, ["selection.enabled=true", "privacy.enabled=false"]).selection.enabled
+
+
+def test_noise_is_seeded_from_the_system_unless_asked_otherwise() -> None:
+    assert parse_scenario({}).noise_seed is None
+    assert parse_scenario({}, ["privacy.noise_seed=run", "run.seed=9"]).noise_seed == 9
+    assert parse_scenario({}, ["privacy.noise_seed=4", "run.seed=9"]).noise_seed == 4
+
+
+def test_known_keys_are_exactly_those_a_filled_scenario_has() -> None:
+    def leaves(table: dict[str, object], prefix: str = "") -> set[str]:
+        found: set[str] = set()
+        for key, value in table.items():
+            found |= leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key}
+        return found
+
+    filled = parse_scenario({"privacy": {"interaction": {}}, "training": {"popularity_start": False}}).model_dump()
+    assert set(known_keys()) == leaves(filled)
