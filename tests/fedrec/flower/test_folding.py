@@ -1,0 +1,181 @@
+"""The fold: good replies are summed whatever the order, bad ones set aside, and nothing ever raises."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MessageType, RecordDict
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fedrec.flower.folding import NORM_TOLERANCE, Asked, Fold
+from fedrec.flower.wire import write_refusal, write_reply
+from fedrec.models.split import SharedState
+from fedrec.rounds import Refusal, RefusalReason, TrainReply
+
+NONCES = [f"{number:032x}" for number in range(4)]
+ALLOWED = SharedState({"a": torch.zeros(3), "b": torch.zeros(2, 2)})
+
+
+@pytest.fixture
+def fold() -> Fold:
+    return fresh()
+
+
+def fresh(clip_norm: float | None = 10.0) -> Fold:
+    asked = [Asked(key=f"node-{i}", nonce=nonce, num_users=i + 1) for i, nonce in enumerate(NONCES)]
+    return Fold(asked=asked, allowed=ALLOWED, clip_norm=clip_norm)
+
+
+def question() -> Message:
+    return Message(RecordDict(), 1, MessageType.TRAIN)
+
+
+def random_total(seed: int, scale: float = 1.0) -> SharedState:
+    generator = torch.Generator().manual_seed(seed)
+    return SharedState({name: scale * torch.randn(t.shape, generator=generator) for name, t in ALLOWED.items()})
+
+
+def reply(position: int, total: SharedState | None = None, num_users: int | None = None) -> Message:
+    total = random_total(position) if total is None else total
+    value = TrainReply(nonce=NONCES[position], total=total, num_users=num_users or position + 1)
+    return write_reply(value, total, to=question())
+
+
+def refusal(position: int) -> Message:
+    return write_refusal(Refusal(nonce=NONCES[position], reason=RefusalReason.BUDGET, detail="spent"), to=question())
+
+
+def test_the_sum_is_that_of_the_replies(fold):
+    for position in range(4):
+        fold.take(reply(position))
+    tally = fold.close()
+    for name, tensor in tally.total.items():
+        naive = sum(random_total(position)[name].double() for position in range(4))
+        assert torch.equal(tensor, naive)
+    assert tally.usable == ("node-0", "node-1", "node-2", "node-3")
+    assert tally.num_users == 1 + 2 + 3 + 4
+    assert tally.bytes_up == 4 * (2 * 128 + 7 * 4)
+
+
+def test_no_order_of_arrival_changes_a_bit_of_the_sum():
+    sums = []
+    for order in itertools.permutations(range(4)):
+        fold = fresh()
+        for position in order:
+            fold.take(refusal(position) if position == 1 else reply(position))
+        sums.append(fold.close().total)
+    assert all(torch.equal(one[name], sums[0][name]) for one in sums for name in ALLOWED)
+
+
+def test_replies_in_order_are_added_at_once_and_never_held_back(fold):
+    for position in range(3):
+        fold.take(refusal(position) if position == 1 else reply(position))
+        assert not fold._early
+
+
+def filled(value: float) -> SharedState:
+    return SharedState({"a": torch.tensor([0.0, value, 0.0]), "b": torch.zeros(2, 2)})
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        (lambda: reply(1, filled(math.nan)), "not finite"),
+        (lambda: reply(1, filled(math.inf)), "not finite"),
+        (lambda: reply(1, filled(-math.inf)), "not finite"),
+        (lambda: reply(1, filled(20.0 * (1 + 2 * NORM_TOLERANCE))), "norm 20.004, 2 users clipped to 10 allow 20"),
+        (lambda: reply(1, num_users=200), "speaks for 200 users, asked were 2"),
+        (lambda: reply(1, SharedState({"a": torch.zeros(3)})), "'b' is missing"),
+        (lambda: reply(1, SharedState({"a": torch.zeros(1), "b": torch.zeros(2, 2)})), "'a' is"),
+        (lambda: reply(1, SharedState({**ALLOWED, "user.embedding": torch.zeros(2)})), "'user.embedding' is surplus"),
+        (lambda: Message(RecordDict(), reply_to=question()), "'arrays' is missing"),
+    ],
+)
+def test_a_bad_reply_is_set_aside_with_its_reason_and_the_others_count(fold, message, reason):
+    fold.take(reply(0))
+    fold.take(message())
+    fold.take(reply(2))
+    tally = fold.close()
+    assert len(tally.quarantined) == 1
+    assert reason in tally.quarantined[0]
+    assert tally.usable == ("node-0", "node-2")
+    naive = random_total(0)["a"].double() + random_total(2)["a"].double()
+    assert torch.equal(tally.total["a"], naive)
+
+
+def test_a_sum_at_its_bound_is_good(fold):
+    fold.take(reply(1, filled(20.0)))
+    assert fold.close().usable == ("node-1",)
+
+
+def test_without_clipping_any_finite_sum_is_good():
+    fold = fresh(clip_norm=None)
+    fold.take(reply(1, filled(1e30)))
+    assert fold.close().usable == ("node-1",)
+
+
+@pytest.mark.parametrize("again", [reply, refusal])
+def test_a_second_answer_to_one_nonce_does_not_count(fold, again):
+    fold.take(reply(0))
+    fold.take(again(0))
+    tally = fold.close()
+    assert tally.num_users == 1
+    assert tally.refused == {}
+    assert "answered twice" in tally.quarantined[0]
+
+
+def test_a_reply_after_a_refusal_does_not_count(fold):
+    fold.take(refusal(0))
+    fold.take(reply(0))
+    tally = fold.close()
+    assert tally.usable == ()
+    assert tally.refused["node-0"].reason is RefusalReason.BUDGET
+
+
+def test_a_nonce_of_another_round_does_not_count(fold):
+    stranger = TrainReply(nonce="f" * 32, total=random_total(0), num_users=1)
+    fold.take(write_reply(stranger, ALLOWED, to=question()))
+    tally = fold.close()
+    assert tally.usable == ()
+    assert "not one of this round" in tally.quarantined[0]
+
+
+def test_an_error_is_counted_as_a_failure_and_its_node_stays_open(fold):
+    fold.take(Message(Error(5, "node\nis gone"), reply_to=question()))
+    fold.take(reply(0))
+    fold.take(refusal(1))
+    assert fold.open_keys() == {"node-2", "node-3"}
+    assert fold.close().failed == ("node?is gone",)
+
+
+def test_a_round_without_replies_sums_to_zero(fold):
+    tally = fold.close()
+    assert all(torch.equal(tally.total[name], torch.zeros_like(tensor).double()) for name, tensor in ALLOWED.items())
+    assert tally.num_users == 0
+
+
+SCALARS = st.one_of(st.integers(-5, 2**62), st.text(max_size=40), st.sampled_from(NONCES), st.binary(max_size=5))
+ARRAYS = st.builds(
+    Array,
+    st.sampled_from(["float32", "object", "x"]),
+    st.lists(st.integers(-2, 4), max_size=3).map(tuple),
+    st.sampled_from(["numpy.ndarray", "pickle"]),
+    st.binary(max_size=200),
+)
+NAMES = st.sampled_from(
+    ["arrays", "reply", "refusal", "a", "b", "nonce", "version", "num-users", "reason", "detail", "x"]
+)
+RECORDS = st.one_of(st.dictionaries(NAMES, SCALARS).map(ConfigRecord), st.dictionaries(NAMES, ARRAYS).map(ArrayRecord))
+
+
+@settings(max_examples=80)
+@given(st.dictionaries(NAMES, RECORDS))
+def test_no_message_whatsoever_raises_or_moves_the_sum(records):
+    fold = fresh()
+    fold.take(reply(0))
+    fold.take(Message(RecordDict(records), reply_to=question()))
+    tally = fold.close()
+    assert torch.equal(tally.total["a"], random_total(0)["a"].double())
+    assert len(tally.quarantined) + len(tally.refused) == 1
