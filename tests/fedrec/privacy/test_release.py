@@ -33,7 +33,7 @@ def test_an_empty_cohort_is_released_with_noise_on_every_coordinate() -> None:
 
 
 def test_noise_has_the_declared_standard_deviation() -> None:
-    mean = release(zeros(items=(200, 100)), MECHANISM, seeded())
+    mean = release(zeros(items=(2000, 200)), MECHANISM, seeded())
     noise = mean["items"].double().numpy().ravel() * MECHANISM.expected_cohort / MECHANISM.noise_std
     low, high = stats.chi2.interval(1 - 1e-6, noise.size)
     assert low < float((noise**2).sum()) < high
