@@ -1,0 +1,96 @@
+"""A small catalogue, a node of three users in its own folder, and tasks for it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clients.policy import Policy
+from clients.store import NodeStore
+from fedrec.config import LocalConfig, ModelConfig
+from fedrec.data.catalogue import Catalogue
+from fedrec.data.histories import Histories
+from fedrec.flower.identity import task_identity
+from fedrec.models import build_model
+from fedrec.models.split import structure_digest
+from fedrec.privacy.mechanism import GaussianMechanism
+from fedrec.rounds import Contribution, TrainTask
+
+WILLING = Policy(consent=True, epsilon=100.0)
+MODEL = ModelConfig(dim=4, history_length=6, dropout=0.0)
+
+
+@pytest.fixture(autouse=True)
+def identity() -> Iterator[None]:
+    with task_identity(run_id=1):
+        yield
+
+
+@pytest.fixture
+def catalogue() -> Catalogue:
+    rng = np.random.default_rng(0)
+    return Catalogue(
+        item_ids=tuple(f"i{n}" for n in range(9)),
+        titles=tuple(f"Item {n}" for n in range(9)),
+        features=rng.standard_normal((9, 3)).astype(np.float32),
+        feature_names=("x", "y", "z"),
+    )
+
+
+@pytest.fixture
+def histories() -> Histories:
+    return Histories.from_lists([[0, 1, 2, 3], [4], [5, 6, 7, 8, 0]])
+
+
+@pytest.fixture
+def make_store(tmp_path: Path, catalogue: Catalogue, histories: Histories) -> Callable[..., NodeStore]:
+    """Return a maker of nodes ``node-0``, ``node-1`` ... with the same users, under a policy."""
+    catalogue.save(tmp_path / "catalogue")
+
+    def make(policy: Policy = WILLING, number: int = 0) -> NodeStore:
+        return NodeStore.create(
+            tmp_path / f"node-{number}",
+            key=f"node-{number}",
+            users=["ann", "bob", "eve"],
+            histories=histories,
+            catalogue="../catalogue",
+            policy=policy,
+        )
+
+    return make
+
+
+@pytest.fixture
+def store(make_store: Callable[..., NodeStore]) -> NodeStore:
+    return make_store()
+
+
+@pytest.fixture
+def task(catalogue: Catalogue) -> TrainTask:
+    """Everybody takes part, where accounting has a closed form."""
+    shared = build_model(MODEL, catalogue, seed=0).shared_state()
+    return TrainTask(
+        run_id="run-1",
+        round=1,
+        nonce=f"{1:032x}",
+        contribution=Contribution.UPDATE,
+        shared=shared,
+        model=MODEL,
+        model_digest=structure_digest(shared),
+        catalogue_digest=catalogue.digest,
+        participants=np.array([0, 2]),
+        local=LocalConfig(seed=3),
+        mechanism=GaussianMechanism(clip_norm=1.0, noise_multiplier=1.0, sample_rate=1.0, population=3),
+    )
+
+
+@pytest.fixture
+def later(task: TrainTask) -> Callable[..., TrainTask]:
+    """Return a maker of the task of another round, with a nonce of its own."""
+
+    def make(round: int, **change: object) -> TrainTask:
+        return replace(task, **{"round": round, "nonce": f"{round:032x}", **change})
+
+    return make

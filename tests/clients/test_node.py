@@ -1,0 +1,218 @@
+"""What a node does with a task, in the order that it promises."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from clients.node import answer, card
+from clients.policy import Policy
+from clients.store import NodeStore
+from fedrec.config import InteractionConfig
+from fedrec.models import build_model
+from fedrec.models.split import SharedState, structure_digest
+from fedrec.privacy.accounting import epsilon_pld
+from fedrec.privacy.guarantee import INTERACTION_LEVEL
+from fedrec.privacy.mechanism import GaussianMechanism, SampledGaussian
+from fedrec.rounds import Contribution, Refusal, RefusalReason, TrainReply
+from fedrec.training.cohort import initial_private, popularity_sum, train_cohort
+from fedrec.training.randomness import user_seeds
+
+
+def reopened(store: NodeStore) -> NodeStore:
+    """The store as the next process sees it."""
+    return NodeStore.open(store.folder)
+
+
+def test_the_card_says_key_users_and_catalogue(store, catalogue):
+    assert (card(store).key, card(store).num_users) == ("node-0", 3)
+    assert card(store).catalogue_digest == catalogue.digest
+
+
+def test_the_reply_is_the_engine_s_sum_over_the_participants(store, task, catalogue, histories):
+    reply = answer(task, store)
+    users = task.participants
+    expected = train_cohort(
+        build_model(task.model, catalogue, 3),
+        task.shared,
+        initial_private(build_model(task.model, catalogue, 3), 2),
+        histories.take(users),
+        user_seeds(["ann", "eve"], 3),
+        1,
+        task.local,
+        task.mechanism,
+    )
+    assert (reply.nonce, reply.num_users) == (task.nonce, 2)
+    for name, tensor in expected.total.items():
+        assert torch.equal(reply.total[name], tensor)
+
+
+def test_participants_keep_their_private_part_and_others_theirs(store, task, catalogue):
+    answer(task, store)
+    state = reopened(store).private_state("run-1")
+    fresh = initial_private(build_model(task.model, catalogue, 3), 3)
+    for name, rows in state.items():
+        moved = [not torch.equal(row, old) for row, old in zip(rows, fresh[name], strict=True)]
+        assert moved == [True, False, True], name
+
+
+def test_private_state_is_carried_to_the_next_round(store, task, later):
+    answer(task, store)
+    second = answer(later(2), reopened(store))
+    anew = answer(later(2, run_id="run-2", nonce="a" * 32), reopened(store))
+    assert not torch.equal(second.total["factors.embedding"], anew.total["factors.embedding"])
+
+
+def test_a_popularity_task_is_answered_with_clipped_counts_and_trains_nothing(store, later, histories, catalogue):
+    task = later(0, contribution=Contribution.POPULARITY)
+    reply = answer(task, store)
+    expected = popularity_sum(histories.take(task.participants), catalogue.num_items, task.mechanism)
+    assert torch.equal(reply.total["counts"], expected["counts"])
+    assert store.private_state("run-1") is None
+
+
+# --- the same task again ------------------------------------------------------------------------------------------
+def test_a_task_that_comes_again_gets_the_same_bytes_and_is_neither_trained_nor_charged_again(store, task):
+    first = answer(task, store)
+    private = (store.folder / "state" / "private.safetensors").read_bytes()
+    ledger = (store.folder / "ledger.jsonl").read_bytes()
+    again = answer(task, reopened(store))
+    assert all(torch.equal(again.total[name], first.total[name]) for name in first.total)
+    assert (again.nonce, again.num_users) == (first.nonce, first.num_users)
+    assert (store.folder / "state" / "private.safetensors").read_bytes() == private
+    assert (store.folder / "ledger.jsonl").read_bytes() == ledger
+
+
+def test_a_withdrawn_consent_stops_even_a_reply_that_was_written(store, task):
+    answer(task, store)
+    (store.folder / "policy.toml").write_text(Policy(consent=False).to_toml())
+    assert answer(task, reopened(store)).reason is RefusalReason.CONSENT
+
+
+# --- refusals, before anything private is read --------------------------------------------------------------------
+def with_shared(task, **change):
+    shared = SharedState({**task.shared, **{name.replace("_", "."): tensor for name, tensor in change.items()}})
+    return replace(task, shared=shared, model_digest=structure_digest(shared))
+
+
+def poisoned(task):
+    bias = task.shared["factors.bias"].clone()
+    bias[0] = float("nan")
+    return with_shared(task, factors_bias=bias)
+
+
+REFUSED = [
+    (lambda task: replace(task, catalogue_digest="d" * 64), RefusalReason.CATALOGUE, "this node has catalogue"),
+    (
+        lambda task: replace(task, participants=np.array([0, 3])),
+        RefusalReason.PARTICIPANTS,
+        "3 users, asked was number 3",
+    ),
+    (lambda task: replace(task, model_digest="d" * 64), RefusalReason.MODEL, "model digest"),
+    (lambda task: replace(task, model=task.model.model_copy(update={"dim": 5})), RefusalReason.TENSORS, "tensor"),
+    (lambda task: with_shared(task, user_embedding=torch.zeros(3, 4)), RefusalReason.TENSORS, "user.embedding"),
+    (lambda task: with_shared(task, factors_bias=torch.zeros(2)), RefusalReason.TENSORS, "factors.bias"),
+    (poisoned, RefusalReason.TENSORS, "'factors.bias' of the task is not finite"),
+    (lambda task: replace(task, mechanism=None), RefusalReason.NOISE, "allow_unprotected"),
+]
+
+
+@pytest.mark.parametrize(("change", "reason", "said"), REFUSED)
+def test_a_task_that_does_not_fit_is_refused_before_a_private_file_is_read(store, task, change, reason, said):
+    for name in ("users.json", "histories.safetensors"):
+        (store.folder / name).unlink()
+    refusal = answer(change(task), store)
+    assert isinstance(refusal, Refusal)
+    assert (refusal.reason, refusal.nonce) == (reason, task.nonce)
+    assert said in refusal.detail
+    assert not (store.folder / "ledger.jsonl").exists()
+    assert not (store.folder / "outbox").exists()
+
+
+def test_a_round_beyond_the_budget_is_refused_before_a_private_file_is_read(make_store, task):
+    store = make_store(Policy(consent=True, epsilon=0.5))
+    (store.folder / "histories.safetensors").unlink()
+    refusal = answer(task, store)
+    assert refusal.reason is RefusalReason.BUDGET
+    assert "user-level budget of epsilon 0.5" in refusal.detail
+    assert store.ledger.charges() == []
+
+
+def test_rounds_are_counted_over_all_runs(make_store, later):
+    store = make_store(Policy(consent=True, epsilon=1000.0, max_rounds=2))
+    assert isinstance(answer(later(1), store), TrainReply)
+    assert isinstance(answer(later(2, run_id="run-2"), store), TrainReply)
+    assert "max_rounds = 2, the ledger has 2" in answer(later(3), store).detail
+
+
+# --- the device's own ledger --------------------------------------------------------------------------------------
+def test_the_charge_is_on_the_disk_before_anything_private_is_read(store, task, monkeypatch):
+    def crash(self):
+        assert len(NodeStore.open(store.folder).ledger.charges()) == 1
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(NodeStore, "histories", crash)
+    with pytest.raises(KeyboardInterrupt):
+        answer(task, store)
+
+
+def test_rounds_that_did_not_draw_this_node_are_charged_when_it_is_drawn(store, later):
+    """Amplification by sampling is a claim about all rounds in which the users could have been drawn."""
+    mechanism = GaussianMechanism(clip_norm=1.0, noise_multiplier=2.0, sample_rate=0.5, population=3)
+    for number in (2, 3, 7):
+        answer(later(number, mechanism=mechanism), store)
+    events = [SampledGaussian(noise_multiplier=2.0, sample_rate=0.5, steps=steps) for steps in (2, 1, 4)]
+    assert store.ledger.events() == events
+
+
+def test_without_trust_in_the_sampling_a_round_is_charged_in_full(make_store, later):
+    store = make_store(Policy(consent=True, epsilon=100.0, trust_sampling=False))
+    mechanism = GaussianMechanism(clip_norm=1.0, noise_multiplier=2.0, sample_rate=0.5, population=3)
+    answer(later(4, mechanism=mechanism), store)
+    assert store.ledger.events() == [SampledGaussian(noise_multiplier=2.0, sample_rate=1.0)]
+
+
+def test_a_round_told_twice_is_charged_twice(store, task, later):
+    answer(task, store)
+    answer(later(1, nonce="e" * 32), store)
+    assert [charge.event.steps for charge in store.ledger.charges()] == [1, 1]
+
+
+def test_the_device_s_epsilon_is_that_of_its_ledger(store, later):
+    for number in (1, 2, 3):
+        answer(later(number), store)
+    event = SampledGaussian(noise_multiplier=1.0, sample_rate=1.0, steps=3)
+    assert store.ledger.spent(1e-5) == pytest.approx(epsilon_pld([event], 1e-5), rel=1e-3)
+
+
+def test_an_unprotected_task_touches_no_ledger(make_store, task):
+    store = make_store(Policy(consent=True, allow_unprotected=True))
+    assert isinstance(answer(replace(task, mechanism=None), store), TrainReply)
+    assert not (store.folder / "ledger.jsonl").exists()
+
+
+# --- the interaction-level layer ----------------------------------------------------------------------------------
+INTERACTION = InteractionConfig(noise_multiplier=2.0, chunk_length=2, sample_rate=0.5, epsilon=4.0)
+
+
+def test_under_the_interaction_layer_opacus_trains_and_the_ledger_keeps_its_account(store, later):
+    for number in (1, 2):
+        reply = answer(later(number, interaction=INTERACTION), reopened(store))
+        assert isinstance(reply, TrainReply)
+    event = SampledGaussian(noise_multiplier=2.0, sample_rate=0.5)
+    assert store.ledger.events(INTERACTION_LEVEL) == [event, event]
+    assert len(store.ledger.events()) == 2
+
+
+def test_the_interaction_budget_is_the_smaller_of_the_scenario_s_and_the_policy_s(make_store, later):
+    store = make_store(Policy(consent=True, epsilon=100.0, interaction_epsilon=0.1))
+    refusal = answer(later(1, interaction=INTERACTION), store)
+    assert refusal.reason is RefusalReason.BUDGET
+    assert "interaction-level budget of epsilon 0.1" in refusal.detail
+    assert store.ledger.charges() == []
+
+
+def test_the_interaction_layer_does_not_cover_item_counts(store, later):
+    refusal = answer(later(0, contribution=Contribution.POPULARITY, interaction=INTERACTION), store)
+    assert "does not cover item counts" in refusal.detail
