@@ -20,6 +20,13 @@ def test_every_scenario_can_be_run_without_privacy(name):
     assert not read_scenario(name, ["privacy.enabled=false"]).privacy.enabled
 
 
+def test_the_demo_under_privacy_is_the_documented_private_run():
+    demo, documented = read_scenario("demo", []), read_scenario("ml-100k", ["privacy.noise_seed=none"])
+    assert demo.model == documented.model
+    assert demo.training == documented.training
+    assert demo.privacy == documented.privacy
+
+
 def test_a_file_is_read_by_its_path_and_overrides_apply_in_order(tmp_path):
     (tmp_path / "mine.toml").write_text('[run]\nname = "mine"\nseed = 1\n')
     scenario = read_scenario(str(tmp_path / "mine.toml"), ["run.seed=2", "run.seed=3"])
