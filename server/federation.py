@@ -9,7 +9,6 @@ from flwr.serverapp import Grid
 
 from fedrec.config import Scenario, TrainingConfig
 from fedrec.data.catalogue import Catalogue
-from fedrec.errors import ConfigError
 from fedrec.flower.state import Randomness, RunState
 from fedrec.flower.strategy import FedRecStrategy, Hooks, Terms
 from fedrec.flower.wire import write_arrays
@@ -47,20 +46,12 @@ class Federation:
     hooks: Hooks = field(default_factory=Hooks)
 
     def train(self, grid: Grid) -> Outcome:
-        """Run to the last round, an early stop or the end of the budget; see ``FedRecStrategy.start``.
-
-        Raises ``ConfigError`` for a popularity start under the interaction-level layer, which does not cover counts.
-        """
-        terms = self._terms()
-        if terms.interaction and terms.popularity:
-            raise ConfigError(
-                "privacy.interaction does not cover the popularity histogram: set training.popularity_start = false"
-            )
+        """Run to the last round, an early stop or the end of the budget; see ``FedRecStrategy.start``."""
         initial = build_model(self.scenario.model, self.catalogue, self.scenario.run.seed).shared_state()
         kept = Checkpoints(self.checkpoints, self.catalogue.digest) if self.checkpoints else None
         plan_for = lru_cache(self.plan)  # solving for noise takes a while, and the outcome asks again
         strategy = FedRecStrategy(
-            terms,
+            self._terms(),
             plan_for=plan_for,
             ledger=Ledger(self.ledger),
             randomness=self.randomness or randomness_of(self.scenario),

@@ -1,0 +1,46 @@
+"""The server app: finds its run folder, trains, and writes a row for every round."""
+
+import pytest
+from flwr.app import Context, RecordDict
+
+from fedrec.errors import ConfigError
+from fedrec.flower.identity import task_identity
+from fedrec.runs.folder import RunFolder
+from server.app import app, federation_of
+
+
+def context(run: object = "") -> Context:
+    return Context(1, 0, {}, RecordDict(), {"run": str(run)})
+
+
+@pytest.fixture
+def folder(bench) -> RunFolder:
+    folder = RunFolder.create(bench.folder / "run", bench.federation("federation.nodes=3").scenario)
+    bench.dataset.catalogue.save(folder.catalogue)
+    return folder
+
+
+def test_a_run_folder_is_all_that_the_app_needs(bench, folder):
+    with task_identity(run_id=1):
+        app(bench.grid, context(folder.path))
+    rows = folder.metrics()
+    assert [row["round"] for row in rows] == [0, 1, 2, 3]
+    assert all(row["bytes_up"] > 0 and row["bytes_down"] > 0 for row in rows)
+    assert len(list(folder.checkpoints.iterdir())) == 3
+
+
+def test_the_environment_names_the_folder_where_the_run_does_not(folder, monkeypatch):
+    monkeypatch.setenv("FEDREC_RUN", str(folder.path))
+    assert federation_of(context()).checkpoints == folder.checkpoints
+    assert federation_of(context()).minimum_nodes == 3
+
+
+def test_without_either_the_error_says_how_to_name_a_folder(monkeypatch):
+    monkeypatch.delenv("FEDREC_RUN", raising=False)
+    with pytest.raises(ConfigError, match="--run-config"):
+        federation_of(context())
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="is not a run"):
+        federation_of(context(tmp_path))

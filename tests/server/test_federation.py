@@ -1,0 +1,120 @@
+"""A composed run: trained by the real engine, stopped and resumed, with secrets where the claim needs them."""
+
+import pytest
+import torch
+
+from fedrec.errors import BudgetExceededError, ConfigError, ModelMismatchError
+from fedrec.flower.identity import task_identity
+from fedrec.flower.state import RoundReport, RunState
+from fedrec.flower.strategy import Hooks
+from fedrec.models import build_model
+from fedrec.privacy.ledger import Ledger
+from server.federation import Federation, randomness_of
+
+PRIVATE = ("privacy.enabled=true", "privacy.epsilon=50", "privacy.noise_seed=9", "training.sample_rate=1.0")
+"""Everybody takes part, where accounting has a closed form."""
+
+
+class Interrupt(BaseException):
+    """What a crash looks like from inside."""
+
+
+def crash_after(number: int) -> Hooks:
+    def hook(report: RoundReport, state: RunState) -> None:
+        if report.round == number:
+            raise Interrupt
+
+    return Hooks(on_round=hook)
+
+
+def test_training_moves_the_model_from_the_scenario_s_start(bench):
+    outcome = bench.train()
+    federation = bench.federation()
+    start = build_model(federation.scenario.model, federation.catalogue, 0).shared_state()
+    assert outcome.state.round == 3
+    assert outcome.stopped is None
+    assert outcome.plan is None
+    assert not torch.equal(outcome.state.shared["item_tower.id_embedding"], start["item_tower.id_embedding"])
+    assert outcome.state.roster.population == len(bench.dataset.splits.final.train)
+
+
+@pytest.mark.parametrize("settings", [(), PRIVATE], ids=["open", "private"])
+def test_a_run_that_crashed_and_went_on_equals_one_that_did_not(make_bench, settings):
+    whole = make_bench("whole").train(*settings)
+    broken = make_bench("broken")
+    with pytest.raises(Interrupt):
+        broken.train(*settings, hooks=crash_after(2))
+    resumed = broken.train(*settings)
+    assert resumed.state.round == 3
+    for name, tensor in whole.state.shared.items():
+        assert torch.equal(resumed.state.shared[name], tensor), name
+    if settings:
+        rounds = [charge.round for charge in Ledger(broken.folder / "ledger.jsonl").charges()]
+        assert rounds == [0, 1, 2, 3]
+
+
+def test_a_finished_run_is_returned_as_it_is(bench):
+    first = bench.train()
+    again = bench.train()
+    assert again.state.round == 3
+    assert all(torch.equal(again.state.shared[name], tensor) for name, tensor in first.state.shared.items())
+
+
+def test_two_runs_of_one_seed_are_equal_and_of_two_are_not(make_bench):
+    one, same = (make_bench(name).train() for name in ("one", "same"))
+    other = make_bench("other").train("run.seed=1")
+    name = "item_tower.id_embedding"
+    assert torch.equal(one.state.shared[name], same.state.shared[name])
+    assert not torch.equal(one.state.shared[name], other.state.shared[name])
+
+
+def test_a_private_run_keeps_its_plan_and_its_ledger_agrees(bench):
+    outcome = bench.train(*PRIVATE)
+    ledger = Ledger(bench.folder / "ledger.jsonl")
+    assert [charge.name for charge in ledger.charges()] == ["popularity", "training", "training", "training"]
+    assert {charge.noise_source for charge in ledger.charges()} == {"seeded: 9"}
+    assert {charge.mechanism.population for charge in ledger.charges()} == {outcome.state.roster.population}
+    assert ledger.spent(1e-3) <= 50
+    assert outcome.plan.epsilon_after() == pytest.approx(ledger.spent(1e-3), rel=1e-3)
+    assert outcome.state.ledger_head == ledger.head()
+
+
+def test_a_checkpoint_of_another_model_is_refused_and_left_alone(bench):
+    bench.train()
+    before = sorted(path.read_bytes() for path in (bench.folder / "checkpoints").iterdir())
+    with pytest.raises(ModelMismatchError, match="belongs to another model"):
+        bench.train("model.dim=5")
+    assert sorted(path.read_bytes() for path in (bench.folder / "checkpoints").iterdir()) == before
+
+
+def test_an_epsilon_below_one_round_is_refused_before_anything_is_written(bench):
+    with pytest.raises(BudgetExceededError):
+        bench.train("privacy.enabled=true", "privacy.epsilon=1e-6")
+    assert not (bench.folder / "ledger.jsonl").exists()
+    assert not (bench.folder / "checkpoints").exists()
+
+
+def test_a_delta_as_large_as_one_user_is_refused(bench):
+    with pytest.raises(ConfigError, match="delta"):
+        bench.train("privacy.enabled=true", "privacy.delta=0.5")
+
+
+def test_cohorts_are_secret_where_amplification_is_claimed(bench):
+    def seeds(*overrides: str) -> tuple[int | None, int | None]:
+        randomness = randomness_of(bench.federation("run.seed=5", *overrides).scenario)
+        return randomness.cohort_seed, randomness.noise_seed
+
+    assert seeds() == (5, None)
+    assert seeds("privacy.enabled=true") == (None, None)
+    assert seeds("privacy.enabled=true", "privacy.noise_seed=7") == (5, 7)
+
+
+def test_a_run_keeps_the_name_that_it_is_given(bench):
+    federation = Federation(
+        scenario=bench.federation("training.rounds=0").scenario,
+        catalogue=bench.dataset.catalogue,
+        ledger=bench.folder / "ledger.jsonl",
+        run_id="a-name",
+    )
+    with task_identity(run_id=1):
+        assert federation.train(bench.grid).state.run_id == "a-name"
