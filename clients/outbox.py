@@ -20,8 +20,9 @@ KEPT = 4
 class Outbox:
     """A folder of replies, one safetensors file a nonce."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, durable: bool = True) -> None:
         self._folder = folder
+        self._durable = durable
 
     def find(self, nonce: str) -> TrainReply | None:
         """Return the reply that was written for a nonce; None if there is none, or none that can be read."""
@@ -38,7 +39,8 @@ class Outbox:
         """Write a reply whole, on the disk when this returns, and forget all but the latest ``KEPT``."""
         self._folder.mkdir(exist_ok=True)
         tensors = {name: tensor.contiguous() for name, tensor in reply.total.items()}
-        write_atomically(self._path(reply.nonce), save(tensors, metadata={"num_users": str(reply.num_users)}))
+        content = save(tensors, metadata={"num_users": str(reply.num_users)})
+        write_atomically(self._path(reply.nonce), content, durable=self._durable)
         written = sorted(self._folder.glob("*.safetensors"), key=lambda path: (path.stat().st_mtime_ns, path.name))
         for old in written[:-KEPT]:
             old.unlink(missing_ok=True)

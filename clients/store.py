@@ -1,6 +1,6 @@
 """A node's own folder: who it is, its users' histories and private parameters, its policy, outbox and ledger.
 
-    node.json                    {"schema", "key", "num_users", "catalogue": path from here}
+    node.json                    {"schema", "key", "num_users", "catalogue": path from here, "durable"}
     policy.toml                  what the owner allows
     users.json                   the users' keys: private
     histories.safetensors        items int32 [num_events], offsets int64 [num_users + 1]: private
@@ -38,19 +38,34 @@ _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class NodeStore:
-    """One node's folder. One process writes at a time; what is written is whole and on the disk."""
+    """One node's folder. One process writes at a time; what is written is whole.
 
-    def __init__(self, folder: Path, *, key: str, num_users: int, catalogue: Path, policy: Policy) -> None:
+    A ``durable`` node flushes it to the disk before it goes on. A simulated one need not survive a loss of power;
+    its ledger is flushed all the same.
+    """
+
+    def __init__(
+        self, folder: Path, *, key: str, num_users: int, catalogue: Path, policy: Policy, durable: bool
+    ) -> None:
         self.folder = folder
         self.key = key
         self.num_users = num_users
         self.catalogue_folder = catalogue
         self.policy = policy
-        self.outbox = Outbox(folder / "outbox")
+        self.durable = durable
+        self.outbox = Outbox(folder / "outbox", durable=durable)
 
     @classmethod
     def create(
-        cls, folder: Path, *, key: str, users: Sequence[str], histories: Histories, catalogue: str, policy: Policy
+        cls,
+        folder: Path,
+        *,
+        key: str,
+        users: Sequence[str],
+        histories: Histories,
+        catalogue: str,
+        policy: Policy,
+        durable: bool = True,
     ) -> Self:
         """Write a node's folder and open it. ``catalogue``: path of the catalogue's folder, from the node's.
 
@@ -64,11 +79,15 @@ class NodeStore:
             raise ValueError(f"{len(histories)} histories need as many distinct user keys, got {len(set(users))}")
         folder.mkdir(parents=True, exist_ok=True)
         arrays: dict[str, NDArray[Any]] = {"items": histories.items, "offsets": histories.offsets}
-        write_atomically(folder / "histories.safetensors", save_arrays(arrays))
-        write_atomically(folder / "users.json", json.dumps(list(users)).encode())
-        write_atomically(folder / "policy.toml", policy.to_toml().encode())
-        head = {"schema": SCHEMA, "key": key, "num_users": len(users), "catalogue": catalogue}
-        write_atomically(folder / "node.json", json.dumps(head, indent=2).encode())  # last: now it is a node
+        head = {"schema": SCHEMA, "key": key, "num_users": len(users), "catalogue": catalogue, "durable": durable}
+        files = {
+            "histories.safetensors": save_arrays(arrays),
+            "users.json": json.dumps(list(users)).encode(),
+            "policy.toml": policy.to_toml().encode(),
+            "node.json": json.dumps(head, indent=2).encode(),  # last: now it is a node
+        }
+        for name, content in files.items():
+            write_atomically(folder / name, content, durable=durable)
         return cls.open(folder)
 
     @classmethod
@@ -77,7 +96,14 @@ class NodeStore:
         head = _head(folder / "node.json")
         policy = Policy.load(folder / "policy.toml")
         catalogue = (folder / head["catalogue"]).resolve()
-        return cls(folder, key=head["key"], num_users=head["num_users"], catalogue=catalogue, policy=policy)
+        return cls(
+            folder,
+            key=head["key"],
+            num_users=head["num_users"],
+            catalogue=catalogue,
+            policy=policy,
+            durable=head["durable"],
+        )
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -124,10 +150,11 @@ class NodeStore:
             raise DataError(f"{path} is damaged: restore it, or remove it to begin anew") from error
 
     def save_private(self, run_id: str, private: PrivateState) -> None:
-        """Replace the users' private parameters, on the disk when this returns."""
+        """Replace the users' private parameters."""
         self._private_path.parent.mkdir(exist_ok=True)
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in private.items()}
-        write_atomically(self._private_path, save_tensors(tensors, metadata={"run": run_id}))
+        content = save_tensors(tensors, metadata={"run": run_id})
+        write_atomically(self._private_path, content, durable=self.durable)
 
     @property
     def _private_path(self) -> Path:
@@ -147,7 +174,7 @@ def _head(path: Path) -> dict[str, Any]:
         raise DataError(f"{path} does not exist: {path.parent} is not a node's folder") from error
     except ValueError as error:
         raise DataError(f"{path} is not valid JSON: restore it from a copy") from error
-    expected = {"schema": int, "key": str, "num_users": int, "catalogue": str}
+    expected = {"schema": int, "key": str, "num_users": int, "catalogue": str, "durable": bool}
     for name, kind in expected.items():
         if not isinstance(head, dict) or type(head.get(name)) is not kind:
             raise DataError(f"{path}: {name!r} must be {kind.__name__}: restore it from a copy")

@@ -58,6 +58,7 @@ def write_nodes(
             histories=histories.take(users),
             catalogue=os.path.relpath(catalogue, node),
             policy=policy,
+            durable=False,
         )
     return len(shares)
 

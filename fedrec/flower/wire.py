@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
 from io import BytesIO
 from typing import Any, TypeVar
 
@@ -262,6 +263,7 @@ def _tensor(name: str, array: Array) -> Tensor:
     return torch.frombuffer(own, dtype=_DTYPES[array.dtype]).reshape(shape)
 
 
+@lru_cache(maxsize=256)
 def _npy_header(shape: tuple[int, ...], dtype: str) -> bytes:
     if len(shape) > _MAX_DIMS or not all(0 <= length < 2**40 for length in shape):
         raise ProtocolError(

@@ -1,6 +1,7 @@
 """A node's folder: what is written is read back, what is odd is refused by file, and private files wait to be asked."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -33,6 +34,7 @@ def test_the_folder_is_as_documented(store):
         "key": "node-0",
         "num_users": 3,
         "catalogue": "../catalogue",
+        "durable": True,
     }
 
 
@@ -48,6 +50,19 @@ def test_private_state_survives_a_restart_and_belongs_to_its_run(store):
     reopened = NodeStore.open(store.folder)
     assert torch.equal(reopened.private_state("run-1")["user.embedding"], PRIVATE["user.embedding"])
     assert reopened.private_state("run-2") is None
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_a_durable_node_flushes_what_it_writes_and_a_simulated_one_does_not(tmp_path, histories, monkeypatch, durable):
+    flushed = []
+    real = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (flushed.append(descriptor), real(descriptor)))
+    users = ["ann", "bob", "eve"]
+    rest = {"users": users, "histories": histories, "catalogue": "..", "policy": Policy(), "durable": durable}
+    NodeStore.create(tmp_path / "n", key="n", **rest)
+    NodeStore.open(tmp_path / "n").save_private("run-1", PRIVATE)
+    assert bool(flushed) == durable
+    assert NodeStore.open(tmp_path / "n").private_state("run-1") is not None
 
 
 def test_a_folder_is_a_node_once(make_store):
@@ -73,7 +88,11 @@ def test_an_odd_node_is_not_written(tmp_path, histories, change, said):
         ("node.json", b"{", "not valid JSON"),
         ("node.json", b"[]", "'schema' must be int"),
         ("node.json", b'{"schema": 1, "key": 5}', "'key' must be str"),
-        ("node.json", b'{"schema": 2, "key": "a", "num_users": 3, "catalogue": ".."}', "schema 2 is not 1"),
+        (
+            "node.json",
+            b'{"schema": 2, "key": "a", "num_users": 3, "catalogue": "..", "durable": true}',
+            "schema 2 is not 1",
+        ),
     ],
 )
 def test_a_folder_that_is_no_node_is_refused_by_file(store, name, content, said):
