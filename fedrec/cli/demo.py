@@ -1,5 +1,7 @@
 """``fedrec demo``: the main job end to end, on real data where it can be had, and what to type next."""
 
+import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -78,4 +80,9 @@ def _write_result(private: RunFolder, without: RunFolder) -> None:
     write_facts(summary)
     write_whereabouts(private)
     some_items = ",".join(Catalogue.load(private.catalogue).item_ids[:3])
-    write_line(f"next: fedrec recommend --run {private.path} --history {some_items} --explain")
+    write_line(f"next: {_own_name()} recommend --run {private.path} --history {some_items} --explain")
+
+
+def _own_name() -> str:
+    """Return what to type for this command: ``make demo`` leaves its environment off the path."""
+    return "fedrec" if shutil.which("fedrec") else sys.argv[0]
