@@ -61,7 +61,7 @@ COMMANDS = (
     LazyCommand("data", "fedrec.cli.data:data_app", "Get, inspect and audit interaction data."),
     LazyCommand("privacy", "fedrec.cli.privacy:privacy_app", "Plan noise for a budget, or the epsilon of a plan."),
     LazyCommand("audit", "fedrec.cli.audit:audit", "Verify a run's ledger and recompute its epsilon."),
-    LazyCommand("bench", "fedrec.cli.bench:bench_app", "Measure places of execution against each other."),
+    LazyCommand("bench", "fedrec.cli.bench:bench_app", "Measure what the documents claim."),
 )
 
 
@@ -111,9 +111,16 @@ def root(
 ) -> None:
     """Federated, privacy-preserving recommendation: simulate, recommend, account, audit."""
     ctx.obj.debug = debug
-    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    _log_to_stderr(logging.DEBUG if debug else logging.WARNING)
     if ctx.invoked_subcommand is None:
         typer.echo(ctx.get_help())
+
+
+def _log_to_stderr(level: int) -> None:
+    """Show records of at least ``level``, whatever levels other loggers have been given: flwr sets its own to DEBUG."""
+    handler = logging.StreamHandler()
+    handler.setLevel(level)
+    logging.basicConfig(level=level, handlers=[handler], format="%(levelname)s %(name)s: %(message)s")
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -109,3 +109,12 @@ def test_help_is_there_at_once():
 
     # 0.3 s on an idle machine; the bound leaves room for a busy one, and is far below the 2 s that torch takes.
     assert min(seconds() for _ in range(3)) < 1.0
+
+
+def test_loggers_that_set_their_own_level_are_held_to_warnings():
+    program = (
+        "import logging; from fedrec.cli.main import run; run([]); loud = logging.getLogger('flwr');"
+        "loud.setLevel(logging.DEBUG); loud.debug('chatter'); loud.warning('trouble')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.stderr == "WARNING flwr: trouble\n"
