@@ -37,17 +37,27 @@ def run_in_process(server_app: ServerApp, client_app: ClientApp, num_nodes: int)
 
 
 def run_in_ray(server_app: ServerApp, client_app: ClientApp, num_nodes: int) -> None:
-    """Run the server app in a thread of this process, the client app in Ray's workers, one for each core."""
+    """Run the server app in a thread of this process, the client app in Ray's workers, one for each core.
+
+    Ray is started, and stopped afterwards, unless it runs already: then its cluster is used and left running.
+    """
     if importlib.util.find_spec("ray") is None:
         raise ConfigError("federation.place = ray needs Ray: pip install 'fedrec[sim]', or use in-process")
-    # Ray is an extra, and flwr.simulation imports it.
+    # Ray is an extra, and so is what imports it.
+    import ray
     from flwr.server.superlink.fleet.vce.backend.backend import BackendConfig
     from flwr.simulation import run_simulation
 
     cores = os.cpu_count() or 1
     backend: BackendConfig = {"client_resources": {"num_cpus": 1, "num_gpus": 0.0}, "init_args": {"num_cpus": cores}}
-    with _without_deprecation_notice():
-        run_simulation(server_app, client_app, num_nodes, backend_name="ray", backend_config=backend)
+    running = ray.is_initialized()
+    try:
+        with _without_deprecation_notice(), _environment_restored():
+            os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # what Ray announces as its next default
+            run_simulation(server_app, client_app, num_nodes, backend_name="ray", backend_config=backend)
+    finally:
+        if not running:
+            ray.shutdown()
 
 
 PLACES = {"in-process": run_in_process, "ray": run_in_ray}
@@ -69,3 +79,14 @@ def _without_deprecation_notice() -> Iterator[None]:
         yield
     finally:
         logger.removeFilter(other)
+
+
+@contextmanager
+def _environment_restored() -> Iterator[None]:
+    """Take back what Flower's Ray backend does to ``PYTHONPATH``."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
