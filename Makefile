@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
-PIP    := $(BIN)/pip install --quiet --constraint constraints.txt
+PIP    := $(BIN)/pip install --quiet --quiet --constraint constraints.txt
 
 export PYTHON
 export FLWR_TELEMETRY_ENABLED := 0

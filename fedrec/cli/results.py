@@ -45,17 +45,14 @@ def write_facts(summary: Summary) -> None:
         write_line(line)
     write_line(
         f"bytes per client and round: {human_bytes(sent.down_per_client_round)} down, "
-        f"{human_bytes(sent.up_per_client_round)} up; {summary.rounds} rounds in {summary.timing.training:.0f} s"
+        f"{human_bytes(sent.up_per_client_round)} up; rounds: {summary.rounds}, in {summary.timing.training:.0f} s"
     )
 
 
 def write_whereabouts(folder: RunFolder) -> None:
     """Print where the run and its report lie."""
     write_line(f"run: {folder.path}")
-    if folder.report_path.exists():
-        write_line(f"report: {folder.report_path}")
-    else:
-        write_line("report: none; pictures need matplotlib: pip install 'fedrec[sim]'")
+    write_line(f"report: {folder.report_path}")
 
 
 def _claim(privacy: PrivacySummary | None) -> list[str]:
