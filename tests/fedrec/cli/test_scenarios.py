@@ -7,7 +7,7 @@ from fedrec.errors import ConfigError
 
 
 def test_the_scenarios_that_the_documents_name_are_there():
-    assert {"demo", "ml-100k", "synthetic", "tiny"} <= set(scenario_names())
+    assert {"ml-100k", "synthetic", "tiny"} <= set(scenario_names())
 
 
 @pytest.mark.parametrize("name", scenario_names())
@@ -18,13 +18,6 @@ def test_every_scenario_is_valid_and_bears_its_file_name(name):
 @pytest.mark.parametrize("name", scenario_names())
 def test_every_scenario_can_be_run_without_privacy(name):
     assert not read_scenario(name, ["privacy.enabled=false"]).privacy.enabled
-
-
-def test_the_demo_under_privacy_is_the_documented_private_run():
-    demo, documented = read_scenario("demo", []), read_scenario("ml-100k", ["privacy.noise_seed=none"])
-    assert demo.model == documented.model
-    assert demo.training == documented.training
-    assert demo.privacy == documented.privacy
 
 
 def test_a_file_is_read_by_its_path_and_overrides_apply_in_order(tmp_path):
