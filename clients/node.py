@@ -25,8 +25,9 @@ from fedrec.privacy.entries import FROM_SYSTEM, Release
 from fedrec.privacy.guarantee import INTERACTION_LEVEL
 from fedrec.privacy.mechanism import GaussianMechanism, SampledGaussian
 from fedrec.rounds import Contribution, NodeCard, Refusal, RefusalReason, TrainReply, TrainTask
-from fedrec.training.cohort import initial_private, popularity_sum, train_cohort
+from fedrec.training.cohort import initial_private, train_cohort
 from fedrec.training.randomness import user_seeds
+from fedrec.training.statistics import statistics_sum
 
 
 def card(store: NodeStore) -> NodeCard:
@@ -155,7 +156,8 @@ def _contribute(task: TrainTask, store: NodeStore) -> SharedState:
     """Read the participants' rows, do the work, keep their new private parameters, return the sum."""
     histories = store.histories()
     if task.contribution is Contribution.POPULARITY:
-        return popularity_sum(histories.take(task.participants), catalogue_of(store).num_items, task.mechanism)
+        num_items = catalogue_of(store).num_items
+        return statistics_sum(task.shared, histories.take(task.participants), num_items, task.mechanism)
     model = model_for(task, store)
     private = store.private_state(task.run_id) or initial_private(model, store.num_users)
     chosen = torch.from_numpy(task.participants)

@@ -19,7 +19,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 
-Branch = Literal["cf", "mf", "seq"]
+Branch = Literal["cf", "mf", "seq", "neighbours"]
 Place = Literal["in-process", "ray"]
 
 
@@ -52,7 +52,7 @@ class DataConfig(Section):
 
 
 class ModelConfig(Section):
-    """The fused recommender ``alpha*cf + beta*mf + gamma*seq``."""
+    """The fused recommender ``alpha*cf + beta*mf + gamma*seq``, and further members by name."""
 
     dim: Count = 64
     """Width of item vectors, user embedding and sequence state."""
@@ -69,7 +69,7 @@ class ModelConfig(Section):
     @model_validator(mode="after")
     def _branches_are_a_set(self) -> Self:
         if not self.branches or len(set(self.branches)) != len(self.branches):
-            raise ValueError("branches must name each of cf, mf, seq at most once, and at least one")
+            raise ValueError("branches must name each of cf, mf, seq, neighbours at most once, and at least one")
         return self
 
 
@@ -102,7 +102,8 @@ class TrainingConfig(Section):
     schedule_rounds: Annotated[int, Field(ge=0)] = 0
     """Rounds over which the schedule falls; 0 means ``rounds``."""
     popularity_start: bool = True
-    """Whether the item bias starts from a histogram of item counts, collected before training."""
+    """Whether statistics are collected once before training: item counts, from which the item bias starts, and item
+    pairs where the model has a ``neighbours`` branch, which needs them."""
     local: LocalConfig = LocalConfig()
 
 
@@ -144,7 +145,7 @@ class PrivacyConfig(Section):
     noise_multiplier: NonNegative = 0.0
     """Noise standard deviation over clip norm; 0 solves for it from epsilon, delta and rounds."""
     popularity_share: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """Share of epsilon that the popularity histogram of ``training.popularity_start`` may spend; 0 leaves it out."""
+    """Share of epsilon that the statistics of ``training.popularity_start`` may spend; 0 leaves them out."""
     noise_seed: Annotated[int, Field(ge=0)] | Literal["run"] | None = None
     """None seeds noise from the operating system. A number, or ``run`` for ``run.seed``, makes noise repeatable, which
     the ledger records: for simulations."""
@@ -211,6 +212,12 @@ class Scenario(Section):
             raise ValueError(
                 "privacy.interaction does not cover the item counts that training.popularity_start collects: "
                 "set training.popularity_start=false"
+            )
+        collected = self.training.popularity_start and (self.privacy.popularity_share > 0 or not self.privacy.enabled)
+        if "neighbours" in self.model.branches and not collected:
+            raise ValueError(
+                "model.branches has neighbours, which come from statistics before training: set "
+                "training.popularity_start=true and privacy.popularity_share above 0"
             )
         if self.evaluation.every and not set(self.evaluation.ks) >= {10}:
             raise ValueError(f"evaluation.ks must include 10, which learning curves show, got {self.evaluation.ks}")

@@ -17,7 +17,8 @@ class Contribution(StrEnum):
     UPDATE = "update"
     """The change of the user's own copy of all shared parameters after local training."""
     POPULARITY = "popularity"
-    """One count vector over the catalogue, the user's distinct items: ``{"counts": float32 [num_items]}``."""
+    """The user's distinct items, and with a neighbours branch the pairs of events near each other: the statistics of
+    ``fedrec.training.statistics``, bounded together."""
 
 
 class RefusalReason(StrEnum):

@@ -12,6 +12,7 @@ from fedrec.privacy.ledger import Ledger
 from fedrec.privacy.mechanism import GaussianMechanism
 from fedrec.privacy.planning import RunPlan
 from fedrec.privacy.release import release
+from fedrec.training.statistics import statistics_name
 
 
 class Releases:
@@ -57,7 +58,7 @@ class Releases:
         planned = Release(
             run_id=self._run_id,
             round=round,
-            name="training" if round else "popularity",
+            name="training" if round else statistics_name(total),
             mechanism=mechanism,
             noise_source=noise.description,
             config_digest=self._config_digest,

@@ -31,7 +31,8 @@ from fedrec.privacy.ledger import Ledger
 from fedrec.privacy.planning import RunPlan
 from fedrec.privacy.sampling import poisson_cohort
 from fedrec.rounds import Contribution, TrainTask
-from fedrec.training.server_step import ServerOptimizer, start_from_popularity
+from fedrec.training.server_step import ServerOptimizer
+from fedrec.training.statistics import start_from_statistics
 
 logger = logging.getLogger(__name__)
 
@@ -249,7 +250,7 @@ class FedRecStrategy(Strategy):
         mean, report = self._conclude(self._replies(grid, messages))
         if mean is not None:
             counts = mean["counts"]
-            shared = start_from_popularity(self.state.shared, counts)
+            shared = start_from_statistics(self.state.shared, mean)
             self._state = replace(self.state, shared=shared, popularity=counts)
         self._finish(self.state, report)
 

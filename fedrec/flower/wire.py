@@ -23,9 +23,10 @@ from torch import Tensor
 
 from fedrec.config import InteractionConfig, LocalConfig, ModelConfig
 from fedrec.errors import ModelMismatchError, ProtocolError
-from fedrec.models.split import SharedState, check_fits
+from fedrec.models.split import SharedState, check_fits, trainable
 from fedrec.privacy.mechanism import GaussianMechanism
 from fedrec.rounds import Contribution, NodeCard, Refusal, RefusalReason, TrainReply, TrainTask
+from fedrec.training.statistics import statistics_template
 
 VERSION = 1
 """Of the messages. A node and a server that differ in it refuse each other by the field's name."""
@@ -119,8 +120,8 @@ def read_task(message: Message) -> TrainTask:
 def allowed_reply(contribution: Contribution, shared: SharedState, num_items: int) -> SharedState:
     """Return tensors of the names, shapes and dtypes that a reply must have; their values mean nothing."""
     if contribution is Contribution.POPULARITY:
-        return SharedState({"counts": torch.empty(num_items)})
-    return shared
+        return statistics_template(shared, num_items)
+    return trainable(shared)
 
 
 # --- the answer ---------------------------------------------------------------------------------------------------

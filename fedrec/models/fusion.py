@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from fedrec.config import Branch, ModelConfig
 from fedrec.data.catalogue import Catalogue
+from fedrec.models.neighbours import Neighbours
 from fedrec.models.sequence import GRUEncoder
-from fedrec.models.split import SplitModel
+from fedrec.models.split import RELEASED, SplitModel
 from fedrec.models.towers import INITIAL_STD, BehaviourTower, ItemTower
 
 NUM_DROPOUT_MASKS = 4
@@ -73,6 +74,8 @@ class FusedRecommender(SplitModel):
             private["user"] = UserEmbedding(dim)
         if "seq" in config.branches:
             (private if config.sequence_scope == "private" else shared)["sequence"] = GRUEncoder(dim)
+        if "neighbours" in config.branches:
+            shared[RELEASED.rstrip(".")] = Released(num_items)
         self.private = nn.ModuleDict(private)
         self.shared = nn.ModuleDict(shared)
         self.check_split()
@@ -92,11 +95,27 @@ class FusedRecommender(SplitModel):
             scores["mf"] = self.shared["factors"](self.private["user"].embedding, vectors)[None]
         if "seq" in self.config.branches:
             scores["seq"] = self._encoder()(events, keep[2], keep[3]) @ vectors.T
-        return BranchScores(scores, dict(zip(self.config.branches, self.shared["fusion"](), strict=True)))
+        if "neighbours" in self.config.branches:
+            scores["neighbours"] = self.shared[RELEASED.rstrip(".")](history, mask)
+        weights = dict(zip(self.config.branches, self.shared["fusion"](), strict=True))
+        return BranchScores(scores, weights)
 
     def _encoder(self) -> nn.Module:
         parts = self.private if self.config.sequence_scope == "private" else self.shared
         return parts["sequence"]
+
+
+class Released(nn.Module):
+    """What the server sets from releases before training: the neighbours."""
+
+    def __init__(self, num_items: int) -> None:
+        super().__init__()
+        self.neighbours = Neighbours(num_items)
+
+    def forward(self, history: Tensor, mask: Tensor) -> Tensor:
+        """Return the neighbours' scores after each event, float ``[length, num_items]``."""
+        scores: Tensor = self.neighbours(history, mask)
+        return scores
 
 
 class UserEmbedding(nn.Module):

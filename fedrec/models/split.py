@@ -21,6 +21,15 @@ SharedState = NewType("SharedState", dict[str, Tensor])
 """Parameters that all users share, by name. May be sent, and is what the privacy claim covers."""
 
 
+RELEASED = "released."
+"""Prefix of shared parameters that the server sets from a release before training; no user's update touches them."""
+
+
+def trainable(shared: Mapping[str, Tensor]) -> SharedState:
+    """Return the shared parameters that users' updates change."""
+    return SharedState({name: value for name, value in shared.items() if not name.startswith(RELEASED)})
+
+
 class SplitModel(nn.Module):
     """A model of two declared parts, ``private`` and ``shared``.
 

@@ -16,6 +16,7 @@ BRANCH_LABELS = {
     "cf": "collaborative",
     "mf": "factors",
     "seq": "sequence",
+    "neighbours": "neighbours",
 }
 
 

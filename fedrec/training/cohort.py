@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from fedrec.config import LocalConfig
 from fedrec.data.histories import Histories
 from fedrec.models.fusion import FusedRecommender
-from fedrec.models.split import PrivateState, SharedState, SplitModel
+from fedrec.models.split import PrivateState, SharedState, SplitModel, trainable
 from fedrec.privacy.clipping import clip_and_sum
 from fedrec.privacy.mechanism import GaussianMechanism
 from fedrec.training.examples import Examples, draw_examples
@@ -68,10 +68,11 @@ def train_cohort(
     ``private``: float ``[U, ...]``; ``histories``: the training events of the same ``U`` users; ``seeds``: uint64
     ``[U]``. The result does not depend on how users are divided into calls, but for float summation order.
     """
-    total = {name: torch.zeros_like(value) for name, value in shared.items()}
+    moving = trainable(shared)
+    total = {name: torch.zeros_like(value) for name, value in moving.items()}
     updated = {name: value.clone() for name, value in private.items()}
     summed = mechanism is None and local.steps == 1
-    for users in _chunks(histories, 4096 if summed else _chunk_size(shared)):
+    for users in _chunks(histories, 4096 if summed else _chunk_size(moving)):
         part = PrivateState({name: value[users] for name, value in private.items()})
         batches = [
             _draw(model, histories.take(users), seeds[users], (round, step), local) for step in range(local.steps)
@@ -121,11 +122,11 @@ def _summed_step(
 ) -> tuple[State, PrivateState]:
     parameters = private_parameters(private)
 
-    def cohort_loss(shared: State, parameters: State) -> Tensor:
-        losses: Tensor = over_users(lambda p, e: user_loss(model, shared, p, e))(parameters, batch)
+    def cohort_loss(moving: State, parameters: State) -> Tensor:
+        losses: Tensor = over_users(lambda p, e: user_loss(model, {**shared, **moving}, p, e))(parameters, batch)
         return losses.sum()
 
-    shared_gradient, private_gradient = grad(cohort_loss, argnums=(0, 1))(shared, parameters)
+    shared_gradient, private_gradient = grad(cohort_loss, argnums=(0, 1))(dict(trainable(shared)), parameters)
     update = {name: -local.learning_rate * value for name, value in shared_gradient.items()}
     return update, step_private(private, private_gradient, local)
 
@@ -138,15 +139,16 @@ def _own_copies(
     local: LocalConfig,
 ) -> tuple[State, PrivateState]:
     """Return each user's update, stacked ``[U, ...]``, and the new private state."""
-    gradient = grad(lambda s, p, e: user_loss(model, s, p, e), argnums=(0, 1))
+    start = dict(trainable(shared))
+    gradient = grad(lambda s, p, e: user_loss(model, {**shared, **s}, p, e), argnums=(0, 1))
     # The first step starts from common weights, which need no copy a user.
-    gradients: tuple[State, State] = over_users(lambda p, e: gradient(shared, p, e))(
+    gradients: tuple[State, State] = over_users(lambda p, e: gradient(start, p, e))(
         private_parameters(private), batches[0]
     )
     moved = {name: -local.learning_rate * value for name, value in gradients[0].items()}
     private = step_private(private, gradients[1], local)
     for batch in batches[1:]:
-        copies = {name: shared[name] + moved[name] for name in shared}
+        copies = {name: start[name] + moved[name] for name in start}
         gradients = over_users(lambda sp, e: gradient(sp[0], sp[1], e))((copies, private_parameters(private)), batch)
         moved = {name: moved[name] - local.learning_rate * value for name, value in gradients[0].items()}
         private = step_private(private, gradients[1], local)

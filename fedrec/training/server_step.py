@@ -1,4 +1,4 @@
-"""What the server does with a released mean update: its optimiser, and the popularity start."""
+"""What the server does with a released mean update: its optimiser."""
 
 import math
 
@@ -8,8 +8,6 @@ from torch import Tensor
 from fedrec.config import TrainingConfig
 from fedrec.errors import ModelMismatchError
 from fedrec.models.split import SharedState
-
-ITEM_BIAS = "factors.bias"
 
 
 class ServerOptimizer:
@@ -24,12 +22,14 @@ class ServerOptimizer:
         self._steps = 0
 
     def step(self, shared: SharedState, mean_update: SharedState, round: int) -> SharedState:
-        """Return the shared parameters after one step; ``round`` counts from 1 and sets the learning rate."""
+        """Return the shared parameters after one step; ``round`` counts from 1 and sets the learning rate.
+
+        Parameters that ``mean_update`` does not name stay as they are.
+        """
         self._steps += 1
         rate = self.learning_rate(round)
-        return SharedState(
-            {name: value + rate * self._direction(name, mean_update[name]) for name, value in shared.items()}
-        )
+        stepped = {name: shared[name] + rate * self._direction(name, update) for name, update in mean_update.items()}
+        return SharedState({**shared, **stepped})
 
     def learning_rate(self, round: int) -> float:
         """Return the rate of ``round``: constant, or a half cosine from the full rate to a hundredth of it."""
@@ -62,16 +62,3 @@ class ServerOptimizer:
             raise ModelMismatchError("the checkpoint holds no server optimiser state: it was not written by fedrec")
         self._steps = int(state["steps"])
         self._moments = {name: value for name, value in state.items() if name != "steps"}
-
-
-def start_from_popularity(shared: SharedState, mean_counts: Tensor) -> SharedState:
-    """Return ``shared`` with the item bias set to the centred log of released item counts.
-
-    ``mean_counts``: float ``[num_items]``, possibly noisy and negative: post-processing of a release, free of further
-    privacy cost. Counts below the mean's hundredth are lifted to it. A model without item bias is returned as it is.
-    """
-    if ITEM_BIAS not in shared:
-        return shared
-    floor = max(float(mean_counts.clamp(min=0).mean()) / 100, 1e-12)
-    logs = mean_counts.clamp(min=floor).log()
-    return SharedState({**shared, ITEM_BIAS: (logs - logs.mean()).to(shared[ITEM_BIAS].dtype)})

@@ -9,7 +9,7 @@ from fedrec.config import LocalConfig, ModelConfig
 from fedrec.data.catalogue import Catalogue
 from fedrec.data.histories import Histories
 from fedrec.models import FusedRecommender, build_model
-from fedrec.models.split import PrivateState, SharedState
+from fedrec.models.split import PrivateState, SharedState, trainable
 from fedrec.privacy.mechanism import GaussianMechanism
 from fedrec.training import cohort
 from fedrec.training.cohort import SQUARES, initial_private, popularity_sum, train_cohort
@@ -24,6 +24,7 @@ CONFIGS = {
     "trio": ModelConfig(dim=4, history_length=5, dropout=0.25),
     "private sequence": ModelConfig(dim=3, history_length=4, dropout=0.0, sequence_scope="private"),
     "content only": ModelConfig(dim=4, history_length=5, dropout=0.0, item_embeddings=False),
+    "neighbours": ModelConfig(dim=4, history_length=5, dropout=0.0, branches=("mf", "neighbours")),
     "mf": ModelConfig(dim=4, history_length=5, dropout=0.0, branches=("mf",)),
     "cf": ModelConfig(dim=4, history_length=5, dropout=0.5, branches=("cf",)),
     "seq": ModelConfig(dim=4, history_length=5, dropout=0.5, branches=("seq",)),
@@ -58,7 +59,7 @@ def one_user_at_a_time(
 ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """The oracle: a plain loop over users with ``torch.nn`` modules, autograd and hand-written optimisers."""
     config = model.config
-    total = {name: torch.zeros_like(value) for name, value in shared.items()}
+    total = {name: torch.zeros_like(value) for name, value in trainable(shared).items()}
     new_private = {name: value.clone() for name, value in private.items()}
     for user in range(USERS):
         model.shared.load_state_dict(shared)
@@ -89,7 +90,7 @@ def one_user_at_a_time(
                     assert parameter.grad is not None
                     squares[name] += parameter.grad**2
                     parameter -= local.private_learning_rate * parameter.grad / (squares[name].sqrt() + 1e-8)
-        update = {name: p.detach() - shared[name] for name, p in model.shared.named_parameters()}
+        update = {name: p.detach() - shared[name] for name, p in model.shared.named_parameters() if p.requires_grad}
         norm = torch.sqrt(sum((value**2).sum() for value in update.values()))
         factor = 1.0 if clip_norm is None else min(1.0, clip_norm / max(float(norm), 1e-12))
         for name, value in update.items():

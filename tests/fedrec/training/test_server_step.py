@@ -1,4 +1,4 @@
-"""The server's optimiser against PyTorch's, and the popularity start."""
+"""The server's optimiser against PyTorch's."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ import torch
 from fedrec.config import TrainingConfig
 from fedrec.errors import ModelMismatchError
 from fedrec.models.split import SharedState
-from fedrec.training.server_step import ServerOptimizer, start_from_popularity
+from fedrec.training.server_step import ServerOptimizer
 
 REFERENCES = {
     "sgd": lambda p: torch.optim.SGD([p], lr=0.1, momentum=0.9),
@@ -60,15 +60,8 @@ def test_the_cosine_falls_from_the_full_rate_and_stays_positive() -> None:
     assert rates[-1] > 0
 
 
-def test_the_popularity_start_orders_the_bias_as_the_counts_and_survives_negative_ones() -> None:
-    shared = SharedState({"factors.bias": torch.zeros(4), "other": torch.ones(2)})
-    started = start_from_popularity(shared, torch.tensor([-3.0, 1.0, 10.0, 5.0]))
-    assert started["factors.bias"].argsort().tolist() == [0, 1, 3, 2]
-    assert started["factors.bias"].isfinite().all()
-    assert torch.equal(started["other"], shared["other"])
-    assert not shared["factors.bias"].any()
-
-
-def test_a_model_without_item_bias_is_left_as_it_is() -> None:
-    shared = SharedState({"other": torch.ones(2)})
-    assert start_from_popularity(shared, torch.ones(3)) is shared
+def test_parameters_that_no_update_names_stay_as_they_are() -> None:
+    shared = SharedState({"w": torch.zeros(2), "released.x": torch.ones(3)})
+    stepped = ServerOptimizer(config("adam")).step(shared, SharedState({"w": torch.ones(2)}), 1)
+    assert torch.equal(stepped["released.x"], torch.ones(3))
+    assert stepped["w"].all()
