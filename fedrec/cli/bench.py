@@ -24,7 +24,7 @@ VARIANTS = {"without-dp": "privacy.enabled=false", "with-dp": "privacy.enabled=t
 @bench_app.command()
 def places(
     users: Annotated[int, typer.Option(min=1, help="Synthetic users, all in every round.")] = 100,
-    rounds: Annotated[int, typer.Option(min=1, help="Timed rounds; one more warms up.")] = 2,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds.")] = 2,
     seed: Annotated[int, typer.Option(min=0, help="Of users, model and rounds.")] = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -39,7 +39,8 @@ def places(
         [_lap_row(lap) for lap in laps],
     )
     write_line(
-        "s: of the timed rounds; s in all: with start-up and warm-up; times: users/s over those of the last line"
+        "s: of the rounds; s in all: of the whole run, with the place's start, on which users/s rests; "
+        "times: users/s over those of the last line"
     )
     write_line(f"model: whether every parameter is the first line's to {TOLERANCE:g}")
 

@@ -1,5 +1,10 @@
 """The race of places: every entrant trains the same users, and comes to the same model."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -7,6 +12,7 @@ from fedrec.errors import FedRecError
 from simulations import bench_places as module
 from simulations.bench_places import ENTRANTS, TOLERANCE, Entrant, bench_places
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 IN_PROCESS = [entrant for entrant in ENTRANTS if entrant.place == "in-process"]
 
 
@@ -20,10 +26,10 @@ def test_entrants_train_the_same_users_to_the_same_model():
     assert laps[1].difference <= TOLERANCE
 
 
-def test_speed_is_of_the_timed_rounds_and_relative_to_the_last_entrant():
+def test_speed_is_of_the_whole_run_and_relative_to_the_last_entrant():
     laps = bench_places(users=6, rounds=2, entrants=IN_PROCESS)
     for lap in laps:
-        assert lap.users_per_second == pytest.approx(6 * 2 / lap.seconds)
+        assert lap.users_per_second == pytest.approx(6 * 2 / lap.seconds_in_all)
         assert lap.seconds < lap.seconds_in_all
         assert lap.speedup == pytest.approx(lap.users_per_second / laps[-1].users_per_second)
 
@@ -40,14 +46,29 @@ def test_threads_are_as_before_afterwards():
 
 
 def test_a_place_that_ends_without_a_result_is_an_error(monkeypatch):
-    monkeypatch.setattr(module, "run_in", lambda *arguments: None)
+    real = module.run_in
+    monkeypatch.setattr(module, "run_in", lambda place, *rest: None if place == "ray" else real(place, *rest))
     with pytest.raises(FedRecError, match="somewhere ended without a result"):
         bench_places(users=4, rounds=1, entrants=[Entrant(name="somewhere", place="ray", users_per_node=1)])
 
 
+RACE = """
+from simulations.bench_places import ENTRANTS, bench_places
+alone = [entrant for entrant in ENTRANTS if entrant.users_per_node == 1]
+for lap in bench_places(users=5, rounds=1, entrants=alone):
+    print("lap", lap.entrant.place, lap.nodes, lap.difference)
+"""
+
+
 @pytest.mark.process
 def test_ray_comes_to_the_model_of_the_same_nodes_in_this_process():
-    one_user_a_node = [entrant for entrant in ENTRANTS if entrant.users_per_node == 1]
-    laps = bench_places(users=5, rounds=1, entrants=one_user_a_node)
-    assert [lap.entrant.place for lap in laps] == ["in-process", "ray"]
-    assert laps[1].difference <= 1e-6
+    """In a process of its own, as Ray leaves open files behind."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "FLWR_TELEMETRY_ENABLED": "0", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", RACE], env=environment, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    laps = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("lap ")]
+    assert [lap[:2] for lap in laps] == [["in-process", "5"], ["ray", "5"]]
+    assert float(laps[1][2]) <= 1e-6
+    assert "DEPRECATED FEATURE" not in done.stdout + done.stderr
