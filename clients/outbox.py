@@ -38,7 +38,7 @@ class Outbox:
     def put(self, reply: TrainReply) -> None:
         """Write a reply whole, on the disk when this returns, and forget all but the latest ``KEPT``."""
         self._folder.mkdir(exist_ok=True)
-        tensors = {name: tensor.contiguous() for name, tensor in reply.total.items()}
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in reply.total.items()}
         content = save(tensors, metadata={"num_users": str(reply.num_users)})
         write_atomically(self._path(reply.nonce), content, durable=self._durable)
         written = sorted(self._folder.glob("*.safetensors"), key=lambda path: (path.stat().st_mtime_ns, path.name))

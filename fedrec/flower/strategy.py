@@ -380,7 +380,7 @@ class FedRecStrategy(Strategy):
         if current.number:  # a state before the popularity release is none to go on from
             self._checkpoint()
         refusals = [f"{refusal.reason}: {refusal.detail}" for refusal in tally.refused.values()]
-        reasons = Counter([*refusals, *tally.quarantined, *tally.failed])
+        reasons = Counter(map(_short, [*refusals, *tally.quarantined, *tally.failed]))
         seen = "; ".join(f"{count} x {reason}" for reason, count in reasons.most_common(3)) or "no reply in time"
         raise RoundFailedError(
             f"round {current.number}: {len(tally.usable)} of {asked} nodes replied usably, {needed} are needed "
@@ -420,6 +420,11 @@ class FedRecStrategy(Strategy):
         if self._saved is not self._state and self._state is not None:
             self._hooks.on_checkpoint(self._state)
             self._saved = self._state
+
+
+def _short(reason: str) -> str:
+    """Cut what stands between the beginning and the end, where a transport has packed a whole traceback."""
+    return reason if len(reason) <= 200 else f"{reason[:80]} ... {reason[-100:]}"
 
 
 def _like(state: Mapping[str, Tensor], template: SharedState) -> SharedState:

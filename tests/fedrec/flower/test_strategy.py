@@ -152,6 +152,14 @@ def test_too_few_replies_void_the_round_with_model_and_ledger_as_before(script, 
     assert bench.saved[-1].round == 0
 
 
+def test_the_reason_of_a_voided_round_stays_short(script, bench):
+    traceback = "begin " + "x" * 1_000 + " end"
+    nodes = script([1], replies={"node-0": lambda message, task: Message(Error(1, traceback), reply_to=message)})
+    with pytest.raises(RoundFailedError, match=r"2 x begin x+ \.\.\. x+ end") as caught:
+        bench.start(bench.strategy(), nodes.grid(), rounds=1)
+    assert len(str(caught.value)) < 500
+
+
 def test_a_voided_round_leaves_a_state_to_go_on_from(script, bench, answer):
     def fail_in_round_4(message, task):
         return refuse(message, task) if task.round == 4 else answer(nodes.update(task, ""), message, task)
