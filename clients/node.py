@@ -61,7 +61,7 @@ def answer(task: TrainTask, store: NodeStore) -> TrainReply | Refusal:
 
 def model_for(task: TrainTask, store: NodeStore) -> FusedRecommender:
     """Return the model that a task is about, built for the node's own catalogue; its parameters mean nothing."""
-    return _model(task.model, catalogue_of(store), task.local.seed)
+    return _model(task.model, catalogue_of(store), task.local.seed, store.device)
 
 
 def _misfit(task: TrainTask, store: NodeStore) -> Objection | None:
@@ -181,8 +181,9 @@ def _train_under_opacus(
         raise ValueError("the task does not ask for the interaction-level layer")
     charges = [charge for charge in store.ledger.charges() if charge.guarantee == INTERACTION_LEVEL]
     before = [charge.event for charge in charges[:-1]]  # the last is this round's
+    on_cpu = _model(task.model, catalogue_of(store), task.local.seed, "cpu")  # the layer's noise is drawn there
     result = train_interactions(
-        model, task.shared, private, histories, task.local, task.interaction, task.mechanism, before
+        on_cpu, task.shared, private, histories, task.local, task.interaction, task.mechanism, before
     )
     if grouped(result.events) != grouped(charge.event for charge in charges):
         raise LedgerError(f"{store.ledger.path}: other steps were taken than charged; nothing is sent")
@@ -209,6 +210,6 @@ def _catalogue(folder: Path, stamps: tuple[int, ...]) -> Catalogue:
 
 
 @lru_cache(maxsize=2)
-def _model(config: ModelConfig, catalogue: Catalogue, seed: int) -> FusedRecommender:
+def _model(config: ModelConfig, catalogue: Catalogue, seed: int, device: str) -> FusedRecommender:
     """Build a model once a process; training never changes its parameters."""
-    return build_model(config, catalogue, seed)
+    return build_model(config, catalogue, seed).to(device)

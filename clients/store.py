@@ -1,6 +1,6 @@
 """A node's own folder: who it is, its users' histories and private parameters, its policy, outbox and ledger.
 
-    node.json                    {"schema", "key", "num_users", "catalogue": path from here, "durable"}
+    node.json                    {"schema", "key", "num_users", "catalogue": path from here, "durable", "device"}
     policy.toml                  what the owner allows
     users.json                   the users' keys: private
     histories.safetensors        items int32 [num_events], offsets int64 [num_users + 1]: private
@@ -45,7 +45,7 @@ class NodeStore:
     """
 
     def __init__(
-        self, folder: Path, *, key: str, num_users: int, catalogue: Path, policy: Policy, durable: bool
+        self, folder: Path, *, key: str, num_users: int, catalogue: Path, policy: Policy, durable: bool, device: str
     ) -> None:
         self.folder = folder
         self.key = key
@@ -53,6 +53,7 @@ class NodeStore:
         self.catalogue_folder = catalogue
         self.policy = policy
         self.durable = durable
+        self.device = device
         self.outbox = Outbox(folder / "outbox", durable=durable)
 
     @classmethod
@@ -66,9 +67,11 @@ class NodeStore:
         catalogue: str,
         policy: Policy,
         durable: bool = True,
+        device: str = "cpu",
     ) -> Self:
-        """Write a node's folder and open it. ``catalogue``: path of the catalogue's folder, from the node's.
+        """Write a node's folder and open it.
 
+        ``catalogue``: path of the catalogue's folder, from the node's. ``device``: where PyTorch trains.
         Raises ``DataError`` if the folder holds a node already.
         """
         if (folder / "node.json").exists():
@@ -79,7 +82,8 @@ class NodeStore:
             raise ValueError(f"{len(histories)} histories need as many distinct user keys, got {len(set(users))}")
         folder.mkdir(parents=True, exist_ok=True)
         arrays: dict[str, NDArray[Any]] = {"items": histories.items, "offsets": histories.offsets}
-        head = {"schema": SCHEMA, "key": key, "num_users": len(users), "catalogue": catalogue, "durable": durable}
+        head = {"schema": SCHEMA, "key": key, "num_users": len(users), "catalogue": catalogue}
+        head |= {"durable": durable, "device": device}
         files = {
             "histories.safetensors": save_arrays(arrays),
             "users.json": json.dumps(list(users)).encode(),
@@ -103,6 +107,7 @@ class NodeStore:
             catalogue=catalogue,
             policy=policy,
             durable=head["durable"],
+            device=head["device"],
         )
 
     @cached_property
@@ -174,7 +179,7 @@ def _head(path: Path) -> dict[str, Any]:
         raise DataError(f"{path} does not exist: {path.parent} is not a node's folder") from error
     except ValueError as error:
         raise DataError(f"{path} is not valid JSON: restore it from a copy") from error
-    expected = {"schema": int, "key": str, "num_users": int, "catalogue": str, "durable": bool}
+    expected = {"schema": int, "key": str, "num_users": int, "catalogue": str, "durable": bool, "device": str}
     for name, kind in expected.items():
         if not isinstance(head, dict) or type(head.get(name)) is not kind:
             raise DataError(f"{path}: {name!r} must be {kind.__name__}: restore it from a copy")

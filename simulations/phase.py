@@ -92,6 +92,7 @@ class Phase:
             num_nodes=federation.nodes,
             user_keys=self.user_keys,
             policy=willing(self.scenario.privacy),
+            device=self.scenario.run.device,
         )
         server_app = make_server_app(lambda context: self._federation(num_nodes), self._outcomes.append)
         run_in(federation.place, server_app, make_client_app(locate_in(self.layout.nodes)), num_nodes)
@@ -121,7 +122,7 @@ class Phase:
     @property
     def model(self) -> FusedRecommender:
         """The model's structure; its own parameters mean nothing."""
-        return build_model(self.scenario.model, self.catalogue, self.scenario.run.seed)
+        return build_model(self.scenario.model, self.catalogue, self.scenario.run.seed).to(self.scenario.run.device)
 
     def fusion(self, shared: SharedState) -> dict[str, float]:
         """Return the fusion weights by branch."""

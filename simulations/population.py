@@ -42,6 +42,7 @@ def write_nodes(
     num_nodes: int,
     user_keys: Sequence[str],
     policy: Policy,
+    device: str = "cpu",
 ) -> int:
     """Write up to ``num_nodes`` node folders with contiguous, nearly equal shares of the users; return how many.
 
@@ -59,6 +60,7 @@ def write_nodes(
             catalogue=os.path.relpath(catalogue, node),
             policy=policy,
             durable=False,
+            device=device,
         )
     return len(shares)
 

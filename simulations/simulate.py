@@ -12,6 +12,7 @@ from fedrec.baselines.dp_popularity import whole_budget
 from fedrec.baselines.floors import DPRelease, Floor, floor_notes, measure_floors
 from fedrec.config import Scenario
 from fedrec.data.load import Dataset, load_dataset
+from fedrec.errors import ConfigError
 from fedrec.evaluation.bootstrap import result_intervals
 from fedrec.evaluation.metrics import RankingResult
 from fedrec.evaluation.sampled import evaluate_sampled, fixed_negatives
@@ -92,6 +93,13 @@ class _Simulation:
         return dataset
 
     def _refuse_what_cannot_work(self) -> None:
+        device = self.scenario.run.device
+        try:
+            torch.zeros(1, device=device)
+        except (RuntimeError, AssertionError) as error:
+            raise ConfigError(
+                f"run.device={device!r} is not to be had here: set it to cpu, or install its driver"
+            ) from error
         if self.scenario.privacy.enabled:
             plan_run(self.scenario.privacy, self.scenario.training, self.dataset.log.num_users)
 

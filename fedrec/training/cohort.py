@@ -5,7 +5,7 @@ chunk of users, each with its own copy of the shared parameters and its own priv
 is one local step, the sum of the users' updates is one gradient of the summed loss, and no copies are made.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,14 +66,17 @@ def train_cohort(
     (McMahan et al., 2018, algorithm 1). Users without two events contribute zero.
 
     ``private``: float ``[U, ...]``; ``histories``: the training events of the same ``U`` users; ``seeds``: uint64
-    ``[U]``. The result does not depend on how users are divided into calls, but for float summation order.
+    ``[U]``. Works on the model's device, a chunk at a time; takes and returns tensors on the CPU. The result does not
+    depend on how users are divided into calls, but for float summation order.
     """
+    device = device_of(model)
+    shared = SharedState(on_device(shared, device))
     moving = trainable(shared)
     total = {name: torch.zeros_like(value) for name, value in moving.items()}
     updated = {name: value.clone() for name, value in private.items()}
     summed = mechanism is None and local.steps == 1
     for users in _chunks(histories, 4096 if summed else _chunk_size(moving)):
-        part = PrivateState({name: value[users] for name, value in private.items()})
+        part = PrivateState(on_device({name: value[users] for name, value in private.items()}, device))
         batches = [
             _draw(model, histories.take(users), seeds[users], (round, step), local) for step in range(local.steps)
         ]
@@ -85,8 +88,8 @@ def train_cohort(
         for name, value in update.items():
             total[name] += value
         for name, value in part.items():
-            updated[name][users] = value
-    return CohortResult(total=SharedState(total), private=PrivateState(updated))
+            updated[name][users] = value.cpu()
+    return CohortResult(total=SharedState(on_device(total, CPU)), private=PrivateState(updated))
 
 
 def popularity_sum(histories: Histories, num_items: int, mechanism: GaussianMechanism | None) -> SharedState:
@@ -102,6 +105,19 @@ def popularity_sum(histories: Histories, num_items: int, mechanism: GaussianMech
         weights = np.minimum(1.0, mechanism.clip_norm / np.maximum(norms, 1e-12))[pairs[0]]
     counts = np.bincount(pairs[1], weights=weights, minlength=num_items).astype(np.float32)
     return SharedState({"counts": torch.from_numpy(counts)})
+
+
+CPU = torch.device("cpu")
+
+
+def device_of(model: SplitModel) -> torch.device:
+    """Return the device that the model's parameters are on."""
+    return next(model.parameters()).device
+
+
+def on_device(state: Mapping[str, Tensor], device: torch.device) -> State:
+    """Return the tensors on ``device``."""
+    return {name: value.to(device) for name, value in state.items()}
 
 
 def user_loss(model: FusedRecommender, shared: State, private: State, examples: Examples) -> Tensor:
@@ -195,7 +211,7 @@ def _draw(
     local: LocalConfig,
 ) -> Examples:
     config = model.config
-    device = next(model.parameters()).device
+    device = device_of(model)
     return draw_examples(
         histories,
         seeds,

@@ -12,7 +12,16 @@ from fedrec.config import LocalConfig
 from fedrec.data.histories import Histories
 from fedrec.models.fusion import NUM_DROPOUT_MASKS, FusedRecommender
 from fedrec.models.split import PrivateState, SharedState
-from fedrec.training.cohort import initial_private, over_users, private_parameters, step_private, user_loss
+from fedrec.training.cohort import (
+    CPU,
+    device_of,
+    initial_private,
+    on_device,
+    over_users,
+    private_parameters,
+    step_private,
+    user_loss,
+)
 from fedrec.training.examples import draw_examples, recent_events
 
 CHUNK_USERS = 512
@@ -22,7 +31,8 @@ def branch_scores(
     model: FusedRecommender, shared: SharedState, private: PrivateState, histories: Histories
 ) -> dict[str, NDArray[np.float32]]:
     """Return each branch's weighted scores after the latest event, float32 ``[U, num_items]``; they add up."""
-    parts = [_scores(model, shared, *chunk) for chunk in _chunks(private, histories)]
+    here = SharedState(on_device(shared, device_of(model)))
+    parts = [_scores(model, here, *chunk) for chunk in _chunks(private, histories)]
     if not parts:
         empty = np.empty((0, model.num_items), np.float32)
         return dict.fromkeys(map(str, model.config.branches), empty)
@@ -61,8 +71,9 @@ def refresh(
 
     What a device does with a model that arrived: post-processing of what was released, so it spends no privacy.
     """
-    config, device = model.config, next(model.parameters()).device
+    config, device = model.config, device_of(model)
     seeds = np.arange(len(histories), dtype=np.uint64)
+    shared, private = SharedState(on_device(shared, device)), PrivateState(on_device(private, device))
     gradient = over_users(lambda p, e: grad(lambda q: user_loss(model, shared, q, e))(p))
     for step in range(steps):
         batch = draw_examples(
@@ -75,7 +86,7 @@ def refresh(
             device=device,
         )
         private = step_private(private, gradient(private_parameters(private), batch), local)
-    return private
+    return PrivateState(on_device(private, CPU))
 
 
 def _chunks(private: PrivateState, histories: Histories) -> list[tuple[PrivateState, Histories]]:
@@ -87,16 +98,16 @@ def _chunks(private: PrivateState, histories: Histories) -> list[tuple[PrivateSt
 def _scores(
     model: FusedRecommender, shared: SharedState, private: PrivateState, histories: Histories
 ) -> dict[str, NDArray[np.float32]]:
-    device = next(model.parameters()).device
+    device = device_of(model)
     recent = recent_events(histories, model.config.history_length, device)
-    parameters = private_parameters(private)
+    parameters = on_device(private_parameters(private), device)
     with torch.no_grad():
         scores = vmap(_last_scores(model, shared))(parameters, recent.history, recent.mask, recent.last)
     return {name: value.cpu().numpy() for name, value in scores.items()}
 
 
 def _last_scores(model: FusedRecommender, shared: SharedState) -> Callable[..., dict[str, Tensor]]:
-    keep = torch.ones(NUM_DROPOUT_MASKS, model.config.dim, device=next(model.parameters()).device)
+    keep = torch.ones(NUM_DROPOUT_MASKS, model.config.dim, device=device_of(model))
 
     def one_user(private: dict[str, Tensor], history: Tensor, mask: Tensor, last: Tensor) -> dict[str, Tensor]:
         state = {f"shared.{name}": value for name, value in shared.items()}

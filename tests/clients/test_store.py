@@ -35,6 +35,7 @@ def test_the_folder_is_as_documented(store):
         "num_users": 3,
         "catalogue": "../catalogue",
         "durable": True,
+        "device": "cpu",
     }
 
 
@@ -90,7 +91,7 @@ def test_an_odd_node_is_not_written(tmp_path, histories, change, said):
         ("node.json", b'{"schema": 1, "key": 5}', "'key' must be str"),
         (
             "node.json",
-            b'{"schema": 2, "key": "a", "num_users": 3, "catalogue": "..", "durable": true}',
+            b'{"schema": 2, "key": "a", "num_users": 3, "catalogue": "..", "durable": true, "device": "cpu"}',
             "schema 2 is not 1",
         ),
     ],

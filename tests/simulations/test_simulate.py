@@ -80,6 +80,12 @@ def test_what_cannot_be_private_is_refused_before_anything_is_written(tmp_path: 
     assert not (tmp_path / "run").exists()
 
 
+def test_a_device_that_is_not_there_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"run\.device='nonsense'"):
+        simulate(tiny("run.device=nonsense"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_run_whose_noise_is_too_small_for_its_rounds_ends_with_the_budget(tmp_path: Path) -> None:
     scenario = tiny(
         "privacy.noise_multiplier=1.0", "training.rounds=50", "training.sample_rate=1.0", "evaluation.every=0"

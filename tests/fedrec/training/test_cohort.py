@@ -152,6 +152,17 @@ def test_a_user_without_two_events_contributes_nothing_and_keeps_its_state(catal
     torch.testing.assert_close(dict(got.private), dict(mine))
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("clip_norm", [None, 0.2])
+def test_a_cuda_device_trains_as_the_cpu_does(catalogue: Catalogue, clip_norm: float | None) -> None:
+    model, shared, private = warm(CONFIGS["trio"], catalogue)
+    clip = None if clip_norm is None else mechanism(clip_norm)
+    here = train_cohort(model, shared, private, HISTORIES, SEEDS, 1, LocalConfig(), clip)
+    there = train_cohort(model.to("cuda"), shared, private, HISTORIES, SEEDS, 1, LocalConfig(), clip)
+    torch.testing.assert_close(dict(there.total), dict(here.total), rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(dict(there.private), dict(here.private), rtol=1e-3, atol=1e-5)
+
+
 def test_an_empty_cohort_sums_to_zero(catalogue: Catalogue) -> None:
     model, shared, _ = warm(CONFIGS["trio"], catalogue)
     got = train_cohort(
