@@ -1,10 +1,5 @@
 """The race of places: every entrant trains the same users, and comes to the same model."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -12,7 +7,6 @@ from fedrec.errors import FedRecError
 from simulations import bench_places as module
 from simulations.bench_places import ENTRANTS, TOLERANCE, Entrant, bench_places
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 IN_PROCESS = [entrant for entrant in ENTRANTS if entrant.place == "in-process"]
 
 
@@ -50,25 +44,3 @@ def test_a_place_that_ends_without_a_result_is_an_error(monkeypatch):
     monkeypatch.setattr(module, "run_in", lambda place, *rest: None if place == "ray" else real(place, *rest))
     with pytest.raises(FedRecError, match="somewhere ended without a result"):
         bench_places(users=4, rounds=1, entrants=[Entrant(name="somewhere", place="ray", users_per_node=1)])
-
-
-RACE = """
-from simulations.bench_places import ENTRANTS, bench_places
-alone = [entrant for entrant in ENTRANTS if entrant.users_per_node == 1]
-for lap in bench_places(users=5, rounds=1, entrants=alone):
-    print("lap", lap.entrant.place, lap.nodes, lap.difference)
-"""
-
-
-@pytest.mark.process
-def test_ray_comes_to_the_model_of_the_same_nodes_in_this_process():
-    """In a process of its own, as Ray leaves open files behind."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "FLWR_TELEMETRY_ENABLED": "0", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", RACE], env=environment, capture_output=True, text=True, timeout=240, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    laps = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("lap ")]
-    assert [lap[:2] for lap in laps] == [["in-process", "5"], ["ray", "5"]]
-    assert float(laps[1][2]) <= 1e-6
-    assert "DEPRECATED FEATURE" not in done.stdout + done.stderr
