@@ -275,7 +275,7 @@ def _statement(privacy: PrivacySummary) -> dict[str, str | tuple[str, ...]]:
         "before training": (
             "nothing was released"
             if popularity is None
-            else f"one histogram of items, noise multiplier {popularity:.4g}, all users"
+            else f"one release of item statistics, noise multiplier {popularity:.4g}, all users"
         ),
         "assumptions": privacy.assumptions,
         "not covered": privacy.not_covered,

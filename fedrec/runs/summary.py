@@ -58,7 +58,7 @@ class PrivacySummary(Record):
     rounds: Count
     """Noisy training rounds that were released."""
     popularity_noise_multiplier: Share | None = None
-    """Of the one popularity histogram released before training; null where none was."""
+    """Of the one release of item counts, and of item pairs with a neighbours branch, before training; null for none."""
     accountant: str = "PLD (dp-accounting)"
     cross_check: str = "RDP (dp-accounting)"
     noise_source: str = SYSTEM_NOISE
