@@ -90,14 +90,14 @@ class Deployment:
         connection = f'[superlink.test]\naddress = "{self.address}"\ninsecure = true\n'
         (home / "config.toml").write_text(f'[superlink]\ndefault = "test"\n\n{connection}')
         started = self.flwr("run", app, "test", "--run-config", f'run="{run_folder}"', "--format", "json")
-        self.wait("the end of the run", lambda: until() or "raised an exception" in self.log("superlink"), 220)
+        self.wait("the end of the run", lambda: until() or "raised an exception" in self.log("superlink"), 300)
         return self.ended(str(started["run-id"]))
 
     def ended(self, run_id: str) -> dict[str, object]:
         """Return Flower's own record of a run, once it is finished."""
         for _ in range(10):
             shown = self.flwr("list", "test", "--run-id", run_id, "--format", "json")
-            runs: list[dict[str, object]] = shown["runs"]  # type: ignore[assignment]  # JSON
+            runs: list[dict[str, object]] = shown["runs"]
             if str(runs[0]["status"]).startswith("finished"):
                 return runs[0]
             time.sleep(1)

@@ -16,14 +16,14 @@ from server.federation import Federation, Outcome
 from simulations.places import run_in
 from simulations.population import locate_in, willing, write_nodes
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(420)]
 
 NODES = 3
 SCENARIO = {
     "model": {"dim": 4, "history_length": 8},
     "training": {"rounds": 2, "sample_rate": 0.5, "popularity_start": False},
     "privacy": {"epsilon": 20.0, "delta": 1e-3, "noise_seed": 7},
-    "federation": {"nodes": NODES, "round_timeout": 200.0, "minimum_replies": 1.0},
+    "federation": {"nodes": NODES, "round_timeout": 250.0, "minimum_replies": 1.0},
 }
 
 
