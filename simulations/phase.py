@@ -44,21 +44,29 @@ class Layout:
 
 @dataclass(kw_only=True)
 class Traffic:
-    """Messages and bytes of the training rounds, summed over the phase."""
+    """Messages and bytes, summed over the phase: all of them, and those of training rounds alone."""
 
-    messages: int = 0
     bytes_down: int = 0
     bytes_up: int = 0
+    messages: int = 0
+    """Of training rounds."""
+    rounds_down: int = 0
+    rounds_up: int = 0
+    start_up: float = 0.0
+    """Bytes that one node sent before training."""
     rounds: int = 0
-    seconds: float = 0.0
 
     def add(self, report: RoundReport) -> None:
         """Count a round."""
-        self.messages += report.asked
         self.bytes_down += report.bytes_down
         self.bytes_up += report.bytes_up
-        self.rounds += report.round > 0
-        self.seconds += report.seconds
+        if report.round == 0:
+            self.start_up = report.bytes_up / max(report.asked, 1)
+            return
+        self.messages += report.asked
+        self.rounds_down += report.bytes_down
+        self.rounds_up += report.bytes_up
+        self.rounds += 1
 
 
 @dataclass(kw_only=True)

@@ -98,8 +98,9 @@ def _privacy(findings: Findings) -> PrivacySummary | None:
 def _bytes(traffic: Traffic) -> BytesSummary:
     messages = max(traffic.messages, 1)
     return BytesSummary(
-        down_per_client_round=traffic.bytes_down / messages,
-        up_per_client_round=traffic.bytes_up / messages,
+        down_per_client_round=traffic.rounds_down / messages,
+        up_per_client_round=traffic.rounds_up / messages,
+        up_before_training=traffic.start_up,
         down_total=traffic.bytes_down,
         up_total=traffic.bytes_up,
     )

@@ -45,7 +45,8 @@ def write_facts(summary: Summary) -> None:
         write_line(line)
     write_line(
         f"bytes per client and round: {human_bytes(sent.down_per_client_round)} down, "
-        f"{human_bytes(sent.up_per_client_round)} up; rounds: {summary.rounds}, in {summary.timing.training:.0f} s"
+        f"{human_bytes(sent.up_per_client_round)} up, and {human_bytes(sent.up_before_training)} up once before "
+        f"training; rounds: {summary.rounds}, in {summary.timing.training:.0f} s"
     )
 
 

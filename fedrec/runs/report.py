@@ -304,6 +304,7 @@ def _communication(summary: Summary, pictures: Pictures) -> str:
     rows = [
         ("down, to the client", [human_bytes(sent.down_per_client_round), human_bytes(sent.down_total)]),
         ("up, from the client", [human_bytes(sent.up_per_client_round), human_bytes(sent.up_total)]),
+        ("up, once before training", [human_bytes(sent.up_before_training), "in the line above"]),
     ]
     return element(
         "section",

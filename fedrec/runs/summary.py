@@ -70,6 +70,8 @@ class BytesSummary(Record):
     down_per_client_round: Share
     """Mean payload of one message to one node, which may hold one user or thousands."""
     up_per_client_round: Share
+    up_before_training: Share = 0.0
+    """Sent once by one participating node: its item statistics."""
     down_total: Count
     up_total: Count
 

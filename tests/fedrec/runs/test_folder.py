@@ -18,6 +18,7 @@ scenarios = st.builds(
             "data": {"source": source},
             "evaluation": {"ks": ks},
             "privacy": {"delta": delta, "noise_seed": seed, "interaction": interaction},
+            "training": {"popularity_start": interaction is None},
         }
     ),
     name=plain_text,
