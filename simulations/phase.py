@@ -83,7 +83,7 @@ class Phase:
     look_every: int
     """Rounds between measurements; 0 measures none on the way."""
     on_row: Callable[[Row], None]
-    should_stop: Callable[[Mapping[str, float]], bool] = lambda metrics: False
+    should_stop: Callable[[int, Mapping[str, float]], bool] = lambda round, metrics: False
     """Asked after each measurement on the way."""
     traffic: Traffic = field(default_factory=Traffic)
     _outcomes: list[Outcome] = field(default_factory=list)
@@ -151,7 +151,7 @@ class Phase:
         row: Row = {**metrics_row(report, self.name), "fusion": self.fusion(state.shared)}
         if self._is_due(report.round):
             row["metrics"] = self.measure(state).means()
-            self._stop = self.should_stop(row["metrics"])
+            self._stop = self.should_stop(report.round, row["metrics"])
         self.on_row(row)
         self.progress.round(row)
 

@@ -11,15 +11,16 @@ class EarlyStop:
     """Watches one metric at each look, and says when ``patience`` looks have brought nothing better."""
 
     config: SelectionConfig
-    looks: list[float] = field(default_factory=list)
+    looks: dict[int, float] = field(default_factory=dict)
+    """The metric by round, in order of looking."""
 
-    def __call__(self, metrics: Mapping[str, float]) -> bool:
-        """Take one look; return whether to stop."""
-        self.looks.append(metrics[self.config.metric])
-        best = self.looks.index(max(self.looks))
-        return len(self.looks) - 1 - best >= self.config.patience
+    def __call__(self, round: int, metrics: Mapping[str, float]) -> bool:
+        """Take the look after ``round``; return whether to stop."""
+        self.looks[round] = metrics[self.config.metric]
+        since = list(self.looks).index(round) - list(self.looks).index(self.best_round)
+        return since >= self.config.patience
 
     @property
-    def best_look(self) -> int:
-        """Return the position of the best look, the first of equals."""
-        return self.looks.index(max(self.looks))
+    def best_round(self) -> int:
+        """The round of the best look, the first of equals."""
+        return max(self.looks, key=lambda number: self.looks[number])

@@ -126,9 +126,11 @@ class _Simulation:
             should_stop=stop,
         )
         outcome = phase.train()
-        if outcome.stopped is None:
-            stop(phase.measure(outcome.state).means())
-        rounds = min(selection.every * stop.best_look, training.rounds)
+        if outcome.state.round not in stop.looks:
+            result = phase.measure(outcome.state)
+            stop(outcome.state.round, result.means())
+            self._last_row(folder, phase, outcome, result)
+        rounds = stop.best_round
         shutil.rmtree(scratch)
         self._note(f"{rounds} rounds were chosen by {selection.metric} on the validation events")
         return self.scenario.model_copy(update={"training": searched.model_copy(update={"rounds": rounds})})
@@ -153,9 +155,10 @@ class _Simulation:
 
     # --- measuring ------------------------------------------------------------------------------------------------
     def _last_row(self, folder: RunFolder, phase: Phase, outcome: Outcome, result: RankingResult) -> None:
-        """Complete the learning curve with the final model's own figures."""
-        rows = [row for row in folder.metrics() if (row["phase"], row["round"]) == ("final", outcome.state.round)]
-        row: Row = {**(rows[-1] if rows else {"round": outcome.state.round, "phase": "final"})}
+        """Complete a phase's learning curve with the figures of its last model."""
+        own = (phase.name, outcome.state.round)
+        rows = [row for row in folder.metrics() if (row["phase"], row["round"]) == own]
+        row: Row = {**(rows[-1] if rows else {"round": outcome.state.round, "phase": phase.name})}
         folder.append_metrics({**row, "metrics": result.means(), "fusion": phase.fusion(outcome.state.shared)})
 
     def _sampled(self, phase: Phase, state: RunState) -> RankingResult | None:
