@@ -4,12 +4,13 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from fedrec.config import DataConfig
 from fedrec.data.load import Dataset, load_dataset
 
-settings.register_profile("fedrec", deadline=None)  # a shared core may stall any example
+# A shared core may stall any example, and so the drawing of examples too.
+settings.register_profile("fedrec", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("fedrec")
 
 ROOT = Path(__file__).resolve().parent.parent
