@@ -85,7 +85,7 @@ class InProcessGrid(Grid):
         message = self._waiting.pop(message_id)
         try:
             reply = self._client_app(message, self._contexts[message.metadata.dst_node_id])
-        except Exception as error:
+        except Exception as error:  # whatever a node raises becomes its reply, as over a network
             if self._raise_errors:
                 raise error.__cause__ or error from None
             reason = f"{type(error)}:<'{error}'>"

@@ -27,6 +27,12 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
+def ml_100k(shared_data: Path) -> Dataset:
+    """Return MovieLens-100K, which may not be redistributed: read where it lies."""
+    return load_dataset(DataConfig(source=str(shared_data / "ml-100k")), seed=0)
+
+
+@pytest.fixture(scope="session")
 def tiny_dataset() -> Dataset:
     """Return 40 synthetic users and 30 items, loaded as a run would."""
     return load_dataset(DataConfig(synthetic_users=40, synthetic_items=30), seed=0)
