@@ -27,7 +27,7 @@ from fedrec.privacy.mechanism import GaussianMechanism, SampledGaussian
 from fedrec.rounds import Contribution, NodeCard, Refusal, RefusalReason, TrainReply, TrainTask
 from fedrec.training.cohort import initial_private, train_cohort
 from fedrec.training.randomness import user_seeds
-from fedrec.training.statistics import statistics_sum
+from fedrec.training.statistics import statistics_name, statistics_sum
 
 
 def card(store: NodeStore) -> NodeCard:
@@ -109,7 +109,7 @@ def _charge(task: TrainTask, store: NodeStore) -> Objection | None:
 def _planned(task: TrainTask, store: NodeStore) -> list[tuple[Release, Budget]]:
     """Return what the round spends on this node's users, with the budget that each part must fit."""
     planned = []
-    name = "training" if task.contribution is Contribution.UPDATE else task.contribution.value
+    name = "training" if task.contribution is Contribution.UPDATE else statistics_name(task.shared)
     if task.mechanism is not None:
         event = _event(task.mechanism, task, store)
         release = Release(

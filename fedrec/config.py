@@ -82,8 +82,6 @@ class LocalConfig(Section):
     """Step size of local SGD on the shared copy."""
     private_learning_rate: Positive = 0.1
     """Step size of Adagrad on the user's private parameters."""
-    refresh_steps: Annotated[int, Field(ge=0)] = 0
-    """Steps on the private parameters alone, once a model has arrived to be used. Nothing of them is released."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seeds training windows and dropout (never noise); filled from ``run.seed``."""
 

@@ -22,7 +22,7 @@ from fedrec.flower.state import RoundReport, RunState
 from fedrec.flower.strategy import Hooks
 from fedrec.models import FusedRecommender, PrivateState, SharedState, build_model
 from fedrec.models.fusion import fusion_weights
-from fedrec.training.scoring import refresh, score_users
+from fedrec.training.scoring import score_users
 from server.app import make_server_app, metrics_row
 from server.federation import Federation, Outcome
 from simulations.places import run_in
@@ -110,7 +110,7 @@ class Phase:
 
     def score(self, state: RunState) -> Callable[[slice], NDArray[np.float32]]:
         """Return the fused scores of the whole catalogue, for slices of the users."""
-        model, local = self.model, self.scenario.training.local
+        model = self.model
         private = read_private(self.layout.nodes, state.run_id, model)
         everyone = np.arange(len(self.split.train), dtype=np.int64)
 
@@ -118,7 +118,6 @@ class Phase:
             users = everyone[rows]
             histories = self.split.train.take(users)
             mine = PrivateState({name: value[users] for name, value in private.items()})
-            mine = refresh(model, state.shared, mine, histories, local.refresh_steps, local)
             return score_users(model, state.shared, mine, histories)
 
         return of

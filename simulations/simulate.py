@@ -17,11 +17,13 @@ from fedrec.evaluation.bootstrap import result_intervals
 from fedrec.evaluation.metrics import RankingResult
 from fedrec.evaluation.sampled import evaluate_sampled, fixed_negatives
 from fedrec.flower.state import RunState
+from fedrec.models import build_model
 from fedrec.privacy.noise import noise_generator
 from fedrec.privacy.planning import plan_run
 from fedrec.runs.folder import RunFolder
 from fedrec.runs.report import write_report
 from fedrec.runs.summary import Summary
+from fedrec.training.statistics import statistics_template
 from server.federation import Outcome
 from simulations.phase import Layout, Phase, Row
 from simulations.progress import Progress, Silence
@@ -100,6 +102,8 @@ class _Simulation:
             raise ConfigError(
                 f"run.device={device!r} is not to be had here: set it to cpu, or install its driver"
             ) from error
+        model = build_model(self.scenario.model, self.dataset.catalogue, self.scenario.run.seed)
+        statistics_template(model.shared_state(), self.dataset.catalogue.num_items)
         if self.scenario.privacy.enabled:
             plan_run(self.scenario.privacy, self.scenario.training, self.dataset.log.num_users)
 

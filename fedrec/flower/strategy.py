@@ -241,7 +241,7 @@ class FedRecStrategy(Strategy):
             self._releases.verify(state.ledger_head)
 
     def _start_from_popularity(self, grid: Grid) -> None:
-        """Play round 0: every user counts its items once, and the released counts start the item bias."""
+        """Play round 0: every user contributes its item statistics, and what is released starts the model."""
         if not self._affords(0):
             return
         everyone = np.arange(self.state.roster.population, dtype=np.int64)

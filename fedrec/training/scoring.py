@@ -53,31 +53,17 @@ def fold_in(
 ) -> PrivateState:
     """Return private state fitted to histories of users never seen before, the shared parameters held still.
 
-    Federated Reconstruction's local step (Singhal et al., 2021, section 3). Deterministic.
+    Federated Reconstruction's local step (Singhal et al., 2021, section 3). Deterministic. Post-processing of what
+    was released, on the user's own device: it spends no privacy.
     """
-    local = LocalConfig(private_learning_rate=learning_rate)
-    return refresh(model, shared, initial_private(model, len(history)), history, steps, local)
-
-
-def refresh(
-    model: FusedRecommender,
-    shared: SharedState,
-    private: PrivateState,
-    histories: Histories,
-    steps: int,
-    local: LocalConfig,
-) -> PrivateState:
-    """Return ``private`` (``[U, ...]``) after ``steps`` Adagrad steps on the users' own windows, ``shared`` held still.
-
-    What a device does with a model that arrived: post-processing of what was released, so it spends no privacy.
-    """
-    config, device = model.config, device_of(model)
-    seeds = np.arange(len(histories), dtype=np.uint64)
-    shared, private = SharedState(on_device(shared, device)), PrivateState(on_device(private, device))
+    local, config, device = LocalConfig(private_learning_rate=learning_rate), model.config, device_of(model)
+    seeds = np.arange(len(history), dtype=np.uint64)
+    shared = SharedState(on_device(shared, device))
+    private = PrivateState(on_device(initial_private(model, len(history)), device))
     gradient = over_users(lambda p, e: grad(lambda q: user_loss(model, shared, q, e))(p))
     for step in range(steps):
         batch = draw_examples(
-            histories,
+            history,
             seeds,
             (0, step),
             length=config.history_length,

@@ -5,6 +5,7 @@ of it is post-processing and spends nothing more.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -51,8 +52,8 @@ def statistics_template(shared: Mapping[str, Tensor], num_items: int) -> SharedS
 
 
 def statistics_name(tensors: Mapping[str, Tensor]) -> str:
-    """Return how a ledger calls the release of such statistics."""
-    return "popularity+pairs" if PAIRS in tensors else "popularity"
+    """Return how ledgers call the release of statistics: of these, or of a model with these shared parameters."""
+    return "popularity+pairs" if PAIRS in tensors or NEIGHBOURS + "vectors" in tensors else "popularity"
 
 
 def statistics_sum(
@@ -68,7 +69,7 @@ def statistics_sum(
     if mechanism is None:
         return SharedState({**popularity_sum(histories, num_items, None), PAIRS: _pairs(histories, num_items, 1.0)})
     counts_norm = COUNTS_SHARE**0.5
-    counts = popularity_sum(histories, num_items, _with_clip(mechanism, counts_norm * mechanism.clip_norm))
+    counts = popularity_sum(histories, num_items, replace(mechanism, clip_norm=counts_norm * mechanism.clip_norm))
     pairs = _pairs(histories, num_items, (1 - COUNTS_SHARE) ** 0.5 * mechanism.clip_norm)
     return SharedState({**counts, PAIRS: pairs})
 
@@ -95,15 +96,6 @@ def start_from_popularity(shared: SharedState, mean_counts: Tensor) -> SharedSta
     floor = max(float(mean_counts.clamp(min=0).mean()) / 100, 1e-12)
     logs = mean_counts.clamp(min=floor).log()
     return SharedState({**shared, ITEM_BIAS: (logs - logs.mean()).to(shared[ITEM_BIAS].dtype)})
-
-
-def _with_clip(mechanism: GaussianMechanism, clip_norm: float) -> GaussianMechanism:
-    return GaussianMechanism(
-        clip_norm=clip_norm,
-        noise_multiplier=mechanism.noise_multiplier,
-        sample_rate=mechanism.sample_rate,
-        population=mechanism.population,
-    )
 
 
 def _pairs(histories: Histories, num_items: int, norm: float) -> Tensor:

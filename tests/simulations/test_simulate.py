@@ -10,6 +10,7 @@ from fedrec.errors import BudgetExceededError, ConfigError
 from fedrec.privacy.audit import audit_ledger
 from fedrec.privacy.ledger import Ledger
 from fedrec.runs.folder import RunFolder
+from fedrec.training import statistics
 from simulations.simulate import simulate
 
 TINY = {
@@ -77,6 +78,22 @@ def test_what_cannot_be_private_is_refused_before_anything_is_written(tmp_path: 
         simulate(tiny("privacy.delta=0.5"), tmp_path / "run")
     with pytest.raises(BudgetExceededError, match="below what one round costs"):
         simulate(tiny("privacy.noise_multiplier=0.2", "privacy.epsilon=0.5"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_server_and_nodes_call_the_release_before_training_by_what_is_in_it(tmp_path: Path) -> None:
+    simulate(tiny('model.branches=["mf", "neighbours"]', "evaluation.floors=false"), tmp_path / "run")
+    ledgers = [tmp_path / "run" / "ledger.jsonl", *(tmp_path / "run" / "nodes").glob("*/ledger.jsonl")]
+    assert len(ledgers) == 4
+    assert {Ledger(path).charges()[0].name for path in ledgers} == {"popularity+pairs"}
+
+
+def test_a_catalogue_too_large_for_pairs_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statistics, "MAX_ITEMS", 20)
+    with pytest.raises(ConfigError, match="leave neighbours out"):
+        simulate(tiny('model.branches=["mf", "neighbours"]'), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

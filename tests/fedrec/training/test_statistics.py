@@ -75,7 +75,7 @@ def test_the_statistics_fit_their_template() -> None:
     template = statistics_template(WITH_PAIRS, ITEMS)
     got = statistics_sum(WITH_PAIRS, Histories.from_lists([[1, 2], []]), ITEMS, MECHANISM)
     assert {name: value.shape for name, value in got.items()} == {n: v.shape for n, v in template.items()}
-    assert statistics_name(got) == "popularity+pairs"
+    assert statistics_name(got) == statistics_name(WITH_PAIRS) == "popularity+pairs"
 
 
 def test_a_catalogue_too_large_for_pairs_is_refused() -> None:
