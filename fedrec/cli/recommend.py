@@ -7,8 +7,6 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from numpy.typing import NDArray
-from torch import no_grad
-from torch.func import functional_call
 
 from fedrec.cli.output import write_json, write_line, write_table
 from fedrec.data.catalogue import Catalogue
@@ -17,7 +15,7 @@ from fedrec.errors import ConfigError
 from fedrec.models import FusedRecommender, SharedState, build_model
 from fedrec.ranking import Reason, explain, top_k
 from fedrec.runs.folder import RunFolder
-from fedrec.training.scoring import branch_scores, fold_in
+from fedrec.training.scoring import branch_scores, fold_in, item_vectors
 from server.checkpoint import Checkpoints
 
 
@@ -87,23 +85,11 @@ def choose(trained: Trained, history: NDArray[np.int32], k: int) -> list[Pick]:
     private = fold_in(trained.model, trained.shared, one_user)
     branches = {name: rows[0] for name, rows in branch_scores(trained.model, trained.shared, private, one_user).items()}
     scores: NDArray[np.float32] = np.stack(list(branches.values())).sum(axis=0)
-    vectors = item_vectors(trained)
+    vectors = item_vectors(trained.model, trained.shared)
     return [
         Pick(item=int(item), score=float(scores[item]), reason=explain(int(item), history, branches, vectors))
         for item in top_k(scores, k, history)
     ]
-
-
-def item_vectors(trained: Trained) -> NDArray[np.float32]:
-    """Return the item tower's vectors, float32 ``[num_items, dim]``: near each other where taste treats items alike."""
-    tower = {
-        name.removeprefix("item_tower."): value
-        for name, value in trained.shared.items()
-        if name.startswith("item_tower.")
-    }
-    with no_grad():
-        vectors: NDArray[np.float32] = functional_call(trained.model.shared["item_tower"], tower, ()).numpy()
-    return vectors
 
 
 def _item(trained: Trained, code: int) -> dict[str, Any]:
@@ -146,5 +132,7 @@ def _write_reasons(trained: Trained, history: NDArray[np.int32], picks: list[Pic
         near = "; ".join(
             f"{trained.catalogue.titles[int(history[position])]} ({similarity:.2f})"
             for position, similarity in pick.reason.nearest
+            if similarity > 0
         )
-        write_line(f"{rank}. {trained.catalogue.titles[pick.item]}: nearest in the history: {near}")
+        reason = f"nearest in the history: {near}" if near else "nothing in the history is near it"
+        write_line(f"{rank}. {trained.catalogue.titles[pick.item]}: {reason}")

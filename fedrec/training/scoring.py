@@ -23,6 +23,7 @@ from fedrec.training.cohort import (
     user_loss,
 )
 from fedrec.training.examples import draw_examples, recent_events
+from fedrec.training.statistics import NEIGHBOURS
 
 CHUNK_USERS = 512
 
@@ -73,6 +74,23 @@ def fold_in(
         )
         private = step_private(private, gradient(private_parameters(private), batch), local)
     return PrivateState(on_device(private, CPU))
+
+
+def item_vectors(model: FusedRecommender, shared: SharedState) -> NDArray[np.float32]:
+    """Return item vectors that lie near each other where the model treats items alike, float32 ``[num_items, ...]``.
+
+    Of the neighbours branch where there is one, since it then carries the model: the part of its similarity that is an
+    inner product. Else the item tower's.
+    """
+    if NEIGHBOURS + "vectors" in shared:
+        lengths = shared[NEIGHBOURS + "spectrum"].clamp(min=0).sqrt()
+        released: NDArray[np.float32] = (shared[NEIGHBOURS + "vectors"] * lengths).numpy()
+        return released
+    prefix = "item_tower."
+    tower = {name.removeprefix(prefix): value for name, value in shared.items() if name.startswith(prefix)}
+    with torch.no_grad():
+        vectors: NDArray[np.float32] = functional_call(model.shared["item_tower"], tower, ()).cpu().numpy()
+    return vectors
 
 
 def _chunks(private: PrivateState, histories: Histories) -> list[tuple[PrivateState, Histories]]:

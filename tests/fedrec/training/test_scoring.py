@@ -10,7 +10,7 @@ from fedrec.models import build_model
 from fedrec.models.fusion import NUM_DROPOUT_MASKS
 from fedrec.models.split import SharedState
 from fedrec.training.cohort import initial_private
-from fedrec.training.scoring import branch_scores, fold_in, score_users
+from fedrec.training.scoring import branch_scores, fold_in, item_vectors, score_users
 
 CONFIG = ModelConfig(dim=4, history_length=3, dropout=0.5)
 HISTORIES = Histories.from_lists([[1, 2, 3, 4], [5], [], [6, 7]])
@@ -52,6 +52,15 @@ def test_the_branches_sum_to_the_fused_score(catalogue: Catalogue) -> None:
 def test_no_users_give_an_empty_table(catalogue: Catalogue) -> None:
     model, shared = warm(catalogue)
     assert score_users(model, shared, initial_private(model, 0), Histories.from_lists([])).shape == (0, 11)
+
+
+def test_item_vectors_are_the_towers_own_or_where_there_are_neighbours_theirs(catalogue: Catalogue) -> None:
+    model, shared = warm(catalogue)
+    model.shared.load_state_dict(shared)
+    np.testing.assert_allclose(item_vectors(model, shared), model.shared["item_tower"]().detach(), rtol=1e-6)
+    released = {"vectors": torch.eye(11)[:, :2], "spectrum": torch.tensor([4.0, -9.0])}
+    with_neighbours = SharedState({**shared, **{f"released.neighbours.{name}": t for name, t in released.items()}})
+    np.testing.assert_allclose(item_vectors(model, with_neighbours)[:2], [[2.0, 0.0], [0.0, 0.0]])
 
 
 def test_folding_in_lifts_a_new_users_own_items_and_leaves_the_shared_model_alone(catalogue: Catalogue) -> None:
