@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 
+from fedrec.privacy.entries import FROM_SYSTEM
 from fedrec.runs.atomic import write_atomically
 from fedrec.runs.folder import RunFolder
 from fedrec.runs.html import element, facts, table, text, with_detail
@@ -21,7 +22,7 @@ from fedrec.runs.labels import (
     metric_label,
 )
 from fedrec.runs.report_style import STYLE
-from fedrec.runs.summary import SYSTEM_NOISE, Bounds, Metrics, PrivacySummary, Summary
+from fedrec.runs.summary import Bounds, Metrics, PrivacySummary, Summary
 
 OWN = "this run"
 Pictures = Mapping[str, str]
@@ -248,7 +249,7 @@ def _claim(privacy: PrivacySummary) -> str:
 
 
 def _seed_warning(privacy: PrivacySummary) -> str:
-    if privacy.noise_source == SYSTEM_NOISE:
+    if privacy.noise_source == FROM_SYSTEM:
         return ""
     warning = (
         f"Noise was {privacy.noise_source}: whoever knows the seed can subtract it, and the claim does not hold "

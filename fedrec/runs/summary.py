@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SYSTEM_NOISE = "operating system"
-"""Source of noise that nobody can repeat, as ``fedrec.privacy.noise`` describes it."""
+from fedrec.privacy.entries import FROM_SYSTEM
+from fedrec.privacy.guarantee import NOT_COVERED, USER_LEVEL
 
 Metrics = dict[str, float]
 """Mean over users by metric name: ``hr@10``, ``ndcg@10``, ``recall@10``, ``mrr``, ..."""
@@ -35,21 +35,14 @@ class PrivacySummary(Record):
     """The same by Renyi DP: a second, looser accountant, never below the first but for rounding."""
     epsilon_budget: Share
     delta: Annotated[float, Field(gt=0, lt=1)]
-    unit: str = "user: all interactions of one person"
-    adjacency: str = "add or remove one user (zero-out for the frozen roster)"
-    adversary: str = "broadcast: everybody who receives the model; the server is trusted with clipped sums"
-    mechanism: str = "Gaussian noise, once a round, on every coordinate of the sum of updates clipped per user"
-    assumptions: tuple[str, ...] = (
-        "cohorts are Poisson samples of the roster, and who was sampled stays hidden from the adversary",
-        "noise is drawn from a generator that the adversary cannot predict",
-        "nodes clip as they are told",
+    unit: str = USER_LEVEL.unit_text
+    adjacency: str = USER_LEVEL.adjacency_text
+    adversary: str = USER_LEVEL.adversary_text
+    mechanism: str = (
+        "Gaussian noise, once a release, on every coordinate of the sum of what users add, clipped per user"
     )
-    not_covered: tuple[str, ...] = (
-        "the item catalogue, the roster's size and the settings, which are public",
-        "network metadata and side channels",
-        "choosing settings by looking at the same users",
-        "figures in this folder that are measured without noise: they are for a simulation's researcher",
-    )
+    assumptions: tuple[str, ...] = USER_LEVEL.assumptions
+    not_covered: tuple[str, ...] = NOT_COVERED
     clip_norm: Share
     noise_multiplier: Share
     """Standard deviation of a training round's noise over the clip norm."""
@@ -61,7 +54,7 @@ class PrivacySummary(Record):
     """Of the one release of item counts, and of item pairs with a neighbours branch, before training; null for none."""
     accountant: str = "PLD (dp-accounting)"
     cross_check: str = "RDP (dp-accounting)"
-    noise_source: str = SYSTEM_NOISE
+    noise_source: str = FROM_SYSTEM
 
 
 class BytesSummary(Record):

@@ -5,10 +5,10 @@ from html.parser import HTMLParser
 import pytest
 
 from fedrec.config import Scenario
+from fedrec.privacy.entries import FROM_SYSTEM
 from fedrec.privacy.noise import noise_generator
 from fedrec.runs.folder import RunFolder
 from fedrec.runs.report import render_report, write_report
-from fedrec.runs.summary import SYSTEM_NOISE
 
 VOID = {"meta"}
 
@@ -136,7 +136,7 @@ def test_noise_from_a_seed_is_said_to_void_the_claim_against_who_knows_it(summar
 
 
 def test_noise_from_the_operating_system_goes_by_the_name_that_the_report_knows():
-    assert noise_generator(None).description == SYSTEM_NOISE
+    assert noise_generator(None).description == FROM_SYSTEM
 
 
 def test_recall_is_shown_where_it_differs_from_hits(summary):
