@@ -21,6 +21,8 @@ Count = Annotated[int, Field(ge=1)]
 
 Branch = Literal["cf", "mf", "seq", "neighbours"]
 Place = Literal["in-process", "ray"]
+Loss = Literal["softmax", "sampled-softmax", "bpr", "bce", "mse"]
+CodecName = Literal["none", "fp16", "int8", "low-rank", "row-subset"]
 
 
 class Section(BaseModel):
@@ -76,14 +78,45 @@ class ModelConfig(Section):
 class LocalConfig(Section):
     """What a node does with its users in one round."""
 
+    loss: Loss = "softmax"
+    """``softmax``: cross-entropy over the whole catalogue. ``sampled-softmax``, ``bpr``, ``bce``: against
+    ``num_negatives`` drawn items that the user has not met. ``mse``: squared error of the ratings. All but ``softmax``
+    train, clip and sum only the items that a user touches."""
+    num_negatives: Count = 64
+    """Items that a user draws for each step of a sampled loss, shared by its positions."""
     steps: Count = 1
-    """Local gradient steps on the user's own copy of the shared parameters."""
+    """Local gradient steps, each on one window drawn from the history. A user takes at most one for each pair of
+    successive events that it has."""
+    epochs: Annotated[int, Field(ge=0)] = 0
+    """Passes over the whole history in windows that do not overlap, latest window last, instead of ``steps`` drawn
+    ones; 0 draws."""
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    """Of the user's own copy of the shared parameters; its state does not outlive the round."""
     learning_rate: Positive = 1.0
-    """Step size of local SGD on the shared copy."""
+    proximal: NonNegative = 0.0
+    """Weight of the proximal term ``proximal/2 * |w - w_round|^2`` on the own copy (FedProx, Li et al., 2020)."""
+    private_optimizer: Literal["adagrad", "sgd", "adam"] = "adagrad"
     private_learning_rate: Positive = 0.1
-    """Step size of Adagrad on the user's private parameters."""
+    """Step size of ``private_optimizer`` on the user's private parameters."""
+    private_start: Literal["kept", "rebuilt", "ridge"] = "kept"
+    """``kept``: private parameters stay on the device between rounds and move in each local step. ``rebuilt``: fitted
+    anew from the history each round by ``private_steps`` gradient steps, the shared parameters held still, and then
+    held still themselves (Federated Reconstruction, Singhal et al., 2021). ``ridge``: the same for the mf branch's
+    user embedding in closed form."""
+    private_steps: Count = 10
+    """Gradient steps of a rebuilt private part."""
+    ridge: Positive = 1.0
+    """Weight of the user embedding's squared norm in the closed form."""
+    ridge_unobserved: NonNegative = 0.1
+    """Weight of each item's squared score in the closed form, whether met or not (Hu et al., 2008, alpha's inverse)."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Seeds training windows and dropout (never noise); filled from ``run.seed``."""
+    """Seeds training windows, negatives and dropout (never noise); filled from ``run.seed``."""
+
+    @model_validator(mode="after")
+    def _steps_or_epochs(self) -> Self:
+        if self.epochs and self.steps > 1:
+            raise ValueError(f"steps={self.steps} and epochs={self.epochs} both say how long to train: leave one out")
+        return self
 
 
 class TrainingConfig(Section):
@@ -150,6 +183,16 @@ class PrivacyConfig(Section):
     interaction: InteractionConfig | None = None
 
 
+class CodecConfig(Section):
+    """How updates are encoded for the way up (``fedrec.codecs``)."""
+
+    name: CodecName = "none"
+    rank: Count = 16
+    """Columns that ``low-rank`` keeps of each matrix's."""
+    row_share: Rate = 0.25
+    """Share of each matrix's rows that ``row-subset`` sends."""
+
+
 class FederationConfig(Section):
     """Nodes and rounds on the wire."""
 
@@ -161,6 +204,10 @@ class FederationConfig(Section):
     round_timeout: Positive = 600.0
     """Seconds to wait for a round's replies."""
     checkpoint_every: Count = 10
+    codec: CodecConfig = CodecConfig()
+    ray_address: str = ""
+    """Address of a running Ray cluster, for ``place = ray``; empty starts one on this machine. The run folder must be
+    on a disk that all its machines see."""
 
 
 class EvaluationConfig(Section):
@@ -185,6 +232,9 @@ class RunConfig(Section):
     device: str = "cpu"
     threads: Annotated[int, Field(ge=0)] = 0
     """PyTorch threads; 0 leaves PyTorch's choice."""
+    memory_mib: Count = 512
+    """MiB that a node's training may hold at a time beside its model and histories; users are trained in chunks that
+    fit."""
 
 
 class Scenario(Section):
@@ -216,6 +266,15 @@ class Scenario(Section):
             raise ValueError(
                 "model.branches has neighbours, which come from statistics before training: set "
                 "training.popularity_start=true and privacy.popularity_share above 0"
+            )
+        if self.training.local.private_start == "ridge" and "mf" not in self.model.branches:
+            raise ValueError(
+                "training.local.private_start=ridge solves for the user embedding of mf, which model.branches lacks"
+            )
+        if self.training.local.loss == "mse" and self.training.popularity_start:
+            raise ValueError(
+                "training.local.loss=mse predicts ratings, and training.popularity_start would start the item bias "
+                "from counts: set training.popularity_start=false"
             )
         if self.evaluation.every and not set(self.evaluation.ks) >= {10}:
             raise ValueError(f"evaluation.ks must include 10, which learning curves show, got {self.evaluation.ks}")
