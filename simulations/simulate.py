@@ -102,6 +102,11 @@ class _Simulation:
             raise ConfigError(
                 f"run.device={device!r} is not to be had here: set it to cpu, or install its driver"
             ) from error
+        if self.scenario.training.local.loss == "mse" and self.dataset.log.ratings is None:
+            raise ConfigError(
+                f"training.local.loss=mse needs ratings, but {self.dataset.source!r} has none: use data with a column "
+                "of ratings, or another loss"
+            )
         model = build_model(self.scenario.model, self.dataset.catalogue, self.scenario.run.seed)
         statistics_template(model.shared_state(), self.dataset.catalogue.num_items)
         if self.scenario.privacy.enabled:

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+Number = TypeVar("Number", np.int32, np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -13,25 +15,38 @@ class Histories:
     """Item codes of many users, each in chronological order (compressed sparse rows).
 
     ``items``: int32 ``[num_events]``, codes in ``[0, num_items)``. ``offsets``: int64 ``[num_users + 1]``; user ``u``
-    owns ``items[offsets[u]:offsets[u + 1]]``.
+    owns ``items[offsets[u]:offsets[u + 1]]``. ``ratings``: float32 ``[num_events]``, what the user gave to each item;
+    None where nothing was rated.
     """
 
     items: NDArray[np.int32]
     offsets: NDArray[np.int64]
+    ratings: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         if self.offsets.ndim != 1 or len(self.offsets) == 0 or self.offsets[0] != 0:
             raise ValueError("offsets must be one-dimensional and begin with 0")
         if self.offsets[-1] != len(self.items) or bool(np.any(np.diff(self.offsets) < 0)):
             raise ValueError(f"offsets must rise to the {len(self.items)} items, got {self.offsets[-1]}")
+        if self.ratings is not None and (
+            self.ratings.shape != self.items.shape or self.ratings.dtype != np.dtype(np.float32)
+        ):
+            raise ValueError(
+                f"ratings must be float32 of shape {self.items.shape}, one an event, "
+                f"got {self.ratings.dtype} of shape {self.ratings.shape}"
+            )
 
     @classmethod
-    def from_lists(cls, users: Iterable[Sequence[int]]) -> Self:
-        """Build from one sequence of item codes a user."""
+    def from_lists(cls, users: Iterable[Sequence[int]], ratings: Iterable[Sequence[float]] | None = None) -> Self:
+        """Build from one sequence of item codes a user, and one of ratings if there are any."""
         rows = [np.asarray(row, dtype=np.int32) for row in users]
-        lengths = np.array([len(row) for row in rows], dtype=np.int64)
-        items = np.concatenate(rows) if rows else np.empty(0, np.int32)
-        return cls(items.astype(np.int32), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+        offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)
+        if ratings is None:
+            return cls(_joined(rows, np.int32), offsets)
+        marks = [np.asarray(row, dtype=np.float32) for row in ratings]
+        if list(map(len, marks)) != list(map(len, rows)):
+            raise ValueError("every event of every user needs one rating")
+        return cls(_joined(rows, np.int32), offsets, _joined(marks, np.float32))
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -48,7 +63,12 @@ class Histories:
 
     def take(self, users: NDArray[np.int64]) -> Self:
         """Return the histories of ``users``, in that order."""
-        lengths = self.lengths[users]
+        starts = self.offsets[:-1][users]
+        lengths = self.offsets[1:][users] - starts
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        source = np.repeat(self.offsets[:-1][users] - offsets[:-1], lengths) + np.arange(offsets[-1])
-        return type(self)(self.items[source], offsets)
+        source = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
+        return type(self)(self.items[source], offsets, None if self.ratings is None else self.ratings[source])
+
+
+def _joined(rows: Sequence[NDArray[Number]], dtype: type[Number]) -> NDArray[Number]:
+    return np.concatenate([np.empty(0, dtype), *rows])

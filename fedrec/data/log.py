@@ -98,10 +98,14 @@ class InteractionLog:
         return self.histories_of(np.ones(self.num_events, dtype=np.bool_))
 
     def histories_of(self, kept: NDArray[np.bool_]) -> Histories:
-        """Return the histories of the events where ``kept`` (bool ``[n]``) holds, over the same users."""
+        """Return the histories of the events where ``kept`` (bool ``[n]``) holds, over the same users.
+
+        They have ratings if the log has.
+        """
         order = self.order[kept[self.order]]
         lengths = np.bincount(self.users[order], minlength=self.num_users)
-        return Histories(self.items[order], np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        return Histories(self.items[order], offsets, None if self.ratings is None else self.ratings[order])
 
     def select(self, kept: NDArray[np.bool_]) -> Self:
         """Return the events where ``kept`` holds; users and items without an event leave and codes close up."""

@@ -103,6 +103,12 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_written(tmp_pa
     assert not (tmp_path / "run").exists()
 
 
+def test_ratings_cannot_be_learnt_where_there_are_none(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"training\.local\.loss=mse needs ratings, but 'synthetic' has none"):
+        simulate(tiny("training.local.loss=mse", "training.popularity_start=false"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_run_whose_noise_is_too_small_for_its_rounds_ends_with_the_budget(tmp_path: Path) -> None:
     scenario = tiny(
         "privacy.noise_multiplier=1.0", "training.rounds=50", "training.sample_rate=1.0", "evaluation.every=0"

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -131,3 +133,14 @@ def test_all_histories_have_all_users(tiny_dataset):
     parts = [stages.selection.train, stages.selection.targets, stages.final.train, stages.final.targets]
     assert {len(part) for part in parts} == {tiny_dataset.log.num_users}
     assert np.all(stages.final.targets.lengths == (tiny_dataset.log.histories().lengths >= 2))
+
+
+def test_training_histories_carry_the_ratings_of_their_events_and_the_split_is_the_same(make_log):
+    plain = make_log([0, 1, 0, 1, 0], [2, 0, 1, 2, 0], [3.5, 1, 2, 4, 5])
+    rated = replace(plain, ratings=np.array([5, 1, 3, 2, 4], dtype=np.float32))
+    stages = split_log(rated, DataConfig())
+    assert (stages.final.train.items.tolist(), stages.final.train.ratings.tolist()) == ([1, 2, 0], [3, 5, 1])
+    assert stages.selection.train.ratings.tolist() == [3, 1]
+    unrated = split_log(plain, DataConfig())
+    assert unrated.final.train.ratings is None
+    assert unrated.final.fingerprint == stages.final.fingerprint
