@@ -1,0 +1,79 @@
+"""The machine that a benchmark ran on, and what this process takes of it: figures mean nothing without."""
+
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Self
+
+import torch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What stands beside every figure. ``memory_gib``: all that the machine has; ``load``: of the last minute."""
+
+    cpu: str
+    cores: int
+    memory_gib: float
+    load: float
+    python: str
+    torch: str
+    threads: int
+    """PyTorch's, in the process that asks."""
+    date: str
+
+    @classmethod
+    def here(cls) -> Self:
+        """Describe this machine and process, now."""
+        return cls(
+            cpu=_cpu(),
+            cores=os.cpu_count() or 1,
+            memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+            load=round(os.getloadavg()[0], 2),
+            python=platform.python_version(),
+            torch=torch.__version__,
+            threads=torch.get_num_threads(),
+            date=datetime.now(UTC).date().isoformat(),
+        )
+
+    def __str__(self) -> str:
+        return (
+            f"{self.cpu}, {self.cores} cores, {self.memory_gib:g} GiB, load {self.load:g}; Python {self.python}, "
+            f"torch {self.torch}, {self.threads} thread{'s' if self.threads > 1 else ''}; {self.date}"
+        )
+
+
+def peak_rss_bytes() -> int:
+    """Return the most memory that this process has had resident.
+
+    From ``VmHWM``, which begins anew with the program. ``getrusage`` does not: it counts what the parent had when it
+    forked.
+    """
+    for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise OSError("/proc/self/status does not tell VmHWM: peak memory is measured on Linux only")
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Give PyTorch ``count`` threads for as long as the block runs."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.machine()
