@@ -1,14 +1,19 @@
 """The round's protocol as values: what a server asks of a node and what a node may answer. Knows no transport."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NewType
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
-from fedrec.config import InteractionConfig, LocalConfig, ModelConfig
+from fedrec.config import CodecConfig, InteractionConfig, LocalConfig, ModelConfig
 from fedrec.models.split import SharedState
 from fedrec.privacy.mechanism import GaussianMechanism
+
+EncodedUpdate = NewType("EncodedUpdate", dict[str, Tensor])
+"""A sum of contributions as it travels, by the names that its codec gives (``fedrec.codecs``)."""
 
 
 class Contribution(StrEnum):
@@ -56,6 +61,8 @@ class TrainTask:
     """How the sum will be released; None trains without user-level privacy and without clipping."""
     interaction: InteractionConfig | None = None
     """The interaction-level layer on the device, if asked for."""
+    codec: CodecConfig = field(default_factory=CodecConfig)
+    """What updates are to be encoded with; ``fedrec.codecs.replies`` says which replies are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +70,8 @@ class TrainReply:
     """What a node answers: the sum of its participants' clipped contributions, and nothing of a single user."""
 
     nonce: str
-    total: SharedState
+    total: EncodedUpdate
+    """Under the codec of a reply that speaks for so many users (``fedrec.codecs.reply_codec``)."""
     num_users: int
     """``len(participants)`` of the task: the server chose it, so it is public."""
 

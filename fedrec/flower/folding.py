@@ -1,23 +1,28 @@
-"""One round's replies: each is validated, the bad ones set aside with a reason, the good ones summed.
+"""One round's replies: each is validated, decoded, the bad ones set aside with a reason, the good ones summed.
 
 Whatever a client sends, nothing here raises: one odd reply must not end a run for all others. Sums are taken in order
 of node key and in float64, so that neither arrival order nor transport changes a bit of the result.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from flwr.app import Message
 from torch import Tensor
 
+from fedrec.codecs import Codec, codec_for
+from fedrec.config import CodecConfig
 from fedrec.errors import ProtocolError
-from fedrec.flower.wire import payload_bytes, printable, read_reply
+from fedrec.flower.traffic import wire_bytes
+from fedrec.flower.wire import printable, read_reply
 from fedrec.models.split import SharedState
 from fedrec.rounds import Refusal, TrainReply
 
 logger = logging.getLogger(__name__)
+
+PLAIN = codec_for(CodecConfig(), "", 0)
 
 NORM_TOLERANCE = 1e-4
 """Relative slack of the norm check, for the rounding of float32 sums."""
@@ -48,6 +53,7 @@ class Tally:
     failed: tuple[str, ...]
     """What was reported for each message that came to nothing."""
     bytes_up: int
+    """On the wire (``fedrec.flower.traffic``), of all replies that brought content, usable or not."""
 
 
 @dataclass(kw_only=True)
@@ -56,9 +62,11 @@ class Fold:
 
     asked: Sequence[Asked]
     allowed: SharedState
-    """Tensors of the names, shapes and dtypes that a reply must have."""
+    """Tensors of the names, shapes and dtypes that a reply must decode to."""
     clip_norm: float | None
     """Bound of one user's contribution; None where nothing is clipped."""
+    codec: Callable[[int], Codec] = lambda num_users: PLAIN
+    """Of a reply that speaks for so many users."""
     _total: dict[str, Tensor] = field(init=False)
     _early: dict[int, SharedState] = field(init=False, default_factory=dict)
     _next: int = field(init=False, default=0)
@@ -77,9 +85,9 @@ class Fold:
         if message.has_error():
             self._failed.append(printable(message.error.reason or f"error {message.error.code}"))
             return
-        self._bytes_up += payload_bytes(message)
+        self._bytes_up += wire_bytes(message)
         try:
-            self._take(read_reply(message, self.allowed))
+            self._take(read_reply(message, self._template))
         except ProtocolError as error:
             logger.warning("a reply was set aside: %s", error)
             self._quarantined.append(str(error))
@@ -113,10 +121,13 @@ class Fold:
             logger.info("node %r refuses: %s: %s", asked.key, reply.reason, reply.detail)
             self._refused[asked.key] = reply
         else:
-            self._check(reply, asked)
+            total = self._decoded(reply, asked)
             self._usable.add(position)
-            self._early[position] = reply.total
+            self._early[position] = total
         self._advance()
+
+    def _template(self, num_users: int) -> Mapping[str, Tensor]:
+        return self.codec(num_users).template(self.allowed)
 
     def _advance(self) -> None:
         while self._next < len(self.asked):
@@ -126,10 +137,12 @@ class Fold:
                 return
             self._next += 1
 
-    def _check(self, reply: TrainReply, asked: Asked) -> None:
+    def _decoded(self, reply: TrainReply, asked: Asked) -> SharedState:
+        """Return what the reply stands for, which is what counts: the bound is on what enters the sum."""
         if reply.num_users != asked.num_users:
             raise ProtocolError(f"node {asked.key!r} speaks for {reply.num_users} users, asked were {asked.num_users}")
-        norm = _norm(reply.total)
+        total = self.codec(reply.num_users).decode(reply.total, self.allowed)
+        norm = _norm(total)
         if not norm < float("inf"):
             raise ProtocolError(f"the sum of node {asked.key!r} is not finite")
         if self.clip_norm is not None and norm > asked.num_users * self.clip_norm * (1 + NORM_TOLERANCE):
@@ -137,6 +150,7 @@ class Fold:
                 f"the sum of node {asked.key!r} has norm {norm:.6g}, "
                 f"{asked.num_users} users clipped to {self.clip_norm:g} allow {asked.num_users * self.clip_norm:g}"
             )
+        return total
 
     def _add(self, total: SharedState) -> None:
         for name, tensor in total.items():

@@ -1,4 +1,4 @@
-"""The one adapter for flwr internals: what a process is to Flower, and what a runtime fills into messages.
+"""The one adapter for flwr internals: what a process is to Flower, and what a runtime does to messages.
 
 ``Message(content, dst_node_id, ...)`` reads a process-wide identity that only Flower's own runtimes set. The in-process
 grid is a runtime too, and sets it for as long as it runs. Every import of a private flwr module is in this file.
@@ -7,12 +7,25 @@ grid is a runtime too, and sets it for as long as it runs. Every import of a pri
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from flwr.app import Message
+from flwr.app import ConfigRecord, Message, MetricRecord
+from flwr.common.constant import FLWR_PRIVATE_MAX_ARRAY_CHUNK_SIZE as MAX_CHUNK_BYTES
 from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode
+from flwr.common.serde import error_to_proto, metadata_to_proto
+from flwr.proto.message_pb2 import Message as ProtoMessage
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
-__all__ = ["SUPERLINK_NODE_ID", "ErrorCode", "Run", "assign_message_id", "empty_run", "task_identity"]
+__all__ = [
+    "MAX_CHUNK_BYTES",
+    "SUPERLINK_NODE_ID",
+    "ErrorCode",
+    "Run",
+    "assign_message_id",
+    "deflated_bytes",
+    "empty_run",
+    "envelope_bytes",
+    "task_identity",
+]
 
 
 @contextmanager
@@ -34,3 +47,16 @@ def assign_message_id(message: Message, message_id: str) -> None:
 def empty_run(run_id: int) -> Run:
     """Return Flower's description of a run of which only the id is known."""
     return Run.create_empty(run_id)
+
+
+def envelope_bytes(message: Message) -> int:
+    """Return the length of a message's own object without its head: metadata, and an error if it reports one."""
+    metadata = metadata_to_proto(message.metadata)
+    metadata.message_id = ""  # the object's own name is no part of it
+    error = error_to_proto(message.error) if message.has_error() else None
+    return ProtoMessage(metadata=metadata, content=None, error=error).ByteSize()
+
+
+def deflated_bytes(record: ConfigRecord | MetricRecord) -> int:
+    """Return the length of a record of scalars as an object, which is small, so it is made."""
+    return len(record.deflate())

@@ -3,6 +3,8 @@
 The order is the promise: a crash at any point leaves at least what was spent on the ledger, never less.
 """
 
+from collections.abc import Callable
+
 from fedrec.errors import BudgetExceededError
 from fedrec.flower.state import Randomness
 from fedrec.models.split import SharedState, state_digest
@@ -47,8 +49,13 @@ class Releases:
             "raise privacy.epsilon or privacy.noise_multiplier"
         )
 
-    def make(self, total: SharedState, round: int) -> SharedState:
-        """Return the noisy mean of ``total``.
+    def make(
+        self, total: SharedState, round: int, project: Callable[[SharedState], SharedState] = lambda mean: mean
+    ) -> SharedState:
+        """Return ``project`` of the noisy mean of ``total``.
+
+        ``project`` is a function of public things alone, so post-processing: noise is on every coordinate before it.
+        What it returns is all that ever leaves this method, so the digest on the ledger is of that.
 
         Raises ``BudgetExceededError`` before anything is written if it does not fit.
         """
@@ -64,7 +71,7 @@ class Releases:
             config_digest=self._config_digest,
         )
         charge = self._ledger.charge(planned, self._budget)
-        mean = release(total, mechanism, noise.generator)
+        mean = project(release(total, mechanism, noise.generator))
         self._ledger.commit(charge, state_digest(mean))
         return mean
 

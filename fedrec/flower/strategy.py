@@ -19,13 +19,15 @@ from flwr.serverapp.strategy import Result, Strategy
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedrec.codecs import reply_codec, round_codec
 from fedrec.config import FederationConfig, InteractionConfig, ModelConfig, TrainingConfig
 from fedrec.errors import RoundFailedError
 from fedrec.flower.folding import Asked, Fold, Tally
 from fedrec.flower.releases import Releases
 from fedrec.flower.roster import Whereabouts, enrol
 from fedrec.flower.state import Randomness, RoundReport, RunState
-from fedrec.flower.wire import RollCall, allowed_reply, payload_bytes, read_arrays, task_message, write_arrays
+from fedrec.flower.traffic import wire_bytes
+from fedrec.flower.wire import RollCall, allowed_reply, read_shared, task_message, write_arrays
 from fedrec.models.split import SharedState, check_fits, structure_digest
 from fedrec.privacy.ledger import Ledger
 from fedrec.privacy.planning import RunPlan
@@ -164,7 +166,7 @@ class FedRecStrategy(Strategy):
         if train_config is not None or evaluate_config is not None or evaluate_fn is not None:
             raise ValueError("FedRecStrategy takes its settings in the constructor and evaluates through hooks")
         self._timeout = timeout
-        self._begin(grid, read_arrays(initial_arrays))
+        self._begin(grid, read_shared(initial_arrays))
         arrays = write_arrays(self.state.shared)
         for number in range(self.state.round + 1, num_rounds + 1):
             if self.stopped or not self._affords(number):
@@ -270,11 +272,6 @@ class FedRecStrategy(Strategy):
             _Ask(key=card.key, nonce=secrets.token_hex(16), participants=participants)
             for card, participants in self.state.roster.divide(cohort)
         )
-        fold = Fold(
-            asked=[Asked(key=ask.key, nonce=ask.nonce, num_users=len(ask.participants)) for ask in asks],
-            allowed=allowed_reply(contribution, self.state.shared, self._terms.num_items),
-            clip_norm=mechanism.clip_norm if mechanism else None,
-        )
         task = TrainTask(
             run_id=self._run_id,
             round=number,
@@ -288,6 +285,13 @@ class FedRecStrategy(Strategy):
             local=self._terms.training.local,
             mechanism=mechanism,
             interaction=self._terms.interaction,
+            codec=self._terms.federation.codec,
+        )
+        fold = Fold(
+            asked=[Asked(key=ask.key, nonce=ask.nonce, num_users=len(ask.participants)) for ask in asks],
+            allowed=allowed_reply(contribution, self.state.shared, self._terms.num_items),
+            clip_norm=mechanism.clip_norm if mechanism else None,
+            codec=lambda num_users: reply_codec(task, num_users),
         )
         self._round = _Round(
             number=number,
@@ -309,7 +313,7 @@ class FedRecStrategy(Strategy):
                 task = replace(current.task, nonce=ask.nonce, participants=ask.participants)
                 messages.append(task_message(task, current.arrays, found[ask.key], current.timeout))
                 current.sent[ask.key] = found[ask.key]
-        current.bytes_down += sum(map(payload_bytes, messages))
+        current.bytes_down += sum(map(wire_bytes, messages))
         return messages
 
     def _online(self, keys: set[str]) -> dict[str, int]:
@@ -365,7 +369,8 @@ class FedRecStrategy(Strategy):
         """Return the released mean, or without privacy the plain one: None where no user contributed."""
         allowed = current.fold.allowed
         if self._releases:
-            mean = self._releases.make(_like(tally.total, allowed), current.number)
+            project = round_codec(current.task).project  # the plain mean of decoded replies needs none: it lies there
+            mean = self._releases.make(_like(tally.total, allowed), current.number, project)
             self._state = replace(self.state, ledger_head=self._releases.head())
             return mean
         if tally.num_users == 0:

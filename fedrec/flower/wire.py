@@ -2,13 +2,14 @@
 
 A message holds one ``ConfigRecord`` of named scalars and, where tensors travel, one ``ArrayRecord`` named ``arrays``.
 Nothing is pickled. Parsing is strict: a missing, surplus or odd field raises ``ProtocolError`` with its name. A reply
-is checked against the tensors that its task allows before it is built, so that private state cannot be sent.
+is checked against the tensors that its task allows before it is built, so that private state cannot be sent. Replies
+are carried under their codec as they are; who encodes and decodes is ``clients.encoding`` and the fold.
 """
 
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from io import BytesIO
@@ -21,11 +22,11 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 from torch import Tensor
 
-from fedrec.config import InteractionConfig, LocalConfig, ModelConfig
+from fedrec.config import CodecConfig, InteractionConfig, LocalConfig, ModelConfig
 from fedrec.errors import ModelMismatchError, ProtocolError
 from fedrec.models.split import SharedState, check_fits, trainable
 from fedrec.privacy.mechanism import GaussianMechanism
-from fedrec.rounds import Contribution, NodeCard, Refusal, RefusalReason, TrainReply, TrainTask
+from fedrec.rounds import Contribution, EncodedUpdate, NodeCard, Refusal, RefusalReason, TrainReply, TrainTask
 from fedrec.training.statistics import statistics_template
 
 VERSION = 1
@@ -47,13 +48,16 @@ _TASK_FIELDS: dict[str, type] = {
     "local": str,
     "mechanism": str,
     "interaction": str,
+    "codec": str,
 }
 _REPLY_FIELDS: dict[str, type] = {"version": int, "nonce": str, "num-users": int}
 _REFUSAL_FIELDS: dict[str, type] = {"version": int, "nonce": str, "reason": str, "detail": str}
 _ROLL_CALL_FIELDS: dict[str, type] = {"version": int, "run": str, "catalogue-digest": str}
 _CARD_FIELDS: dict[str, type] = {"version": int, "key": str, "num-users": int, "catalogue-digest": str}
 
-_DTYPES = {"float32": torch.float32, "float64": torch.float64}
+_MODEL_DTYPES = {"float32": torch.float32, "float64": torch.float64}
+_DTYPES = {**_MODEL_DTYPES, "float16": torch.float16, "int8": torch.int8}
+"""The last two only in replies, and only where the codec's template has them."""
 _NPY = "numpy.ndarray"
 _MAX_TEXT = 4096
 _MAX_DIMS = 8
@@ -92,6 +96,7 @@ def task_message(task: TrainTask, arrays: ArrayRecord, node_id: int, time_to_liv
         "local": task.local.model_dump_json(),
         "mechanism": json.dumps(asdict(task.mechanism)) if task.mechanism else "null",
         "interaction": task.interaction.model_dump_json() if task.interaction else "null",
+        "codec": task.codec.model_dump_json(),
     }
     content = RecordDict({ARRAYS: arrays, TASK: ConfigRecord(values)})
     return Message(content, node_id, MessageType.TRAIN, ttl=time_to_live, group_id=str(task.round))
@@ -106,7 +111,7 @@ def read_task(message: Message) -> TrainTask:
         round=_count(values, "round"),
         nonce=_match(values, "nonce", _NONCE),
         contribution=_contribution(values["contribution"]),
-        shared=read_arrays(records[ARRAYS]),
+        shared=read_shared(records[ARRAYS]),
         model=_section(ModelConfig, values, "model"),
         model_digest=_match(values, "model-digest", _DIGEST),
         catalogue_digest=_match(values, "catalogue-digest", _DIGEST),
@@ -114,22 +119,23 @@ def read_task(message: Message) -> TrainTask:
         local=_section(LocalConfig, values, "local"),
         mechanism=_mechanism(values["mechanism"]),
         interaction=None if values["interaction"] == "null" else _section(InteractionConfig, values, "interaction"),
+        codec=_section(CodecConfig, values, "codec"),
     )
 
 
 def allowed_reply(contribution: Contribution, shared: SharedState, num_items: int) -> SharedState:
-    """Return tensors of the names, shapes and dtypes that a reply must have; their values mean nothing."""
+    """Return tensors of the names, shapes and dtypes that a reply must decode to; their values mean nothing."""
     if contribution is Contribution.POPULARITY:
         return statistics_template(shared, num_items)
     return trainable(shared)
 
 
 # --- the answer ---------------------------------------------------------------------------------------------------
-def write_reply(reply: TrainReply, allowed: SharedState, to: Message) -> Message:
+def write_reply(reply: TrainReply, allowed: Mapping[str, Tensor], to: Message) -> Message:
     """Return the message that answers ``to``.
 
-    Raises ``ProtocolError`` unless the tensors are exactly those of ``allowed``: by this a private tensor, or one of
-    a private tensor's shape, stays on the device.
+    ``allowed``: the template of the reply's codec. Raises ``ProtocolError`` unless the tensors are exactly of its
+    names, shapes and dtypes: by this a private tensor, or one of a private tensor's shape, stays on the device.
     """
     try:
         check_fits(reply.total, allowed, "the reply")
@@ -150,15 +156,18 @@ def write_refusal(refusal: Refusal, to: Message) -> Message:
     return Message(RecordDict({REFUSAL: ConfigRecord(values)}), reply_to=to)
 
 
-def read_reply(message: Message, allowed: SharedState) -> TrainReply | Refusal:
-    """Return what a node answered; raise ``ProtocolError`` naming what is wrong. Values may still be NaN or huge."""
+def read_reply(message: Message, allowed: Callable[[int], Mapping[str, Tensor]]) -> TrainReply | Refusal:
+    """Return what a node answered; raise ``ProtocolError`` naming what is wrong. Values may still be NaN or huge.
+
+    ``allowed``: the template of the codec of a reply that speaks for so many users.
+    """
     if _holds(message, REFUSAL):
         return read_refusal(message)
     records = _records(message, {ARRAYS: ArrayRecord, REPLY: ConfigRecord})
     values = _fields(records[REPLY], _REPLY_FIELDS, REPLY)
     nonce, num_users = _match(values, "nonce", _NONCE), _count(values, "num-users")
-    _check_declared(records[ARRAYS], allowed)
-    return TrainReply(nonce=nonce, total=read_arrays(records[ARRAYS]), num_users=num_users)
+    _check_declared(records[ARRAYS], allowed(num_users))
+    return TrainReply(nonce=nonce, total=EncodedUpdate(read_arrays(records[ARRAYS], _DTYPES)), num_users=num_users)
 
 
 def read_refusal(message: Message) -> Refusal:
@@ -214,25 +223,25 @@ def read_card(message: Message) -> NodeCard | Refusal:
 
 
 # --- tensors ------------------------------------------------------------------------------------------------------
-def write_arrays(state: SharedState) -> ArrayRecord:
-    """Return shared tensors as a record, in order of name."""
+def write_arrays(state: SharedState | EncodedUpdate) -> ArrayRecord:
+    """Return tensors that may be sent as a record, in order of name."""
     return ArrayRecord({name: Array(state[name].detach().cpu().contiguous().numpy()) for name in sorted(state)})
 
 
-def read_arrays(record: ArrayRecord) -> SharedState:
-    """Return a record's tensors, each with memory of its own; raise ``ProtocolError`` naming a malformed one."""
-    return SharedState({name: _tensor(name, array) for name, array in record.items()})
+def read_shared(record: ArrayRecord) -> SharedState:
+    """Return a record's shared parameters, as ``read_arrays`` does."""
+    return SharedState(read_arrays(record, _MODEL_DTYPES))
 
 
-def payload_bytes(message: Message) -> int:
-    """Return the bytes of all tensors in a message: what a link carries, but for envelopes."""
-    if not message.has_content():
-        return 0
-    records = [record for record in message.content.values() if isinstance(record, ArrayRecord)]
-    return sum(len(array.data) for record in records for array in record.values())
+def read_arrays(record: ArrayRecord, dtypes: Mapping[str, torch.dtype]) -> dict[str, Tensor]:
+    """Return a record's tensors, each with memory of its own; raise ``ProtocolError`` naming a malformed one.
+
+    ``dtypes``: those that are read, by the name that an array declares.
+    """
+    return {name: _tensor(name, array, dtypes) for name, array in record.items()}
 
 
-def _check_declared(record: ArrayRecord, allowed: SharedState) -> None:
+def _check_declared(record: ArrayRecord, allowed: Mapping[str, Tensor]) -> None:
     """Compare names and declared shapes before a byte is parsed, so that a flood of tensors costs nothing."""
     surplus, missing = sorted(set(record) - set(allowed)), sorted(set(allowed) - set(record))
     if surplus or missing:
@@ -246,12 +255,12 @@ def _check_declared(record: ArrayRecord, allowed: SharedState) -> None:
             )
 
 
-def _tensor(name: str, array: Array) -> Tensor:
+def _tensor(name: str, array: Array, dtypes: Mapping[str, torch.dtype]) -> Tensor:
     """Read ``.npy`` bytes without parsing them: their header must be the one that numpy writes for what is declared."""
     shape = tuple(array.shape)
-    if array.stype != _NPY or array.dtype not in _DTYPES:
-        declared = printable(f"{array.dtype} as {array.stype}")
-        raise ProtocolError(f"tensor {printable(name)!r} must be float32 or float64 as {_NPY}, it is {declared}")
+    if array.stype != _NPY or array.dtype not in dtypes:
+        declared, known = printable(f"{array.dtype} as {array.stype}"), " or ".join(dtypes)
+        raise ProtocolError(f"tensor {printable(name)!r} must be {known} as {_NPY}, it is {declared}")
     header = _npy_header(shape, array.dtype)
     size = math.prod(shape) * np.dtype(array.dtype).itemsize
     if not array.data.startswith(header) or len(array.data) != len(header) + size:
@@ -259,9 +268,9 @@ def _tensor(name: str, array: Array) -> Tensor:
             f"the bytes of tensor {printable(name)!r} are not a C-ordered {shape} {array.dtype} in .npy"
         )
     if size == 0:
-        return torch.empty(shape, dtype=_DTYPES[array.dtype])
+        return torch.empty(shape, dtype=dtypes[array.dtype])
     own = bytearray(memoryview(array.data)[len(header) :])
-    return torch.frombuffer(own, dtype=_DTYPES[array.dtype]).reshape(shape)
+    return torch.frombuffer(own, dtype=dtypes[array.dtype]).reshape(shape)
 
 
 @lru_cache(maxsize=256)

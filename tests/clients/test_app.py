@@ -50,14 +50,14 @@ def test_a_node_logs_that_its_catalogue_is_another(store, caplog):
 
 
 def test_a_task_is_answered_with_the_sum(store, task):
-    reply = read_reply(asked(store)(sent(task)), task.shared)
+    reply = read_reply(asked(store)(sent(task)), lambda num_users: task.shared)
     assert isinstance(reply, TrainReply)
     assert (reply.nonce, reply.num_users) == (task.nonce, 2)
 
 
 def test_a_task_against_the_policy_is_refused_in_words(make_store, task):
     store = make_store(Policy(consent=True, max_clip_norm=0.5))
-    reply = read_reply(asked(store)(sent(task)), task.shared)
+    reply = read_reply(asked(store)(sent(task)), lambda num_users: task.shared)
     assert isinstance(reply, Refusal)
     assert (reply.reason, reply.nonce) == (RefusalReason.CLIP, task.nonce)
 

@@ -10,7 +10,8 @@ import torch
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from fedrec.config import FederationConfig, LocalConfig, ModelConfig, TrainingConfig
+from fedrec.codecs import reply_codec
+from fedrec.config import CodecConfig, FederationConfig, LocalConfig, ModelConfig, TrainingConfig
 from fedrec.flower.identity import task_identity
 from fedrec.flower.state import Randomness
 from fedrec.flower.strategy import FedRecStrategy, Hooks, Terms
@@ -98,8 +99,9 @@ class Script:
 
 
 def honest(total: SharedState, message: Message, task: TrainTask) -> Message:
-    reply = TrainReply(nonce=task.nonce, total=total, num_users=len(task.participants))
-    return write_reply(reply, allowed_reply(task.contribution, total, NUM_ITEMS), to=message)
+    codec, allowed = reply_codec(task, len(task.participants)), allowed_reply(task.contribution, total, NUM_ITEMS)
+    reply = TrainReply(nonce=task.nonce, total=codec.encode(total), num_users=len(task.participants))
+    return write_reply(reply, codec.template(allowed), to=message)
 
 
 @pytest.fixture
@@ -135,6 +137,7 @@ class Bench:
         randomness: Randomness | None = None,
         should_stop: Callable[..., bool] = lambda report, state: False,
         minimum_nodes: int = 1,
+        codec: CodecConfig | None = None,
         **rest: object,
     ) -> FedRecStrategy:
         training = TrainingConfig(
@@ -147,7 +150,9 @@ class Bench:
         terms = Terms(
             model=ModelConfig(dim=4),
             training=training,
-            federation=FederationConfig(minimum_replies=minimum_replies, checkpoint_every=2),
+            federation=FederationConfig(
+                minimum_replies=minimum_replies, checkpoint_every=2, codec=codec or CodecConfig()
+            ),
             catalogue_digest=CATALOGUE,
             num_items=NUM_ITEMS,
             popularity=popularity,

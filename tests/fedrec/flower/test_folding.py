@@ -9,7 +9,10 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MessageTy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fedrec.codecs import codec_for
+from fedrec.config import CodecConfig
 from fedrec.flower.folding import NORM_TOLERANCE, Asked, Fold
+from fedrec.flower.traffic import wire_bytes
 from fedrec.flower.wire import write_refusal, write_reply
 from fedrec.models.split import SharedState
 from fedrec.rounds import Refusal, RefusalReason, TrainReply
@@ -23,9 +26,9 @@ def fold() -> Fold:
     return fresh()
 
 
-def fresh(clip_norm: float | None = 10.0) -> Fold:
+def fresh(clip_norm: float | None = 10.0, **rest: object) -> Fold:
     asked = [Asked(key=f"node-{i}", nonce=nonce, num_users=i + 1) for i, nonce in enumerate(NONCES)]
-    return Fold(asked=asked, allowed=ALLOWED, clip_norm=clip_norm)
+    return Fold(asked=asked, allowed=ALLOWED, clip_norm=clip_norm, **rest)
 
 
 def question() -> Message:
@@ -56,7 +59,7 @@ def test_the_sum_is_that_of_the_replies(fold):
         assert torch.equal(tensor, naive)
     assert tally.usable == ("node-0", "node-1", "node-2", "node-3")
     assert tally.num_users == 1 + 2 + 3 + 4
-    assert tally.bytes_up == 4 * (2 * 128 + 7 * 4)
+    assert tally.bytes_up == sum(wire_bytes(reply(position)) for position in range(4))
 
 
 def test_no_order_of_arrival_changes_a_bit_of_the_sum():
@@ -154,6 +157,49 @@ def test_a_round_without_replies_sums_to_zero(fold):
     tally = fold.close()
     assert all(torch.equal(tally.total[name], torch.zeros_like(tensor).double()) for name, tensor in ALLOWED.items())
     assert tally.num_users == 0
+
+
+# --- encoded replies ----------------------------------------------------------------------------------------------
+INT8 = codec_for(CodecConfig(name="int8"), "run-1", 1)
+PLAIN = codec_for(CodecConfig(), "run-1", 1)
+
+
+def coded(position: int, total: SharedState) -> Message:
+    value = TrainReply(nonce=NONCES[position], total=INT8.encode(total), num_users=position + 1)
+    return write_reply(value, INT8.template(ALLOWED), to=question())
+
+
+def test_what_enters_the_sum_is_what_the_encodings_decode_to():
+    fold = fresh(codec=lambda num_users: INT8 if num_users == 1 else PLAIN)
+    fold.take(coded(0, random_total(0)))
+    fold.take(reply(1))
+    tally = fold.close()
+    assert tally.usable == ("node-0", "node-1")
+    decoded = INT8.decode(INT8.encode(random_total(0)), ALLOWED)
+    for name, tensor in tally.total.items():
+        assert torch.equal(tensor, decoded[name].double() + random_total(1)[name].double())
+
+
+def test_the_bound_is_on_what_an_encoding_decodes_to():
+    fold = fresh(codec=lambda num_users: INT8)
+    fold.take(coded(1, filled(20.0 * (1 + 2 * NORM_TOLERANCE))))
+    assert "norm 20.004, 2 users clipped to 10 allow 20" in fold.close().quarantined[0]
+
+
+@pytest.mark.parametrize("scale", [math.nan, math.inf, 3e38])
+def test_an_encoding_that_decodes_to_no_finite_sum_is_set_aside(scale):
+    encoded = INT8.encode(random_total(0))
+    encoded["scales"][:] = scale
+    fold = fresh(codec=lambda num_users: INT8)
+    value = TrainReply(nonce=NONCES[0], total=encoded, num_users=1)
+    fold.take(write_reply(value, INT8.template(ALLOWED), to=question()))
+    assert "not finite" in fold.close().quarantined[0]
+
+
+def test_a_plain_reply_where_an_encoding_was_asked_for_is_set_aside():
+    fold = fresh(codec=lambda num_users: INT8)
+    fold.take(reply(0))
+    assert "tensor 'a' is surplus" in fold.close().quarantined[0]
 
 
 SCALARS = st.one_of(st.integers(-5, 2**62), st.text(max_size=40), st.sampled_from(NONCES), st.binary(max_size=5))

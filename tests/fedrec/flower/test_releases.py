@@ -35,6 +35,13 @@ def test_a_release_is_charged_with_its_mechanism_and_committed_with_its_digest(p
     assert (outcome.kind, outcome.digest) == ("commit", state_digest(mean))
 
 
+def test_what_a_codec_projects_away_is_not_released_nor_in_the_digest(plan, ledger):
+    mean = made(plan(), ledger).make(TOTAL, 1, lambda noisy: SharedState({"w": noisy["w"] * torch.eye(4)[0]}))
+    noisy = release(TOTAL, plan()(10).training, SEEDED.noise(1).generator)
+    assert torch.equal(mean["w"], noisy["w"] * torch.eye(4)[0])
+    assert ledger.entries()[1].digest == state_digest(mean)
+
+
 def test_round_0_is_the_popularity_release(plan, ledger):
     made(plan(popularity=True), ledger).make(TOTAL, 0)
     assert ledger.charges()[0].name == "popularity"

@@ -4,14 +4,17 @@ from dataclasses import replace
 
 import pytest
 import torch
-from flwr.app import ConfigRecord, Error, Message, RecordDict
+from flwr.app import ConfigRecord, Error, Message, MessageType, RecordDict
 from flwr.serverapp.strategy import Strategy
+from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 
+from fedrec.codecs import codec_for
+from fedrec.config import CodecConfig
 from fedrec.errors import BudgetExceededError, LedgerError, ModelMismatchError, RoundFailedError
 from fedrec.flower import releases
 from fedrec.flower.state import Randomness
 from fedrec.flower.wire import write_arrays, write_refusal
-from fedrec.models.split import SharedState
+from fedrec.models.split import SharedState, state_digest
 from fedrec.privacy.release import release
 from fedrec.privacy.sampling import poisson_cohort
 from fedrec.rounds import Contribution, Refusal, RefusalReason
@@ -335,10 +338,87 @@ def test_a_crash_between_charge_and_release_spends_again_and_never_less(script, 
 
 
 # --- reports, and Flower's interface ------------------------------------------------------------------------------
-def test_bytes_are_those_of_the_tensors_each_way(script, bench, shared):
-    bench.start(bench.strategy(), script([1, 1, 1]).grid(), rounds=1)
-    one_way = sum(len(array.data) for array in write_arrays(shared).values())
-    assert (bench.reports[0].bytes_down, bench.reports[0].bytes_up) == (3 * one_way, 3 * one_way)
+def test_bytes_are_what_the_messages_of_a_round_are_serialised_to(script, bench, monkeypatch):
+    grid, sent, received = script([1, 2, 1]).grid(), [], []
+    deliver = grid.send_and_receive
+
+    def watched(messages, *, timeout=None):
+        for message in messages:
+            sent.append(message)
+        for reply in deliver(sent[-len(messages) :], timeout=timeout):
+            received.append(reply)
+            yield reply
+
+    monkeypatch.setattr(grid, "send_and_receive", watched)
+    bench.start(bench.strategy(), grid, rounds=1)
+
+    def serialised(messages):
+        trained = [message for message in messages if message.metadata.message_type == MessageType.TRAIN]
+        assert len(trained) == 3
+        objects = [thing for message in trained for thing in get_all_nested_objects(message).values()]
+        return sum(len(thing.deflate()) for thing in objects)
+
+    assert (bench.reports[0].bytes_down, bench.reports[0].bytes_up) == (serialised(sent), serialised(received))
+
+
+# --- codecs -------------------------------------------------------------------------------------------------------
+LOW_RANK = CodecConfig(name="low-rank", rank=1)
+
+
+def random_update(task, key):
+    generator = torch.Generator().manual_seed(int(key[-1]))
+    if task.contribution is Contribution.POPULARITY:
+        return SharedState({"counts": torch.full((5,), float(len(task.participants)))})
+    return SharedState({name: torch.randn(t.shape, generator=generator) for name, t in task.shared.items()})
+
+
+def test_tasks_carry_the_codec_of_the_federation(script, bench):
+    nodes = script([2, 3])
+    bench.start(bench.strategy(codec=LOW_RANK), nodes.grid(), rounds=1)
+    assert [task.codec for _, task in nodes.tasks] == [LOW_RANK, LOW_RANK]
+
+
+@pytest.mark.parametrize("name", ["fp16", "int8", "low-rank", "row-subset"])
+def test_without_privacy_the_step_is_the_mean_of_what_the_encoded_sums_decode_to(script, bench, shared, name):
+    config = CodecConfig(name=name, rank=1)
+    nodes = script([2, 3], update=random_update)
+    result = bench.start(bench.strategy(codec=config, run_id="run-7"), nodes.grid(), rounds=1)
+    codec = codec_for(config, "run-7", 1)
+    sums = [codec.decode(codec.encode(random_update(task, key)), shared) for key, task in nodes.tasks]
+    for name, tensor in shared.items():
+        mean = (sums[0][name].double() + sums[1][name].double()) / 5
+        assert torch.equal(result[name], tensor + mean.to(tensor.dtype))
+
+
+def test_under_a_linear_codec_noise_moves_nothing_outside_its_subspace(script, bench, shared, plan):
+    strategy = bench.strategy(plan=plan(), randomness=SEEDS, codec=LOW_RANK, run_id="run-7")
+    result = bench.start(strategy, script([2, 3], update=random_update).grid(), rounds=1)
+    codec = codec_for(LOW_RANK, "run-7", 1)
+    step = SharedState({name: result[name] - shared[name] for name in shared})
+    torch.testing.assert_close(codec.project(step), step, rtol=0, atol=1e-5)
+    assert torch.linalg.matrix_rank(step["tower.weight"], atol=1e-4) == 1
+
+
+def test_the_ledger_has_the_digest_of_the_projected_mean_which_alone_is_released(script, bench, shared, plan):
+    strategy = bench.strategy(plan=plan(), randomness=SEEDS, codec=LOW_RANK, run_id="run-7")
+    nodes = script([2, 3], update=random_update)
+    bench.start(strategy, nodes.grid(), rounds=1)
+    codec = codec_for(LOW_RANK, "run-7", 1)
+    sums = [codec.decode(codec.encode(random_update(task, key)), shared) for key, task in nodes.tasks]
+    total = SharedState({name: (sums[0][name].double() + sums[1][name].double()).float() for name in shared})
+    noisy = release(total, plan()(5).training, SEEDS.noise(1).generator)
+    _, outcome = bench.ledger.entries()
+    assert outcome.digest == state_digest(codec.project(noisy))
+
+
+@pytest.mark.parametrize("name", ["int8", "low-rank", "row-subset"])
+def test_statistics_before_training_are_sent_as_they_are(script, bench, plan, name):
+    strategy = bench.strategy(
+        plan=plan(popularity=True), randomness=SEEDS, codec=CodecConfig(name=name, rank=1, row_share=0.01)
+    )
+    bench.start(strategy, script([2, 3]).grid(), rounds=0)
+    counts = release(SharedState({"counts": torch.full((5,), 5.0)}), plan()(5).training, SEEDS.noise(0).generator)
+    assert torch.equal(strategy.state.popularity, counts["counts"])
 
 
 def test_epsilon_is_reported_with_privacy_only(script, bench, plan):

@@ -12,16 +12,16 @@ from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_conte
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedrec.config import InteractionConfig
+from fedrec.codecs import codec_for
+from fedrec.config import CodecConfig, InteractionConfig
 from fedrec.errors import ProtocolError
 from fedrec.flower.wire import (
     RollCall,
     allowed_reply,
-    payload_bytes,
-    read_arrays,
     read_card,
     read_reply,
     read_roll_call,
+    read_shared,
     read_task,
     roll_call_message,
     task_message,
@@ -32,6 +32,8 @@ from fedrec.flower.wire import (
 )
 from fedrec.models.split import SharedState
 from fedrec.rounds import Contribution, NodeCard, Refusal, RefusalReason, TrainReply, TrainTask
+
+CODED = CodecConfig(name="low-rank", rank=2)
 
 
 def sent(task: TrainTask) -> Message:
@@ -58,7 +60,9 @@ def assert_same_state(one: SharedState, other: SharedState) -> None:
 
 
 # --- round trips --------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("change", [{}, {"mechanism": None}, {"interaction": InteractionConfig()}, {"round": 0}])
+@pytest.mark.parametrize(
+    "change", [{}, {"mechanism": None}, {"interaction": InteractionConfig()}, {"round": 0}, {"codec": CODED}]
+)
 def test_a_task_arrives_as_it_was_sent(task, change):
     task = replace(task, **change)
     arrived = read_task(over_the_network(sent(task)))
@@ -71,7 +75,7 @@ def test_a_task_arrives_as_it_was_sent(task, change):
 
 def test_a_reply_arrives_as_it_was_sent(task):
     message = over_the_network(write_reply(reply_to(task), task.shared, to=sent(task)))
-    arrived = read_reply(message, task.shared)
+    arrived = read_reply(message, lambda num_users: task.shared)
     assert isinstance(arrived, TrainReply)
     assert (arrived.nonce, arrived.num_users) == (task.nonce, 3)
     assert_same_state(arrived.total, task.shared)
@@ -79,7 +83,7 @@ def test_a_reply_arrives_as_it_was_sent(task):
 
 def test_a_refusal_arrives_as_it_was_sent(task):
     refusal = Refusal(nonce=task.nonce, reason=RefusalReason.CLIP, detail="the policy says max_clip_norm = 1")
-    assert read_reply(over_the_network(write_refusal(refusal, to=sent(task))), task.shared) == refusal
+    assert read_reply(over_the_network(write_refusal(refusal, to=sent(task))), lambda num_users: task.shared) == refusal
 
 
 def test_a_roll_call_and_a_card_arrive_as_they_were_sent():
@@ -94,23 +98,57 @@ def test_a_roll_call_and_a_card_arrive_as_they_were_sent():
 def test_tensors_of_any_shape_survive_bit_for_bit(shapes):
     generator = torch.Generator().manual_seed(0)
     state = SharedState({name: torch.randn(shape, generator=generator) for name, shape in shapes.items()})
-    assert_same_state(read_arrays(write_arrays(state)), state)
+    assert_same_state(read_shared(write_arrays(state)), state)
 
 
 def test_a_transposed_tensor_is_sent_in_c_order():
     state = SharedState({"w": torch.arange(6.0).reshape(2, 3).T})
-    assert_same_state(read_arrays(write_arrays(state)), state)
+    assert_same_state(read_shared(write_arrays(state)), state)
 
 
 def test_what_is_read_shares_no_memory_with_the_message(task):
     record = write_arrays(task.shared)
-    read_arrays(record)["tower.bias"].zero_()
-    assert_same_state(read_arrays(record), task.shared)
+    read_shared(record)["tower.bias"].zero_()
+    assert_same_state(read_shared(record), task.shared)
 
 
-def test_the_payload_is_the_size_of_the_arrays(task):
-    header = 128
-    assert payload_bytes(sent(task)) == (3 + 6) * 4 + 2 * header
+# --- codecs ---------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", ["fp16", "int8", "low-rank", "row-subset"])
+def test_an_encoded_reply_arrives_bit_for_bit(task, name):
+    codec = codec_for(CodecConfig(name=name, rank=2), task.run_id, task.round)
+    reply = TrainReply(nonce=task.nonce, total=codec.encode(task.shared), num_users=1)
+    message = over_the_network(write_reply(reply, codec.template(task.shared), to=sent(task)))
+    arrived = read_reply(message, lambda num_users: codec.template(task.shared))
+    assert_same_state(arrived.total, reply.total)
+
+
+def test_what_a_reply_may_hold_depends_on_how_many_it_speaks_for(task):
+    codec = codec_for(CodecConfig(name="int8"), task.run_id, task.round)
+    plain = write_reply(reply_to(task), task.shared, to=sent(task))
+
+    def allowed(num_users):
+        return codec.template(task.shared) if num_users == 1 else task.shared
+
+    assert_same_state(read_reply(plain, allowed).total, task.shared)
+    alone = with_field(plain, "reply", "num-users", 1)
+    with pytest.raises(ProtocolError, match=r"'tower\.bias' is surplus"):
+        read_reply(alone, allowed)
+
+
+def small_integers(dtype: str) -> ArrayRecord:
+    return ArrayRecord({name: Array(np.ones(shape, dtype)) for name, shape in (("tower.bias", 3), ("w", (2, 3)))})
+
+
+@pytest.mark.parametrize("dtype", ["int8", "float16"])
+def test_narrow_numbers_are_read_only_where_a_codec_has_them(task, dtype):
+    question = sent(task)
+    question.content["arrays"] = small_integers(dtype)
+    with pytest.raises(ProtocolError, match=f"must be float32 or float64 as numpy.ndarray, it is {dtype}"):
+        read_task(question)
+    fields = ConfigRecord({"version": 1, "nonce": task.nonce, "num-users": 3})
+    answer = Message(RecordDict({"arrays": small_integers(dtype), "reply": fields}), reply_to=sent(task))
+    with pytest.raises(ProtocolError, match=rf"'tower.bias' is \(3,\) {dtype}, the task has \(3,\) torch.float32"):
+        read_reply(answer, lambda num_users: {"tower.bias": torch.zeros(3), "w": torch.zeros(2, 3)})
 
 
 # --- the border: what may be written ------------------------------------------------------------------------------
@@ -153,7 +191,7 @@ def with_field(message: Message, record: str, name: str, value: object) -> Messa
 
 TASK_FIELDS = (
     *("version", "run", "round", "nonce", "contribution", "model", "model-digest"),
-    *("catalogue-digest", "participants", "local", "mechanism", "interaction"),
+    *("catalogue-digest", "participants", "local", "mechanism", "interaction", "codec"),
 )
 
 
@@ -193,6 +231,9 @@ def test_a_task_with_a_field_missing_or_of_another_type_is_refused_by_name(task,
         ("mechanism", "nonsense"),
         ("mechanism", "[" * 100_000),
         ("interaction", json.dumps({"noise_multiplier": 0})),
+        ("codec", json.dumps({"name": "zip"})),
+        ("codec", json.dumps({"name": "low-rank", "rank": 0})),
+        ("codec", "null"),
     ],
 )
 def test_a_task_with_an_odd_value_is_refused_by_name(task, field, value):
@@ -249,12 +290,12 @@ def test_a_message_with_other_records_is_refused_by_name(task, records, named):
 )
 def test_an_odd_reply_is_refused(task, records):
     with pytest.raises(ProtocolError):
-        read_reply(Message(RecordDict(records), reply_to=sent(task)), task.shared)
+        read_reply(Message(RecordDict(records), reply_to=sent(task)), lambda num_users: task.shared)
 
 
 def test_text_from_outside_is_made_fit_for_one_line(task):
     refusal = Refusal(nonce="", reason=RefusalReason.BUDGET, detail="one\nERROR two\x1b[31m")
-    read = read_reply(write_refusal(refusal, to=sent(task)), task.shared)
+    read = read_reply(write_refusal(refusal, to=sent(task)), lambda num_users: task.shared)
     assert read.detail == "one?ERROR two?[31m"
 
 
@@ -289,14 +330,14 @@ def lying(**change: object) -> ArrayRecord:
 )
 def test_an_array_that_is_not_what_it_declares_is_refused_by_name(record):
     with pytest.raises(ProtocolError):
-        read_arrays(record)
+        read_shared(record)
 
 
 @given(st.binary(max_size=300), st.integers(0, len(GOOD.data)))
 def test_no_bytes_are_ever_believed(junk, cut):
     for data in (junk, GOOD.data[:cut] + junk):
         try:
-            state = read_arrays(lying(data=data))
+            state = read_shared(lying(data=data))
         except ProtocolError:
             continue
         assert state["w"].shape == (2, 3)
@@ -308,4 +349,6 @@ def test_a_reply_of_other_shapes_is_refused_before_its_bytes_are_read(task):
     record["tower.bias"] = Array("float32", (10**9,), "numpy.ndarray", b"")
     fields = ConfigRecord({"version": 1, "nonce": task.nonce, "num-users": 3})
     with pytest.raises(ProtocolError, match=r"tower.bias.*the task has \(3,\)"):
-        read_reply(Message(RecordDict({"arrays": record, "reply": fields}), reply_to=sent(task)), task.shared)
+        read_reply(
+            Message(RecordDict({"arrays": record, "reply": fields}), reply_to=sent(task)), lambda num_users: task.shared
+        )
