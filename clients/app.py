@@ -13,6 +13,7 @@ from flwr.clientapp import ClientApp
 
 from clients.node import answer, card, catalogue_of
 from clients.store import NodeStore
+from fedrec.codecs import reply_codec
 from fedrec.errors import ConfigError, FedRecError, ProtocolError
 from fedrec.flower.wire import allowed_reply, read_roll_call, read_task, write_card, write_refusal, write_reply
 from fedrec.rounds import Refusal, RefusalReason
@@ -88,8 +89,8 @@ def _train(message: Message, store: NodeStore) -> Message:
     reply = answer(task, store)
     if isinstance(reply, Refusal):
         return write_refusal(reply, to=message)
-    allowed = allowed_reply(task.contribution, task.shared, catalogue_of(store).num_items)
-    return write_reply(reply, allowed, to=message)
+    decoded = allowed_reply(task.contribution, task.shared, catalogue_of(store).num_items)
+    return write_reply(reply, reply_codec(task, reply.num_users).template(decoded), to=message)
 
 
 app = make_client_app(locate_node)

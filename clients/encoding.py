@@ -33,9 +33,9 @@ def coding_each_user(task: TrainTask, train: TrainUsers) -> TrainUsers:
     ) -> tuple[SharedState, PrivateState]:
         sums = {name: torch.zeros(like.shape, dtype=torch.float64) for name, like in trainable(task.shared).items()}
         moved = {name: rows.clone() for name, rows in private.items()}
-        for user in np.arange(len(histories)):
+        for user in range(len(histories)):
             own = PrivateState({name: rows[user : user + 1] for name, rows in private.items()})
-            update, trained = train(own, histories.take(user[None]), seeds[user : user + 1])
+            update, trained = train(own, histories.take(np.array([user])), seeds[user : user + 1])
             for name, tensor in bounded_roundtrip(update, codec, clip_norm).items():
                 sums[name] += tensor
             for name, row in trained.items():

@@ -1,4 +1,4 @@
-"""Replies on the disk before they are sent: a task that comes again gets the same bytes, and nothing is trained twice.
+"""Replies on the disk, as encoded, before they are sent: a task that comes again gets the same bytes.
 
 Flower drops a reply whose upload fails. Retraining instead would answer one task with two different noisy views of
 the same users, of which the server, and so the ledger, should only ever see one.
@@ -9,8 +9,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from fedrec.models.split import SharedState
-from fedrec.rounds import TrainReply
+from fedrec.rounds import EncodedUpdate, TrainReply
 from fedrec.runs.atomic import write_atomically
 
 KEPT = 4
@@ -29,7 +28,7 @@ class Outbox:
         path = self._path(nonce)
         try:
             with safe_open(path, framework="pt") as file:
-                total = SharedState({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118  # no dict
+                total = EncodedUpdate({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118  # no dict
                 num_users = int(file.metadata()["num_users"])
         except (FileNotFoundError, SafetensorError):
             return None

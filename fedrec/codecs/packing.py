@@ -27,7 +27,7 @@ def pack(tensors: Mapping[str, Tensor]) -> Tensor:
 
 def unpack(flat: Tensor, shapes: Shapes) -> dict[str, Tensor]:
     """Return views of ``flat`` in the given shapes; its length must be their total."""
-    parts = flat.split([math.prod(shapes[name]) for name in sorted(shapes)])
+    parts = torch.split(flat, [math.prod(shapes[name]) for name in sorted(shapes)])
     return {name: part.reshape(tuple(shapes[name])) for name, part in zip(sorted(shapes), parts, strict=True)}
 
 

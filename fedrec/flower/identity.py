@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from flwr.app import ConfigRecord, Message, MetricRecord
 from flwr.common.constant import FLWR_PRIVATE_MAX_ARRAY_CHUNK_SIZE as MAX_CHUNK_BYTES
 from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode
-from flwr.common.serde import error_to_proto, metadata_to_proto
+from flwr.common.serde_utils import error_to_proto, metadata_to_proto
 from flwr.proto.message_pb2 import Message as ProtoMessage
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
@@ -54,7 +54,8 @@ def envelope_bytes(message: Message) -> int:
     metadata = metadata_to_proto(message.metadata)
     metadata.message_id = ""  # the object's own name is no part of it
     error = error_to_proto(message.error) if message.has_error() else None
-    return ProtoMessage(metadata=metadata, content=None, error=error).ByteSize()
+    length: int = ProtoMessage(metadata=metadata, content=None, error=error).ByteSize()
+    return length
 
 
 def deflated_bytes(record: ConfigRecord | MetricRecord) -> int:
