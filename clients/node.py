@@ -4,19 +4,24 @@ The order is the promise: nothing private is read before the policy, the catalog
 been checked, and nothing is answered before it is on the disk.
 """
 
-from functools import lru_cache
+import math
+from collections.abc import Iterator
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from clients.encoding import coding_each_user, encoded_total
 from clients.policy import Objection
+from clients.private_shards import NothingKept, PrivateShards, divide
 from clients.store import NodeStore
 from fedrec.config import ModelConfig
 from fedrec.data.catalogue import Catalogue
 from fedrec.data.histories import Histories
-from fedrec.errors import LedgerError, ModelMismatchError
+from fedrec.errors import LedgerError, MemoryBudgetError, ModelMismatchError
 from fedrec.models import FusedRecommender, build_model
 from fedrec.models.split import PrivateState, SharedState, check_fits, structure_digest
 from fedrec.privacy.accounting import grouped
@@ -25,9 +30,13 @@ from fedrec.privacy.entries import FROM_SYSTEM, Release
 from fedrec.privacy.guarantee import INTERACTION_LEVEL
 from fedrec.privacy.mechanism import GaussianMechanism, SampledGaussian
 from fedrec.rounds import Contribution, NodeCard, Refusal, RefusalReason, TrainReply, TrainTask
-from fedrec.training.cohort import initial_private, train_cohort
-from fedrec.training.randomness import user_seeds
+from fedrec.training.cohort import train_cohort
+from fedrec.training.memory import bytes_per_user
+from fedrec.training.private_start import initial_private
 from fedrec.training.statistics import statistics_name, statistics_sum
+
+STATISTICS_USERS = 65_536
+"""Users whose item statistics are taken at a time."""
 
 
 def card(store: NodeStore) -> NodeCard:
@@ -50,10 +59,14 @@ def answer(task: TrainTask, store: NodeStore) -> TrainReply | Refusal:
     written = None if objection else store.outbox.find(task.nonce)
     if written is not None:
         return written
-    objection = objection or _misfit(task, store) or _charge(task, store)
+    objection = objection or _misfit(task, store) or _lack_of_memory(task, store) or _charge(task, store)
     if objection is not None:
         return Refusal(nonce=task.nonce, reason=objection.reason, detail=objection.detail)
-    total = _contribute(task, store)
+    try:
+        total = encoded_total(task, _contribute(task, store))
+    except MemoryBudgetError as error:  # whole histories are trained, and one is long: its length is not told
+        detail = f"a user's history does not fit memory_mib = {error.given_mib} of this node"
+        return Refusal(nonce=task.nonce, reason=RefusalReason.MEMORY, detail=detail)
     reply = TrainReply(nonce=task.nonce, total=total, num_users=len(task.participants))
     store.outbox.put(reply)
     return reply
@@ -87,6 +100,18 @@ def _misfit(task: TrainTask, store: NodeStore) -> Objection | None:
         detail = "the interaction-level layer does not cover item counts: set training.popularity_start = false"
         return Objection(reason=RefusalReason.PROTOCOL, detail=detail)
     return None
+
+
+def _lack_of_memory(task: TrainTask, store: NodeStore) -> Objection | None:
+    """Return what is missing to train one user of a full window, whatever the node's users have done."""
+    if task.contribution is not Contribution.UPDATE or task.interaction is not None:
+        return None
+    events = task.model.history_length + 1
+    need = bytes_per_user(model_for(task, store), task.local, events, clipped=task.mechanism is not None)
+    if need <= store.memory_mib * 2**20:
+        return None
+    detail = f"one user needs {math.ceil(need / 2**20)} MiB, memory_mib of this node is {store.memory_mib}"
+    return Objection(reason=RefusalReason.MEMORY, detail=detail)
 
 
 def _charge(task: TrainTask, store: NodeStore) -> Objection | None:
@@ -154,26 +179,62 @@ def _event(mechanism: GaussianMechanism, task: TrainTask, store: NodeStore) -> S
 
 def _contribute(task: TrainTask, store: NodeStore) -> SharedState:
     """Read the participants' rows, do the work, keep their new private parameters, return the sum."""
-    histories = store.histories()
     if task.contribution is Contribution.POPULARITY:
-        num_items = catalogue_of(store).num_items
-        return statistics_sum(task.shared, histories.take(task.participants), num_items, task.mechanism)
-    model = model_for(task, store)
-    private = store.private_state(task.run_id) or initial_private(model, store.num_users)
-    chosen = torch.from_numpy(task.participants)
-    mine = PrivateState({name: rows[chosen] for name, rows in private.items()})
-    train = _train_under_opacus if task.interaction else _train
-    total, trained = train(task, store, model, mine, histories.take(task.participants))
-    for name, rows in trained.items():
-        private[name][chosen] = rows.to(private[name].device)
-    store.save_private(task.run_id, private)
-    return total
+        return _sum(_statistics(task, store))
+    return _sum(_trained_shards(task, store))
+
+
+def _statistics(task: TrainTask, store: NodeStore) -> Iterator[SharedState]:
+    """Yield the statistics of as many users at a time as bound the memory, whatever the node's size."""
+    histories, num_items = store.histories(), catalogue_of(store).num_items
+    for users in divide(task.participants, STATISTICS_USERS):
+        yield statistics_sum(task.shared, histories.take(users), num_items, task.mechanism)
+
+
+def _trained_shards(task: TrainTask, store: NodeStore) -> Iterator[SharedState]:
+    """Train shard by shard and yield the sums; the last thing is to let the new private parameters count."""
+    model, histories, seeds = model_for(task, store), store.histories(), store.user_seeds(task.local.seed)
+    private = _private(task, store, model)
+    path = _train_under_opacus if task.interaction else _train
+    train = coding_each_user(task, partial(path, task, store, model))
+    for users in private.divide(task.participants):
+        total, trained = train(private.read(users), histories.take(users), seeds[users])
+        private.put(users, trained)
+        yield total
+    private.commit()
+
+
+def _private(task: TrainTask, store: NodeStore, model: FusedRecommender) -> PrivateShards | NothingKept:
+    """Return where the users' private parameters are; a run that makes them anew each round leaves none on the disk."""
+    fresh = partial(initial_private, model, local=task.local)
+    if task.local.private_start != "kept":
+        return NothingKept(fresh)
+    return store.private_shards(task.run_id, fresh)
+
+
+def _sum(parts: Iterator[SharedState]) -> SharedState:
+    """Return the sum of one or more parts as they come, taken in float64; one alone is returned as it is."""
+    first = next(parts)
+    total: dict[str, Tensor] = {}
+    for part in parts:
+        total = total or {name: value.double() for name, value in first.items()}
+        for name, value in part.items():
+            total[name] += value
+    return SharedState({name: total[name].to(value.dtype) if total else value for name, value in first.items()})
 
 
 def _train_under_opacus(
-    task: TrainTask, store: NodeStore, model: FusedRecommender, private: PrivateState, histories: Histories
+    task: TrainTask,
+    store: NodeStore,
+    model: FusedRecommender,
+    private: PrivateState,
+    histories: Histories,
+    seeds: NDArray[np.uint64],
 ) -> tuple[SharedState, PrivateState]:
-    """Train with the interaction-level layer, whose accountant begins with what the ledger has."""
+    """Train with the interaction-level layer, whose accountant begins with what the ledger has.
+
+    Its batches and noise come from the operating system, so that ``seeds`` are not asked.
+    """
     # A deployed node is a new process for every message, and Opacus takes long to import on a small device.
     from fedrec.training.interaction import train_interactions
 
@@ -191,16 +252,17 @@ def _train_under_opacus(
 
 
 def _train(
-    task: TrainTask, store: NodeStore, model: FusedRecommender, private: PrivateState, histories: Histories
+    task: TrainTask,
+    store: NodeStore,
+    model: FusedRecommender,
+    private: PrivateState,
+    histories: Histories,
+    seeds: NDArray[np.uint64],
 ) -> tuple[SharedState, PrivateState]:
-    seeds = _seeds(task, store)
-    result = train_cohort(model, task.shared, private, histories, seeds, task.round, task.local, task.mechanism)
+    result = train_cohort(
+        model, task.shared, private, histories, seeds, task.round, task.local, task.mechanism, store.memory_mib
+    )
     return result.total, result.private
-
-
-def _seeds(task: TrainTask, store: NodeStore) -> NDArray[np.uint64]:
-    keys = store.user_keys()
-    return user_seeds([keys[position] for position in task.participants], task.local.seed)
 
 
 @lru_cache(maxsize=2)

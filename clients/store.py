@@ -1,10 +1,12 @@
 """A node's own folder: who it is, its users' histories and private parameters, its policy, outbox and ledger.
 
-    node.json                    {"schema", "key", "num_users", "catalogue": path from here, "durable", "device"}
+    node.json                    {"schema", "key", "num_users", "catalogue": path from here, "durable", "device",
+                                 "memory_mib"}
     policy.toml                  what the owner allows
     users.json                   the users' keys: private
-    histories.safetensors        items int32 [num_events], offsets int64 [num_users + 1]: private
-    state/private.safetensors    private parameters [num_users, ...]: private
+    histories.safetensors        items int32 [num_events], offsets int64 [num_users + 1], and where the users have rated
+                                 ratings float32 [num_events]: private
+    state/                       private parameters, in shards of users: private
     outbox/                      replies not surely delivered
     ledger.jsonl                 what was spent on this node's users
 
@@ -13,27 +15,35 @@ Opening reads ``node.json`` and ``policy.toml`` alone; private files are read wh
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file
-from safetensors.numpy import save as save_arrays
-from safetensors.torch import save as save_tensors
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
 
+from clients.file_memory import FileMemory
 from clients.outbox import Outbox
 from clients.policy import Policy
+from clients.private_shards import PrivateShards
 from fedrec.data.histories import Histories
 from fedrec.errors import DataError
 from fedrec.models.split import PrivateState
 from fedrec.privacy.accounting import PldAccountant
 from fedrec.privacy.ledger import Ledger
 from fedrec.runs.atomic import write_atomically
+from fedrec.training.randomness import user_seeds
 
 SCHEMA = 1
+
+MEMORY_MIB = 512
+"""MiB that training may hold where ``node.json`` does not say."""
+
+REMEMBERED_BYTES = 256 * 2**20
+"""Bytes of histories and seeds that a process keeps between messages, of all its nodes together."""
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -45,7 +55,16 @@ class NodeStore:
     """
 
     def __init__(
-        self, folder: Path, *, key: str, num_users: int, catalogue: Path, policy: Policy, durable: bool, device: str
+        self,
+        folder: Path,
+        *,
+        key: str,
+        num_users: int,
+        catalogue: Path,
+        policy: Policy,
+        durable: bool,
+        device: str,
+        memory_mib: int = MEMORY_MIB,
     ) -> None:
         self.folder = folder
         self.key = key
@@ -54,6 +73,7 @@ class NodeStore:
         self.policy = policy
         self.durable = durable
         self.device = device
+        self.memory_mib = memory_mib
         self.outbox = Outbox(folder / "outbox", durable=durable)
 
     @classmethod
@@ -68,10 +88,12 @@ class NodeStore:
         policy: Policy,
         durable: bool = True,
         device: str = "cpu",
+        memory_mib: int = MEMORY_MIB,
     ) -> Self:
         """Write a node's folder and open it.
 
         ``catalogue``: path of the catalogue's folder, from the node's. ``device``: where PyTorch trains.
+        ``memory_mib``: MiB that training may hold at a time beside the model and the histories.
         Raises ``DataError`` if the folder holds a node already.
         """
         if (folder / "node.json").exists():
@@ -83,9 +105,11 @@ class NodeStore:
         folder.mkdir(parents=True, exist_ok=True)
         arrays: dict[str, NDArray[Any]] = {"items": histories.items, "offsets": histories.offsets}
         head = {"schema": SCHEMA, "key": key, "num_users": len(users), "catalogue": catalogue}
-        head |= {"durable": durable, "device": device}
+        head |= {"durable": durable, "device": device, "memory_mib": memory_mib}
+        if histories.ratings is not None:
+            arrays["ratings"] = histories.ratings
         files = {
-            "histories.safetensors": save_arrays(arrays),
+            "histories.safetensors": save(arrays),
             "users.json": json.dumps(list(users)).encode(),
             "policy.toml": policy.to_toml().encode(),
             "node.json": json.dumps(head, indent=2).encode(),  # last: now it is a node
@@ -108,6 +132,7 @@ class NodeStore:
             policy=policy,
             durable=head["durable"],
             device=head["device"],
+            memory_mib=head["memory_mib"],
         )
 
     @cached_property
@@ -116,16 +141,19 @@ class NodeStore:
         return Ledger(self.folder / "ledger.jsonl", _accountant())
 
     def histories(self) -> Histories:
-        """Read the users' training events; raise ``DataError`` if they are missing or of another node."""
-        path = self.folder / "histories.safetensors"
-        try:
-            arrays = load_file(path)
-            histories = Histories(arrays["items"], arrays["offsets"])
-        except (FileNotFoundError, SafetensorError, KeyError, ValueError) as error:
-            raise DataError(f"{path} cannot be read as histories: restore it from a copy") from error
-        if len(histories) != self.num_users:
-            raise DataError(f"{path} holds {len(histories)} users, node.json says {self.num_users}: restore it")
-        return histories
+        """Return the users' training events, read once a process while they are kept in its memory.
+
+        Raises ``DataError`` if they are missing or of another node.
+        """
+        return _memory().recall(self.folder / "histories.safetensors", "histories", self._read_histories, _bytes_of)
+
+    def user_seeds(self, seed: int) -> NDArray[np.uint64]:
+        """Return the users' seeds in a run of this ``seed``, uint64 ``[num_users]``; kept as histories are."""
+        path = self.folder / "users.json"
+        seeds = _memory().recall(path, f"seeds {seed}", lambda: user_seeds(self.user_keys(), seed), lambda s: s.nbytes)
+        if len(seeds) != self.num_users:
+            raise DataError(f"{path} must list {self.num_users} user keys, as node.json says: restore it")
+        return seeds
 
     def user_keys(self) -> tuple[str, ...]:
         """Read the users' keys, in the order of the histories."""
@@ -138,32 +166,35 @@ class NodeStore:
             raise DataError(f"{path} must list {self.num_users} user keys, as node.json says: restore it")
         return tuple(map(str, keys))
 
-    def private_state(self, run_id: str) -> PrivateState | None:
-        """Read the users' private parameters, ``[num_users, ...]``; None before the run's first round.
+    def private_shards(self, run_id: str, fresh: Callable[[int], PrivateState]) -> PrivateShards:
+        """Return the users' private parameters in a run; ``fresh(n)`` are those of ``n`` users who never trained in it.
 
         They belong to one run: a user embedding means nothing beside the item embeddings of another.
         """
-        path = self._private_path
+        folder = self.folder / "state"
+        return PrivateShards(folder, run_id=run_id, num_users=self.num_users, fresh=fresh, durable=self.durable)
+
+    def _read_histories(self) -> Histories:
+        path = self.folder / "histories.safetensors"
         try:
-            with safe_open(path, framework="pt") as file:
-                if file.metadata()["run"] != run_id:
-                    return None
-                return PrivateState({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118  # no dict
-        except FileNotFoundError:
-            return None
-        except SafetensorError as error:
-            raise DataError(f"{path} is damaged: restore it, or remove it to begin anew") from error
+            arrays = load_file(path)
+            histories = Histories(arrays["items"], arrays["offsets"], arrays.get("ratings"))
+        except (FileNotFoundError, SafetensorError, KeyError, ValueError) as error:
+            raise DataError(f"{path} cannot be read as histories: restore it from a copy") from error
+        if len(histories) != self.num_users:
+            raise DataError(f"{path} holds {len(histories)} users, node.json says {self.num_users}: restore it")
+        return histories
 
-    def save_private(self, run_id: str, private: PrivateState) -> None:
-        """Replace the users' private parameters."""
-        self._private_path.parent.mkdir(exist_ok=True)
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in private.items()}
-        content = save_tensors(tensors, metadata={"run": run_id})
-        write_atomically(self._private_path, content, durable=self.durable)
 
-    @property
-    def _private_path(self) -> Path:
-        return self.folder / "state" / "private.safetensors"
+@lru_cache(maxsize=1)
+def _memory() -> FileMemory:
+    """Return what the process keeps of its nodes' private files, so that a large node reads them once."""
+    return FileMemory(REMEMBERED_BYTES)
+
+
+def _bytes_of(histories: Histories) -> int:
+    ratings = 0 if histories.ratings is None else histories.ratings.nbytes
+    return histories.items.nbytes + histories.offsets.nbytes + ratings
 
 
 @lru_cache(maxsize=1)
@@ -180,9 +211,13 @@ def _head(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise DataError(f"{path} is not valid JSON: restore it from a copy") from error
     expected = {"schema": int, "key": str, "num_users": int, "catalogue": str, "durable": bool, "device": str}
-    for name, kind in expected.items():
+    if isinstance(head, dict):
+        head = {"memory_mib": MEMORY_MIB, **head}
+    for name, kind in {**expected, "memory_mib": int}.items():
         if not isinstance(head, dict) or type(head.get(name)) is not kind:
             raise DataError(f"{path}: {name!r} must be {kind.__name__}: restore it from a copy")
+    if head["memory_mib"] < 1:
+        raise DataError(f"{path}: 'memory_mib' must be at least 1, got {head['memory_mib']}")
     if head["schema"] != SCHEMA:
         raise DataError(f"{path}: schema {head['schema']} is not {SCHEMA}: use the fedrec version that wrote it")
     return head

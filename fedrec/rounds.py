@@ -38,6 +38,7 @@ class RefusalReason(StrEnum):
     MODEL = "other-model"
     PARTICIPANTS = "unknown-participants"
     PROTOCOL = "malformed-task"
+    MEMORY = "memory-below-need"
 
 
 @dataclass(frozen=True, kw_only=True)

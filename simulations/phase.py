@@ -20,13 +20,13 @@ from fedrec.errors import FedRecError
 from fedrec.evaluation.metrics import RankingResult, evaluate_ranking
 from fedrec.flower.state import RoundReport, RunState
 from fedrec.flower.strategy import Hooks
-from fedrec.models import FusedRecommender, PrivateState, SharedState, build_model
+from fedrec.models import FusedRecommender, SharedState, build_model
 from fedrec.models.fusion import fusion_weights
-from fedrec.training.scoring import score_users
+from fedrec.training.scoring import fold_in, score_users
 from server.app import make_server_app, metrics_row
 from server.federation import Federation, Outcome
 from simulations.places import run_in
-from simulations.population import locate_in, read_private, willing, write_nodes
+from simulations.population import locate_in, private_reader, willing, write_nodes
 from simulations.progress import Progress
 
 Row = dict[str, Any]
@@ -101,6 +101,7 @@ class Phase:
             user_keys=self.user_keys,
             policy=willing(self.scenario.privacy),
             device=self.scenario.run.device,
+            memory_mib=self.scenario.run.memory_mib,
         )
         server_app = make_server_app(lambda context: self._federation(num_nodes), self._outcomes.append)
         run_in(federation.place, server_app, make_client_app(locate_in(self.layout.nodes)), num_nodes)
@@ -110,15 +111,16 @@ class Phase:
 
     def score(self, state: RunState) -> Callable[[slice], NDArray[np.float32]]:
         """Return the fused scores of the whole catalogue, for slices of the users."""
-        model = self.model
-        private = read_private(self.layout.nodes, state.run_id, model)
+        model, local = self.model, self.scenario.training.local
+        stored = private_reader(self.layout.nodes, state.run_id, model, local)
         everyone = np.arange(len(self.split.train), dtype=np.int64)
 
         def of(rows: slice) -> NDArray[np.float32]:
             users = everyone[rows]
             histories = self.split.train.take(users)
-            mine = PrivateState({name: value[users] for name, value in private.items()})
-            return score_users(model, state.shared, mine, histories)
+            kept = local.private_start == "kept"
+            private = stored(users) if kept else fold_in(model, state.shared, histories, local)
+            return score_users(model, state.shared, private, histories)
 
         return of
 

@@ -5,18 +5,20 @@ The one place that sees all users at once; a deployment has no such place.
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from flwr.app import Context
+from numpy.typing import NDArray
 
 from clients.policy import Policy
-from clients.store import NodeStore
-from fedrec.config import PrivacyConfig
+from clients.store import MEMORY_MIB, NodeStore
+from fedrec.config import LocalConfig, PrivacyConfig
 from fedrec.data.histories import Histories
 from fedrec.models.split import PrivateState, SplitModel
-from fedrec.training.cohort import initial_private
+from fedrec.training.private_start import initial_private
 
 PARTITION = "partition-id"
 """Key of a simulated node's number in its configuration, which Flower's simulation runtime sets too."""
@@ -43,11 +45,12 @@ def write_nodes(
     user_keys: Sequence[str],
     policy: Policy,
     device: str = "cpu",
+    memory_mib: int = MEMORY_MIB,
 ) -> int:
     """Write up to ``num_nodes`` node folders with contiguous, nearly equal shares of the users; return how many.
 
     Node keys ascend with the users, so that a user's position in the roster is its row in ``histories`` however many
-    nodes there are. ``catalogue``: the folder that all nodes share.
+    nodes there are. ``catalogue``: the folder that all nodes share. ``memory_mib``: of each node's training.
     """
     shares = np.array_split(np.arange(len(histories), dtype=np.int64), min(num_nodes, len(histories)))
     for number, users in enumerate(shares):
@@ -61,6 +64,7 @@ def write_nodes(
             policy=policy,
             durable=False,
             device=device,
+            memory_mib=memory_mib,
         )
     return len(shares)
 
@@ -79,11 +83,23 @@ def locate_in(folder: Path) -> Callable[[Context], Path]:
     return locate
 
 
-def read_private(folder: Path, run_id: str, model: SplitModel) -> PrivateState:
-    """Return the private parameters of all users of all nodes, ``[num_users, ...]``, in the order of ``write_nodes``.
+def private_reader(
+    folder: Path, run_id: str, model: SplitModel, local: LocalConfig
+) -> Callable[[NDArray[np.int64]], PrivateState]:
+    """Return how to read the private parameters of ascending users, ``[len(users), ...]``, from all nodes.
 
-    Users of a node that has not trained in this run have initial ones. For evaluation in a simulation.
+    Users are counted in the order of ``write_nodes``. Those that have not trained in this run have initial ones. Only
+    the shards of the asked users are read. For evaluation in a simulation.
     """
+    fresh = partial(initial_private, model, local=local)
     stores = [NodeStore.open(node) for node in sorted(folder.glob("node-*"))]
-    parts = [store.private_state(run_id) or initial_private(model, store.num_users) for store in stores]
-    return PrivateState({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+    shards = [store.private_shards(run_id, fresh) for store in stores]
+    begins = np.cumsum([0, *(store.num_users for store in stores)])
+
+    def read(users: NDArray[np.int64]) -> PrivateState:
+        cuts = np.searchsorted(users, begins)
+        asked = np.flatnonzero(np.diff(cuts))
+        parts = [shards[node].read(users[cuts[node] : cuts[node + 1]] - begins[node]) for node in asked] or [fresh(0)]
+        return PrivateState({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+
+    return read

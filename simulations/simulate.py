@@ -17,12 +17,13 @@ from fedrec.evaluation.bootstrap import result_intervals
 from fedrec.evaluation.metrics import RankingResult
 from fedrec.evaluation.sampled import evaluate_sampled, fixed_negatives
 from fedrec.flower.state import RunState
-from fedrec.models import build_model
+from fedrec.models import FusedRecommender, build_model
 from fedrec.privacy.noise import noise_generator
 from fedrec.privacy.planning import plan_run
 from fedrec.runs.folder import RunFolder
 from fedrec.runs.report import write_report
 from fedrec.runs.summary import Summary
+from fedrec.training.memory import least_memory_mib
 from fedrec.training.statistics import statistics_template
 from server.federation import Outcome
 from simulations.phase import Layout, Phase, Row
@@ -108,9 +109,23 @@ class _Simulation:
                 "of ratings, or another loss"
             )
         model = build_model(self.scenario.model, self.dataset.catalogue, self.scenario.run.seed)
+        self._refuse_too_little_memory(model)
         statistics_template(model.shared_state(), self.dataset.catalogue.num_items)
         if self.scenario.privacy.enabled:
             plan_run(self.scenario.privacy, self.scenario.training, self.dataset.log.num_users)
+
+    def _refuse_too_little_memory(self, model: FusedRecommender) -> None:
+        if self.scenario.privacy.interaction is not None:
+            return  # that layer trains a user at a time, whatever the budget
+        lengths, local = self.dataset.splits.final.train.lengths, self.scenario.training.local
+        lengths = np.append(lengths, self.scenario.model.history_length + 1)  # a node judges by a full window
+        given = self.scenario.run.memory_mib
+        least = least_memory_mib(model, local, lengths, clipped=self.scenario.privacy.enabled)
+        if given < least:
+            raise ConfigError(
+                f"run.memory_mib={given} is too little for one user of this run: set it to {least} or more, or lower "
+                "model.dim or model.history_length"
+            )
 
     # --- training -------------------------------------------------------------------------------------------------
     def _with_chosen_rounds(self, folder: RunFolder) -> Scenario:

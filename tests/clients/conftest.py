@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,10 @@ from fedrec.data.catalogue import Catalogue
 from fedrec.data.histories import Histories
 from fedrec.flower.identity import task_identity
 from fedrec.models import build_model
-from fedrec.models.split import structure_digest
+from fedrec.models.split import PrivateState, structure_digest
 from fedrec.privacy.mechanism import GaussianMechanism
 from fedrec.rounds import Contribution, TrainTask
+from fedrec.training.private_start import initial_private
 
 WILLING = Policy(consent=True, epsilon=100.0)
 MODEL = ModelConfig(dim=4, history_length=6, dropout=0.0)
@@ -65,6 +67,17 @@ def make_store(tmp_path: Path, catalogue: Catalogue, histories: Histories) -> Ca
 @pytest.fixture
 def store(make_store: Callable[..., NodeStore]) -> NodeStore:
     return make_store()
+
+
+@pytest.fixture
+def private_of(catalogue: Catalogue) -> Callable[..., PrivateState]:
+    """Return a reader of all private parameters that a store keeps for a run."""
+
+    def read(store: NodeStore, run_id: str = "run-1", model: ModelConfig = MODEL) -> PrivateState:
+        fresh = partial(initial_private, build_model(model, catalogue, seed=0))
+        return store.private_shards(run_id, fresh).read(np.arange(store.num_users))
+
+    return read
 
 
 @pytest.fixture

@@ -1,28 +1,37 @@
 """What a node does with a task, in the order that it promises."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from clients import node, private_shards
 from clients.node import answer, card
 from clients.policy import Policy
 from clients.store import NodeStore
 from fedrec.config import InteractionConfig
+from fedrec.errors import MemoryBudgetError
 from fedrec.models import build_model
 from fedrec.models.split import SharedState, structure_digest
 from fedrec.privacy.accounting import epsilon_pld
 from fedrec.privacy.guarantee import INTERACTION_LEVEL
 from fedrec.privacy.mechanism import GaussianMechanism, SampledGaussian
 from fedrec.rounds import Contribution, Refusal, RefusalReason, TrainReply
-from fedrec.training.cohort import initial_private, popularity_sum, train_cohort
+from fedrec.training.cohort import train_cohort
+from fedrec.training.private_start import initial_private
 from fedrec.training.randomness import user_seeds
+from fedrec.training.statistics import popularity_sum
 
 
 def reopened(store: NodeStore) -> NodeStore:
     """The store as the next process sees it."""
     return NodeStore.open(store.folder)
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def test_the_card_says_key_users_and_catalogue(store, catalogue):
@@ -48,9 +57,9 @@ def test_the_reply_is_the_engine_s_sum_over_the_participants(store, task, catalo
         assert torch.equal(reply.total[name], tensor)
 
 
-def test_participants_keep_their_private_part_and_others_theirs(store, task, catalogue):
+def test_participants_keep_their_private_part_and_others_theirs(store, task, catalogue, private_of):
     answer(task, store)
-    state = reopened(store).private_state("run-1")
+    state = private_of(reopened(store))
     fresh = initial_private(build_model(task.model, catalogue, 3), 3)
     for name, rows in state.items():
         moved = [not torch.equal(row, old) for row, old in zip(rows, fresh[name], strict=True)]
@@ -69,18 +78,95 @@ def test_a_popularity_task_is_answered_with_clipped_counts_and_trains_nothing(st
     reply = answer(task, store)
     expected = popularity_sum(histories.take(task.participants), catalogue.num_items, task.mechanism)
     assert torch.equal(reply.total["counts"], expected["counts"])
-    assert store.private_state("run-1") is None
+    assert not (store.folder / "state").exists()
+
+
+# --- many users -------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("contribution", list(Contribution))
+def test_a_node_of_several_shards_answers_as_a_node_of_one_and_keeps_the_same(
+    make_store, task, later, private_of, monkeypatch, contribution
+):
+    one, several = make_store(number=0), make_store(number=1)
+    task = later(1, contribution=contribution, participants=np.arange(3))
+    expected = answer(task, one).total
+    monkeypatch.setattr(private_shards, "MOST_USERS", 1)
+    monkeypatch.setattr(node, "STATISTICS_USERS", 2)
+    total = answer(task, several).total
+    assert len(list(several.folder.glob("state/*.safetensors"))) == (3 if contribution is Contribution.UPDATE else 0)
+    assert {name: value.dtype for name, value in total.items()} == {n: value.dtype for n, value in expected.items()}
+    torch.testing.assert_close(total, expected, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(private_of(several), private_of(one), atol=1e-6, rtol=1e-5)
+
+
+def test_a_round_that_fails_midway_leaves_the_private_parameters_as_they_were(store, later, private_of, monkeypatch):
+    monkeypatch.setattr(private_shards, "MOST_USERS", 1)
+    answer(later(1), store)
+    before, trained = private_of(store), []
+
+    def fail_at_the_second(*arguments):
+        trained.append(arguments)
+        if len(trained) == 2:
+            raise KeyboardInterrupt
+        return train_cohort(*arguments)
+
+    monkeypatch.setattr(node, "train_cohort", fail_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        answer(later(2), store)
+    torch.testing.assert_close(private_of(reopened(store)), before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("start", ["rebuilt", "ridge"])
+def test_private_parameters_that_are_made_anew_each_round_are_not_stored(store, task, later, start):
+    local = task.local.model_copy(update={"private_start": start})
+    first = answer(later(1, local=local), store)
+    assert not (store.folder / "state").exists()
+    again = answer(later(1, local=local, nonce="a" * 32), store)
+    assert all(torch.equal(again.total[name], first.total[name]) for name in first.total)
+
+
+# --- memory -----------------------------------------------------------------------------------------------------
+def test_the_engine_gets_the_node_s_memory(store, task, monkeypatch):
+    given = []
+    monkeypatch.setattr(
+        node, "train_cohort", lambda *arguments: (given.append(arguments[-1]), train_cohort(*arguments))[1]
+    )
+    store.memory_mib = 3
+    answer(task, store)
+    assert given == [3]
+
+
+def test_a_task_that_one_user_does_not_fit_is_refused_before_it_is_charged_or_a_private_file_is_read(
+    store, task, monkeypatch
+):
+    monkeypatch.setattr(node, "bytes_per_user", lambda *arguments, clipped: 3 * 2**20 + 1)
+    store.memory_mib = 3
+    (store.folder / "histories.safetensors").unlink()
+    refusal = answer(task, store)
+    assert (refusal.reason, refusal.nonce) == (RefusalReason.MEMORY, task.nonce)
+    assert "one user needs 4 MiB, memory_mib of this node is 3" in refusal.detail
+    assert not store.ledger.charges()
+
+
+def test_a_whole_history_beyond_the_memory_is_refused_without_telling_its_length(store, task, monkeypatch):
+    def overflow(*arguments):
+        raise MemoryBudgetError(needed_mib=77, given_mib=3)
+
+    monkeypatch.setattr(node, "train_cohort", overflow)
+    refusal = answer(task, store)
+    assert refusal.reason is RefusalReason.MEMORY
+    assert "memory_mib = 3" in refusal.detail
+    assert "77" not in refusal.detail
 
 
 # --- the same task again ------------------------------------------------------------------------------------------
 def test_a_task_that_comes_again_gets_the_same_bytes_and_is_neither_trained_nor_charged_again(store, task):
     first = answer(task, store)
-    private = (store.folder / "state" / "private.safetensors").read_bytes()
+    private = files_in(store.folder / "state")
     ledger = (store.folder / "ledger.jsonl").read_bytes()
     again = answer(task, reopened(store))
     assert all(torch.equal(again.total[name], first.total[name]) for name in first.total)
     assert (again.nonce, again.num_users) == (first.nonce, first.num_users)
-    assert (store.folder / "state" / "private.safetensors").read_bytes() == private
+    assert files_in(store.folder / "state") == private
     assert (store.folder / "ledger.jsonl").read_bytes() == ledger
 
 
@@ -203,6 +289,13 @@ def test_under_the_interaction_layer_opacus_trains_and_the_ledger_keeps_its_acco
     event = SampledGaussian(noise_multiplier=2.0, sample_rate=0.5)
     assert store.ledger.events(INTERACTION_LEVEL) == [event, event]
     assert len(store.ledger.events()) == 2
+
+
+def test_the_interaction_layer_s_account_holds_over_several_shards(store, later, monkeypatch):
+    monkeypatch.setattr(private_shards, "MOST_USERS", 1)
+    assert isinstance(answer(later(1, interaction=INTERACTION), store), TrainReply)
+    assert store.ledger.events(INTERACTION_LEVEL) == [SampledGaussian(noise_multiplier=2.0, sample_rate=0.5)]
+    assert len(list(store.folder.glob("state/*.safetensors"))) == 2
 
 
 def test_the_interaction_budget_is_the_smaller_of_the_scenario_s_and_the_policy_s(make_store, later):

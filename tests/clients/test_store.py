@@ -5,15 +5,25 @@ import os
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import torch
 
+from clients import store as module
 from clients.policy import Policy
 from clients.store import NodeStore
 from fedrec.data.histories import Histories
 from fedrec.errors import DataError
 from fedrec.models.split import PrivateState
+from fedrec.runs.atomic import write_atomically
+from fedrec.training.randomness import user_seeds
 
-PRIVATE = PrivateState({"user.embedding": torch.arange(12.0).reshape(3, 4)})
+NAME = "user.embedding"
+PRIVATE = PrivateState({NAME: torch.arange(12.0).reshape(3, 4)})
+EVERYONE = np.arange(3)
+
+
+def fresh(num_users: int) -> PrivateState:
+    return PrivateState({NAME: torch.zeros(num_users, 4)})
 
 
 def test_a_store_reads_back_what_was_written(store, histories, tmp_path):
@@ -36,6 +46,7 @@ def test_the_folder_is_as_documented(store):
         "catalogue": "../catalogue",
         "durable": True,
         "device": "cpu",
+        "memory_mib": 512,
     }
 
 
@@ -45,12 +56,52 @@ def test_opening_reads_no_private_file(store):
     assert NodeStore.open(store.folder).num_users == 3
 
 
-def test_private_state_survives_a_restart_and_belongs_to_its_run(store):
-    assert store.private_state("run-1") is None
-    store.save_private("run-1", PRIVATE)
+def test_ratings_are_stored_and_read_back_where_the_users_have_rated(tmp_path):
+    rated = Histories.from_lists([[3, 1], [2]], [[5.0, 0.5], [3.5]])
+    NodeStore.create(tmp_path / "n", key="n", users=["a", "b"], histories=rated, catalogue="..", policy=Policy())
+    found = NodeStore.open(tmp_path / "n").histories()
+    assert (found.items.tolist(), found.ratings.tolist()) == ([3, 1, 2], [5.0, 0.5, 3.5])
+
+
+def test_a_node_without_ratings_has_none(store):
+    assert store.histories().ratings is None
+
+
+def test_histories_are_read_once_a_process_and_again_when_the_file_has_changed(store, monkeypatch):
+    read = []
+    real = module.load_file
+    monkeypatch.setattr(module, "load_file", lambda path: (read.append(path), real(path))[1])
+    path = store.folder / "histories.safetensors"
+    for _ in range(3):
+        NodeStore.open(store.folder).histories()
+    assert len(read) == 1
+    other = {"items": np.array([7, 8, 8], np.int32), "offsets": np.array([0, 1, 2, 3])}
+    write_atomically(path, safetensors.numpy.save(other))
+    assert store.histories().items.tolist() == [7, 8, 8]
+
+
+def test_seeds_are_those_of_the_users_keys_in_the_run(store):
+    for seed in (0, 7):
+        np.testing.assert_array_equal(store.user_seeds(seed), user_seeds(["ann", "bob", "eve"], seed))
+        np.testing.assert_array_equal(NodeStore.open(store.folder).user_seeds(seed), store.user_seeds(seed))
+
+
+def test_a_node_s_memory_is_what_was_given_and_512_mib_where_the_file_does_not_say(store, tmp_path, histories):
+    rest = {"users": ["a", "b", "c"], "histories": histories, "catalogue": "..", "policy": Policy()}
+    assert NodeStore.create(tmp_path / "n", key="n", **rest, memory_mib=64).memory_mib == 64
+    head = json.loads((store.folder / "node.json").read_text())
+    assert head.pop("memory_mib") == 512
+    (store.folder / "node.json").write_text(json.dumps(head))
+    assert NodeStore.open(store.folder).memory_mib == 512
+
+
+def test_private_parameters_survive_a_restart_and_belong_to_their_run(store):
+    shards = store.private_shards("run-1", fresh)
+    shards.put(EVERYONE, PRIVATE)
+    shards.commit()
     reopened = NodeStore.open(store.folder)
-    assert torch.equal(reopened.private_state("run-1")["user.embedding"], PRIVATE["user.embedding"])
-    assert reopened.private_state("run-2") is None
+    assert torch.equal(reopened.private_shards("run-1", fresh).read(EVERYONE)[NAME], PRIVATE[NAME])
+    assert not reopened.private_shards("run-2", fresh).read(EVERYONE)[NAME].any()
 
 
 @pytest.mark.parametrize("durable", [True, False])
@@ -61,9 +112,12 @@ def test_a_durable_node_flushes_what_it_writes_and_a_simulated_one_does_not(tmp_
     users = ["ann", "bob", "eve"]
     rest = {"users": users, "histories": histories, "catalogue": "..", "policy": Policy(), "durable": durable}
     NodeStore.create(tmp_path / "n", key="n", **rest)
-    NodeStore.open(tmp_path / "n").save_private("run-1", PRIVATE)
     assert bool(flushed) == durable
-    assert NodeStore.open(tmp_path / "n").private_state("run-1") is not None
+    flushed.clear()
+    shards = NodeStore.open(tmp_path / "n").private_shards("run-1", fresh)
+    shards.put(EVERYONE, PRIVATE)
+    shards.commit()
+    assert bool(flushed) == durable
 
 
 def test_a_folder_is_a_node_once(make_store):
@@ -94,6 +148,11 @@ def test_an_odd_node_is_not_written(tmp_path, histories, change, said):
             b'{"schema": 2, "key": "a", "num_users": 3, "catalogue": "..", "durable": true, "device": "cpu"}',
             "schema 2 is not 1",
         ),
+        (
+            "node.json",
+            b'{"schema":1, "key":"a", "num_users":3, "catalogue":"", "durable":true, "device":"", "memory_mib":0}',
+            "'memory_mib' must be at least 1, got 0",
+        ),
     ],
 )
 def test_a_folder_that_is_no_node_is_refused_by_file(store, name, content, said):
@@ -109,6 +168,7 @@ def test_a_folder_that_is_no_node_is_refused_by_file(store, name, content, said)
     [
         ("histories.safetensors", lambda store: store.histories()),
         ("users.json", lambda store: store.user_keys()),
+        ("users.json", lambda store: store.user_seeds(0)),
     ],
 )
 def test_a_missing_or_damaged_private_file_is_refused_by_name(store, name, read, content):
@@ -116,14 +176,6 @@ def test_a_missing_or_damaged_private_file_is_refused_by_name(store, name, read,
     path.unlink() if content is None else path.write_bytes(content)
     with pytest.raises(DataError, match=name):
         read(store)
-
-
-def test_damaged_private_state_is_refused_by_name_and_not_silently_begun_anew(store):
-    store.save_private("run-1", PRIVATE)
-    path = store.folder / "state" / "private.safetensors"
-    path.write_bytes(path.read_bytes()[:30])
-    with pytest.raises(DataError, match=r"private\.safetensors is damaged"):
-        store.private_state("run-1")
 
 
 def test_files_of_another_node_are_refused(make_store):

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from fedrec.config import parse_scenario
 from fedrec.data.load import Dataset
 from fedrec.flower.identity import task_identity
 from fedrec.models import build_model
+from fedrec.training.private_start import initial_private
 from server.federation import Federation
 from simulations.grid import InProcessGrid
 from simulations.population import PARTITION, locate_in, willing, write_nodes
@@ -71,6 +73,12 @@ def run(request, tmp_path_factory, tiny_dataset: Dataset):
     shutil.rmtree(folder)
 
 
+def private_of(store, outcome, model):
+    """Return all private parameters that a node has stored."""
+    shards = store.private_shards(outcome.state.run_id, partial(initial_private, model))
+    return shards.read(np.arange(store.num_users))
+
+
 def test_the_wiretap_hears_what_is_meant_to_be_sent(run):
     """The searches below would find something if it were there."""
     outcome, grid, stores, _ = run
@@ -87,14 +95,14 @@ def test_no_private_tensor_s_name_is_ever_sent(run):
     names = {name for name, _ in model.private.named_parameters()}
     assert names
     for store in stores:
-        names |= set(store.private_state(run[0].state.run_id))
+        names |= set(private_of(store, run[0], model))
     assert [name for name in sorted(names) if grid.hears(name.encode())] == []
 
 
 def test_no_user_s_private_parameters_are_ever_sent(run):
-    outcome, grid, stores, _ = run
+    outcome, grid, stores, model = run
     for store in stores:
-        for name, rows in store.private_state(outcome.state.run_id).items():
+        for name, rows in private_of(store, outcome, model).items():
             for row in rows:
                 if torch.count_nonzero(row) < 2:
                     continue  # zeros are everywhere, and so is a single number
@@ -102,8 +110,8 @@ def test_no_user_s_private_parameters_are_ever_sent(run):
 
 
 def test_users_did_train_private_parameters(run):
-    outcome, _, stores, _ = run
-    moved = [bool(store.private_state(outcome.state.run_id)["user.embedding"].any()) for store in stores]
+    outcome, _, stores, model = run
+    moved = [bool(private_of(store, outcome, model)["user.embedding"].any()) for store in stores]
     assert all(moved)
 
 

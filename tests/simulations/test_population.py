@@ -1,17 +1,21 @@
 """Users on nodes: everybody once, in order, however many nodes; and their private parameters back in that order."""
 
+from functools import partial
+
+import numpy as np
 import pytest
 import torch
 from flwr.app import Context, RecordDict
 
 from clients.policy import Policy
 from clients.store import NodeStore
-from fedrec.config import ModelConfig, PrivacyConfig
+from fedrec.config import LocalConfig, ModelConfig, PrivacyConfig
 from fedrec.data.histories import Histories
+from fedrec.errors import DataError
 from fedrec.models import build_model
 from fedrec.models.split import PrivateState
-from fedrec.training.cohort import initial_private
-from simulations.population import locate_in, node_folder, read_private, willing, write_nodes
+from fedrec.training.private_start import initial_private
+from simulations.population import locate_in, node_folder, private_reader, willing, write_nodes
 
 
 def histories_of(users: int) -> Histories:
@@ -56,16 +60,37 @@ def test_a_client_app_finds_the_node_of_its_partition(tmp_path):
     assert locate_in(tmp_path)(context) == tmp_path / "node-000003"
 
 
-def test_private_parameters_come_back_in_the_order_of_the_users(tmp_path, tiny_dataset):
+@pytest.mark.parametrize("asked", [[0, 1, 2, 3, 4], [1], [2, 3], [0, 4], []])
+def test_private_parameters_of_any_users_come_back_in_their_order(tmp_path, tiny_dataset, asked):
     model = build_model(ModelConfig(dim=2), tiny_dataset.catalogue, 0)
     stores = written(tmp_path, 5, 2)
-    fresh = initial_private(model, 5)
-    numbered = {name: torch.arange(3.0).reshape(3, *[1] * (rows.dim() - 1)) + rows[:3] for name, rows in fresh.items()}
-    stores[0].save_private("run-1", PrivateState(numbered))
-    found = read_private(tmp_path / "nodes", "run-1", model)
-    for name, rows in found.items():
-        assert torch.equal(rows[:3], numbered[name])
-        assert torch.equal(rows[3:], fresh[name][3:])
+    expected = initial_private(model, 5)
+    for rows in expected.values():
+        rows[:3] += torch.arange(1.0, 4.0).reshape(3, *[1] * (rows.dim() - 1))
+    shards = stores[0].private_shards("run-1", partial(initial_private, model))
+    shards.put(np.arange(3), PrivateState({name: rows[:3] for name, rows in expected.items()}))
+    shards.commit()
+    found = private_reader(tmp_path / "nodes", "run-1", model, LocalConfig())(np.array(asked, dtype=np.int64))
+    torch.testing.assert_close(found, PrivateState({name: rows[asked] for name, rows in expected.items()}))
+
+
+def test_private_parameters_are_read_of_the_asked_users_nodes_alone(tmp_path, tiny_dataset):
+    model = build_model(ModelConfig(dim=2), tiny_dataset.catalogue, 0)
+    for store in written(tmp_path, 5, 2):
+        shards = store.private_shards("run-1", partial(initial_private, model))
+        shards.put(np.arange(store.num_users), initial_private(model, store.num_users))
+        shards.commit()
+    next((tmp_path / "nodes" / "node-000001" / "state").glob("private-*")).unlink()
+    read = private_reader(tmp_path / "nodes", "run-1", model, LocalConfig())
+    assert len(read(np.array([0, 2]))["user.embedding"]) == 2
+    with pytest.raises(DataError, match="missing"):
+        read(np.array([3]))
+
+
+def test_nodes_hold_the_memory_budget_that_they_are_given(tmp_path):
+    rest = {"num_nodes": 2, "user_keys": ["a", "b"], "policy": Policy()}
+    write_nodes(tmp_path / "nodes", histories_of(2), tmp_path / "catalogue", **rest, memory_mib=7)
+    assert [NodeStore.open(node).memory_mib for node in (tmp_path / "nodes").iterdir()] == [7, 7]
 
 
 def test_willing_users_agree_to_their_scenario_and_to_nothing_beyond_its_budget():

@@ -1,6 +1,7 @@
 """A whole simulation on a small population: complete, repeatable, private where it says so."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,24 @@ def test_ratings_cannot_be_learnt_where_there_are_none(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"training\.local\.loss=mse needs ratings, but 'synthetic' has none"):
         simulate(tiny("training.local.loss=mse", "training.popularity_start=false"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_too_little_memory_for_one_user_is_refused_before_anything_is_written_and_the_least_works(
+    tmp_path: Path,
+) -> None:
+    large = ("model.dim=128", "model.history_length=200", "training.rounds=1", "evaluation.floors=false")
+    with pytest.raises(ConfigError, match=r"run\.memory_mib=1 is too little .* set it to \d+ or more") as refused:
+        simulate(tiny(*large, "run.memory_mib=1"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    least = re.search(r"set it to (\d+)", str(refused.value))
+    assert least is not None
+    assert simulate(tiny(*large, f"run.memory_mib={least[1]}"), tmp_path / "run").rounds == 1
+
+
+def test_a_run_that_makes_private_parameters_anew_stores_none_and_is_measured(tmp_path: Path) -> None:
+    summary = simulate(tiny("training.local.private_start=rebuilt", "evaluation.floors=false"), tmp_path / "run")
+    assert summary.metrics["hr@10"] > 0
+    assert list((tmp_path / "run" / "nodes").glob("*/state")) == []
 
 
 def test_a_run_whose_noise_is_too_small_for_its_rounds_ends_with_the_budget(tmp_path: Path) -> None:
