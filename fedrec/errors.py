@@ -43,3 +43,15 @@ class AuditError(FedRecError):
     """An audit found a claim that does not hold."""
 
     exit_code = 3
+
+
+class MemoryBudgetError(FedRecError):
+    """A single user does not fit the memory that local training may take; nothing was trained."""
+
+    def __init__(self, *, needed_mib: int, given_mib: int) -> None:
+        super().__init__(
+            f"run.memory_mib={given_mib} is too small for one user, who needs {needed_mib} MiB: raise it to "
+            f"{needed_mib}, or lower model.dim, model.history_length or training.local.num_negatives"
+        )
+        self.needed_mib = needed_mib
+        self.given_mib = given_mib

@@ -11,7 +11,7 @@ from fedrec.data.histories import Histories
 from fedrec.privacy.mechanism import GaussianMechanism
 from fedrec.privacy.planning import solve_noise
 from fedrec.privacy.release import release
-from fedrec.training.cohort import popularity_sum
+from fedrec.training.statistics import popularity_sum
 
 
 def whole_budget(epsilon: float, delta: float, population: int) -> GaussianMechanism:

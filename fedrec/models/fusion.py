@@ -1,17 +1,20 @@
-"""The fused recommender ``alpha*cf + beta*mf + gamma*seq`` for one user; ``torch.func.vmap`` gives it many.
+"""The fused recommender ``alpha*cf + beta*mf + gamma*seq`` for many users at once.
 
-Written without a user axis: ``fedrec.training`` adds it. Knows nothing of rounds, privacy or files.
+Every branch scores items by inner products of a query on the user's side with a table on the items' side, so that a
+training engine can bound a user's influence on a table without writing that table out for each user. Parameters may be
+common or stacked, one a user (``fedrec.models.layers``). Knows nothing of rounds, privacy or files.
 """
 
-import functools
 from collections.abc import Mapping
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from fedrec.config import Branch, ModelConfig
 from fedrec.data.catalogue import Catalogue
+from fedrec.models.layers import lookup, transposed
 from fedrec.models.neighbours import Neighbours
 from fedrec.models.sequence import GRUEncoder
 from fedrec.models.split import RELEASED, SplitModel
@@ -20,17 +23,59 @@ from fedrec.models.towers import INITIAL_STD, BehaviourTower, ItemTower
 NUM_DROPOUT_MASKS = 4
 """Dropout masks that one forward pass reads: two of the behaviour tower, two of the sequence encoder."""
 
+VECTORS, FACTORS, BIAS, NEIGHBOURS = "vectors", "factors", "bias", "neighbours"
+"""Names of tables."""
 
-class BranchScores(NamedTuple):
-    """Scores of each branch present, each broadcastable to float ``[length, num_items]``, and its fusion weight."""
+Tables = dict[str, Tensor]
+"""The items' side: by name, float ``[num_items, width]``, or ``[U, R, width]`` where each user has rows of its own."""
 
-    scores: dict[Branch, Tensor]
-    weights: dict[Branch, Tensor]
+Queries = dict[str, Tensor]
+"""The users' side: by table, float ``[U, L, width]``, or ``[U, 1, width]`` where it is the same after every event."""
 
-    def fused(self) -> Tensor:
-        """Return the weighted sum, float ``[length, num_items]``."""
-        weighted = [self.weights[name] * scores for name, scores in self.scores.items()]
-        return functools.reduce(torch.add, weighted)
+
+@dataclass(frozen=True, kw_only=True)
+class BranchQueries:
+    """Each branch's queries, and the fusion weights, float ``[num_branches]`` or ``[U, num_branches]``."""
+
+    queries: dict[Branch, Queries]
+    weights: Tensor
+
+    def weight(self, branch: Branch) -> Tensor:
+        """Return a branch's weight, float ``[1 or U, 1, 1]``."""
+        return self.weights[..., list(self.queries).index(branch)].reshape(-1, 1, 1)
+
+    def fused(self) -> Queries:
+        """Return the weighted sum of the queries to each table."""
+        total: Queries = {}
+        for branch, queries in self.queries.items():
+            for table, query in queries.items():
+                weighted = self.weight(branch) * query
+                total[table] = total[table] + weighted if table in total else weighted
+        return total
+
+
+def scores(queries: Queries, tables: Tables) -> Tensor:
+    """Return the scores after each event, float ``[U, L, num_items or R]``; ``L`` is 1 if no query has more."""
+    parts = [query @ transposed(tables[name]) for name, query in queries.items()]
+    return sum(parts[1:], parts[0])
+
+
+def tables_of(model: "FusedRecommender", shared: Mapping[str, Tensor]) -> Tables:
+    """Return the items' side of the whole catalogue under these shared parameters."""
+    state = {f"model.shared.{name}": value for name, value in shared.items()}
+    tables: Tables = functional_call(_TablesOf(model), state, ())
+    return tables
+
+
+class _TablesOf(nn.Module):
+    """A model whose output is its tables."""
+
+    def __init__(self, model: "FusedRecommender") -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self) -> Tables:
+        return self.model.tables()
 
 
 class Factors(nn.Module):
@@ -40,11 +85,6 @@ class Factors(nn.Module):
         super().__init__()
         self.embedding = nn.Parameter(torch.randn(num_items, dim) * INITIAL_STD) if item_embeddings else None
         self.bias = nn.Parameter(torch.zeros(num_items))
-
-    def forward(self, user: Tensor, vectors: Tensor) -> Tensor:
-        """Return scores float ``[num_items]`` for a user embedding float ``[dim]``."""
-        embedding = vectors if self.embedding is None else self.embedding
-        return embedding @ user + self.bias
 
 
 class FusedRecommender(SplitModel):
@@ -63,10 +103,9 @@ class FusedRecommender(SplitModel):
         self.num_items = num_items = features.shape[0]
         dim = config.dim
         private: dict[str, nn.Module] = {}
-        shared: dict[str, nn.Module] = {
-            "item_tower": ItemTower(features, dim, item_embeddings=config.item_embeddings),
-            "fusion": FusionLogits(config.branches),
-        }
+        shared: dict[str, nn.Module] = {"fusion": FusionLogits(config.branches)}
+        if self.reads_vectors:
+            shared["item_tower"] = ItemTower(features, dim, item_embeddings=config.item_embeddings)
         if "cf" in config.branches:
             shared["behaviour_tower"] = BehaviourTower(dim)
         if "mf" in config.branches:
@@ -80,29 +119,92 @@ class FusedRecommender(SplitModel):
         self.shared = nn.ModuleDict(shared)
         self.check_split()
 
-    def forward(self, history: Tensor, mask: Tensor, keep: Tensor) -> BranchScores:
-        """Score the catalogue after each event of one user.
+    @property
+    def reads_history(self) -> bool:
+        """Whether a branch looks at the item vectors of the history."""
+        return bool({"cf", "seq"} & set(self.config.branches))
 
-        ``history``: int64 ``[length]`` item codes, padding (any code) last. ``mask``: float ``[length]``. ``keep``:
-        float ``[NUM_DROPOUT_MASKS, dim]`` dropout factors, ones for none.
+    @property
+    def reads_vectors(self) -> bool:
+        """Whether a branch uses the item tower."""
+        return self.reads_history or ("mf" in self.config.branches and not self.config.item_embeddings)
+
+    @property
+    def item_parameters(self) -> dict[str, str]:
+        """The table that each shared parameter with an item axis is, or is added to, by the parameter's name."""
+        tables = {"item_tower.id_embedding": VECTORS, "factors.embedding": FACTORS, "factors.bias": BIAS}
+        names = dict(self.shared.named_parameters())
+        return {name: table for name, table in tables.items() if name in names}
+
+    def tables(self, rows: Tensor | None = None) -> Tables:
+        """Return the items' side, of the whole catalogue or of each user's ``rows`` int64 ``[U, R]``.
+
+        With ``rows``, embeddings and bias must be stacked rows already, ``[U, R, ...]``.
         """
-        vectors = self.shared["item_tower"]()
-        events = vectors[history] * mask[:, None]
-        scores: dict[Branch, Tensor] = {}
-        if "cf" in self.config.branches:
-            scores["cf"] = self.shared["behaviour_tower"](events, mask, keep[0], keep[1]) @ vectors.T
+        tables: Tables = {VECTORS: self.shared["item_tower"](rows)} if self.reads_vectors else {}
         if "mf" in self.config.branches:
-            scores["mf"] = self.shared["factors"](self.private["user"].embedding, vectors)[None]
-        if "seq" in self.config.branches:
-            scores["seq"] = self._encoder()(events, keep[2], keep[3]) @ vectors.T
+            factors = self._factors()
+            tables[BIAS] = factors.bias[..., None]
+            if factors.embedding is not None:
+                tables[FACTORS] = factors.embedding
         if "neighbours" in self.config.branches:
-            scores["neighbours"] = self.shared[RELEASED.rstrip(".")](history, mask)
-        weights = dict(zip(self.config.branches, self.shared["fusion"](), strict=True))
-        return BranchScores(scores, weights)
+            table = self._neighbours().table()
+            tables[NEIGHBOURS] = table if rows is None else table[rows]
+        return tables
+
+    def forward(
+        self,
+        history: Tensor,
+        mask: Tensor,
+        keep: Tensor,
+        rows: Tensor | None = None,
+        tables: Tables | None = None,
+        events: Tensor | None = None,
+    ) -> tuple[BranchQueries, Tables]:
+        """Return what users ask after each event, and the tables that they ask.
+
+        ``history``: int64 ``[U, L]`` item codes, padding (any code) last. ``mask``: float ``[U, L]``. ``keep``: float
+        ``[U, NUM_DROPOUT_MASKS, dim]`` dropout factors, ones for none. ``rows``: int64 ``[U, R]``, each user's own part
+        of the catalogue; then codes in ``history`` count within it. ``tables`` and ``events`` (float ``[U, L, dim]``,
+        the history's vectors) may be given where they are known already.
+        """
+        tables = self.tables(rows) if tables is None else tables
+        if self.reads_history:
+            events = (lookup(tables[VECTORS], history) if events is None else events) * mask[..., None]
+        queries: dict[Branch, Queries] = {}
+        for branch in self.config.branches:
+            if branch == "cf":
+                asked = {VECTORS: self.shared["behaviour_tower"](events, mask, keep[:, 0], keep[:, 1])}
+            elif branch == "seq":
+                asked = {VECTORS: self._encoder()(events, keep[:, 2], keep[:, 3])}
+            elif branch == "neighbours":
+                known = history if rows is None else rows.gather(1, history)
+                asked = {NEIGHBOURS: self._neighbours()(known, mask)}
+            else:
+                asked = self._ask_factors(len(history))
+            queries[branch] = asked
+        return BranchQueries(queries=queries, weights=self.shared["fusion"]()), tables
+
+    def _ask_factors(self, num_users: int) -> Queries:
+        own = self.private["user"]
+        assert isinstance(own, UserEmbedding)  # the constructor's
+        user = own.embedding.expand(num_users, -1)[:, None]
+        table = VECTORS if self._factors().embedding is None else FACTORS
+        return {table: user, BIAS: torch.ones_like(user[..., :1])}
+
+    def _factors(self) -> Factors:
+        factors = self.shared["factors"]
+        assert isinstance(factors, Factors)  # the constructor's
+        return factors
 
     def _encoder(self) -> nn.Module:
         parts = self.private if self.config.sequence_scope == "private" else self.shared
         return parts["sequence"]
+
+    def _neighbours(self) -> Neighbours:
+        released = self.shared[RELEASED.rstrip(".")]
+        assert isinstance(released, Released)
+        return released.neighbours
 
 
 class Released(nn.Module):
@@ -111,11 +213,6 @@ class Released(nn.Module):
     def __init__(self, num_items: int) -> None:
         super().__init__()
         self.neighbours = Neighbours(num_items)
-
-    def forward(self, history: Tensor, mask: Tensor) -> Tensor:
-        """Return the neighbours' scores after each event, float ``[length, num_items]``."""
-        scores: Tensor = self.neighbours(history, mask)
-        return scores
 
 
 class UserEmbedding(nn.Module):
@@ -135,8 +232,8 @@ class FusionLogits(nn.Module):
         self.logits = nn.Parameter(torch.zeros(len(branches)))
 
     def forward(self) -> Tensor:
-        """Return the weights, float ``[num_branches]``, which sum to the number of branches."""
-        return len(self.branches) * torch.softmax(self.logits, dim=0)
+        """Return the weights, float ``[num_branches]`` (``[U, num_branches]``), which sum to the number of branches."""
+        return len(self.branches) * torch.softmax(self.logits, dim=-1)
 
 
 def fusion_weights(config: ModelConfig, shared: Mapping[str, Tensor]) -> dict[str, float]:

@@ -16,7 +16,7 @@ RECENT = 10
 
 
 class Neighbours(nn.Module):
-    """Scores of items near the user's latest events, standardised over the catalogue.
+    """Scores of items near the user's latest events, standardised over the catalogue: ``query @ table().T``.
 
     ``vectors`` float ``[num_items, RANK]``, orthonormal columns; ``spectrum`` float ``[RANK]``; ``scale`` float
     ``[1]``, the standard deviation that scores are given. All zero, and so silent, until they are released.
@@ -28,14 +28,19 @@ class Neighbours(nn.Module):
         self.spectrum = nn.Parameter(torch.zeros(min(RANK, num_items)), requires_grad=False)
         self.scale = nn.Parameter(torch.zeros(1), requires_grad=False)
 
-    def forward(self, history: Tensor, mask: Tensor) -> Tensor:
-        """Return scores after each event, float ``[length, num_items]``.
+    def table(self) -> Tensor:
+        """Return the items' side, centred over the catalogue, float ``[num_items, RANK]``."""
+        return self.vectors - self.vectors.mean(0)
 
-        ``history``: int64 ``[length]``; ``mask``: float ``[length]``, 0 for padding, which comes last.
+    def forward(self, history: Tensor, mask: Tensor) -> Tensor:
+        """Return queries after each event, float ``[U, L, RANK]``.
+
+        ``history``: int64 ``[U, L]``; ``mask``: float ``[U, L]``, 0 for padding, which comes last.
         """
-        running = (self.vectors[history] * mask[:, None]).cumsum(0)
-        before = torch.cat([torch.zeros_like(running[:RECENT]), running[:-RECENT]])[: len(running)]
-        scores = ((running - before) * self.spectrum) @ self.vectors.T
-        centred = scores - scores.mean(-1, keepdim=True)
-        spread = centred.square().mean(-1, keepdim=True).clamp(min=1e-24).sqrt()
-        return self.scale * centred / spread
+        running = (self.vectors[history] * mask[..., None]).cumsum(1)
+        before = torch.cat([torch.zeros_like(running[:, :RECENT]), running[:, :-RECENT]], dim=1)[:, : running.shape[1]]
+        queries = (running - before) * self.spectrum
+        table = self.table()
+        covariance = table.T @ table / len(table)
+        spread = ((queries @ covariance) * queries).sum(-1, keepdim=True).clamp(min=1e-24).sqrt()
+        return self.scale * queries / spread

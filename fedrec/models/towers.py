@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fedrec.errors import ConfigError
+from fedrec.models.layers import linear
 
 INITIAL_STD = 0.1
 """Standard deviation of fresh item embeddings."""
@@ -14,10 +15,13 @@ class ItemTower(nn.Module):
     """Item vectors: an id embedding plus a two-layer network over public content features.
 
     The content part gives an item that nobody has rated a vector of its own; the id part is what interactions add.
-    Either may be left out, not both.
+    Either may be left out, not both. Items of equal features share a content vector, which is computed once.
     """
 
-    features: Tensor
+    distinct: Tensor
+    """Distinct rows of features, float ``[num_distinct, num_features]``."""
+    kind: Tensor
+    """Each item's row of ``distinct``, int64 ``[num_items]``."""
 
     def __init__(self, features: Tensor, dim: int, *, item_embeddings: bool = True) -> None:
         super().__init__()
@@ -27,22 +31,41 @@ class ItemTower(nn.Module):
                 "model.item_embeddings=false needs content features, and this catalogue has none: "
                 "set it to true, or give an item table with data.items"
             )
-        self.register_buffer("features", features, persistent=False)
+        distinct, kind = features[:1], torch.zeros(num_items, dtype=torch.int64)
+        if num_features:
+            distinct, kind = torch.unique(features, dim=0, return_inverse=True)
+        self.register_buffer("distinct", distinct, persistent=False)
+        self.register_buffer("kind", kind, persistent=False)
         self.id_embedding = nn.Parameter(torch.randn(num_items, dim) * INITIAL_STD) if item_embeddings else None
-        self.content = content_network(num_features, dim) if num_features else None
+        self.content = ContentNetwork(num_features, dim) if num_features else None
 
-    def forward(self) -> Tensor:
-        """Return the vectors of the whole catalogue, float ``[num_items, dim]``."""
+    def forward(self, rows: Tensor | None = None) -> Tensor:
+        """Return item vectors: of the whole catalogue, float ``[num_items, dim]``, or of ``rows``.
+
+        ``rows``: int64 ``[U, R]``, items that each user has rows of its own for, in the id embedding too:
+        float ``[U, R, dim]`` in and out. Stacked parameters without ``rows`` give ``[U, num_items, dim]``.
+        """
         if self.content is None:
             assert self.id_embedding is not None  # the constructor refuses a tower with neither
             return self.id_embedding
-        content: Tensor = self.content(self.features)
+        content: Tensor = self.content(self.distinct) if rows is None else self.content(self.distinct[self.kind[rows]])
+        if rows is None:
+            content = content[..., self.kind, :]
         return content if self.id_embedding is None else self.id_embedding + content
 
 
-def content_network(num_features: int, dim: int) -> nn.Sequential:
-    """Return a two-layer perceptron ``[.., num_features] -> [.., dim]``."""
-    return nn.Sequential(nn.Linear(num_features, dim), nn.ReLU(), nn.Linear(dim, dim))
+class ContentNetwork(nn.Sequential):
+    """Two-layer perceptron ``[..., num_features] -> [..., dim]``."""
+
+    def __init__(self, num_features: int, dim: int) -> None:
+        super().__init__(nn.Linear(num_features, dim), nn.ReLU(), nn.Linear(dim, dim))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the vectors of rows of features; with stacked weights float ``[U, ..., dim]``."""
+        first, _, last = self
+        assert isinstance(first, nn.Linear)  # as built above
+        assert isinstance(last, nn.Linear)
+        return linear(F.relu(linear(features, first.weight, first.bias)), last.weight, last.bias)
 
 
 def silent_linear(dim: int) -> nn.Linear:
@@ -70,10 +93,11 @@ class BehaviourTower(nn.Module):
     def forward(self, events: Tensor, mask: Tensor, keep_hidden: Tensor, keep_output: Tensor) -> Tensor:
         """Return the taste after each event.
 
-        ``events``: float ``[length, dim]`` item vectors. ``mask``: float ``[length]``, 1 for an event and 0 for
-        padding. ``keep_*``: float ``[dim]`` dropout factors. Returns float ``[length, dim]``.
+        ``events``: float ``[U, L, dim]`` item vectors. ``mask``: float ``[U, L]``, 1 for an event and 0 for padding.
+        ``keep_*``: float ``[U, dim]`` dropout factors. Returns float ``[U, L, dim]``.
         """
-        counts = mask.cumsum(0).clamp(min=1.0)
-        mean = (events * mask[:, None]).cumsum(0) / counts[:, None]
-        taste: Tensor = mean + self.output(F.relu(self.hidden(mean * keep_hidden)))
-        return taste * keep_output
+        counts = mask.cumsum(1).clamp(min=1.0)
+        mean = (events * mask[..., None]).cumsum(1) / counts[..., None]
+        hidden = F.relu(linear(mean * keep_hidden[:, None], self.hidden.weight, self.hidden.bias))
+        taste = mean + linear(hidden, self.output.weight, self.output.bias)
+        return taste * keep_output[:, None]

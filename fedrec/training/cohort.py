@@ -1,36 +1,39 @@
 """The cohort engine: local training of all of a node's participating users in one call, free of Flower.
 
-The user is the batch axis. One user's training is written as a pure function; ``torch.func.vmap`` lifts it over a
-chunk of users, each with its own copy of the shared parameters and its own private ones. Where nobody clips and there
-is one local step, the sum of the users' updates is one gradient of the summed loss, and no copies are made.
+The user is the batch axis, from a device with one user to a simulation with a million. Users are trained a chunk at a
+time, as many as the memory budget holds, on one of two paths: one step from common weights (``common_step``), or steps
+on copies of their own (``own_copies``). Both give what a plain loop over users gives.
 """
 
-from collections.abc import Callable, Mapping
+import logging
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.func import functional_call, grad, vmap
-from torch.nn import functional as F
 
 from fedrec.config import LocalConfig
 from fedrec.data.histories import Histories
 from fedrec.models.fusion import FusedRecommender
 from fedrec.models.split import PrivateState, SharedState, SplitModel, trainable
-from fedrec.privacy.clipping import clip_and_sum
+from fedrec.privacy.clipping import clip_factors, user_norms
 from fedrec.privacy.mechanism import GaussianMechanism
-from fedrec.training.examples import Examples, draw_examples
+from fedrec.training.common_step import Workspace, clipped_gradients, finite_users, summed_gradients, through_tower
+from fedrec.training.draws import draw_steps
+from fedrec.training.examples import Examples
+from fedrec.training.memory import chunks, takes_common_step
+from fedrec.training.optimizers import State
+from fedrec.training.own_copies import Updates, step_private, train_copies
+from fedrec.training.private_start import rebuild, solve_users
 
-State = dict[str, Tensor]
+logger = logging.getLogger(__name__)
 
-SQUARES = "#squares"
-"""Suffix of the Adagrad accumulator that private state keeps beside each private parameter."""
+DEFAULT_MEMORY_MIB = 512
 
-CHUNK_FLOATS = 48 * 2**20
-"""Floats that the stacked copies of one chunk may hold: about 200 MB a copy."""
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,15 +42,6 @@ class CohortResult:
 
     total: SharedState
     private: PrivateState
-
-
-def initial_private(model: SplitModel, num_users: int) -> PrivateState:
-    """Return the private state of users who never trained: parameters and Adagrad accumulators, ``[U, ...]``."""
-    state = {}
-    for name, value in model.private_template().items():
-        state[name] = value.expand(num_users, *value.shape[1:]).clone()
-        state[name + SQUARES] = torch.zeros_like(state[name])
-    return PrivateState(state)
 
 
 def train_cohort(
@@ -59,55 +53,126 @@ def train_cohort(
     round: int,
     local: LocalConfig,
     mechanism: GaussianMechanism | None,
+    memory_mib: int = DEFAULT_MEMORY_MIB,
 ) -> CohortResult:
     """Train each user's own copy of ``shared`` and its ``private`` part; return the sum of the updates.
 
     With a ``mechanism``, each user's update is clipped to its norm over all shared tensors together before the sum
-    (McMahan et al., 2018, algorithm 1). Users without two events contribute zero.
+    (McMahan et al., 2018, algorithm 1). Users without two events contribute zero; so do users for whom a number comes
+    out that is not finite, and they keep their private state.
 
     ``private``: float ``[U, ...]``; ``histories``: the training events of the same ``U`` users; ``seeds``: uint64
-    ``[U]``. Works on the model's device, a chunk at a time; takes and returns tensors on the CPU. The result does not
-    depend on how users are divided into calls, but for float summation order.
+    ``[U]``. Works on the model's device, a chunk that fits ``memory_mib`` at a time; takes and returns tensors on the
+    CPU. The result does not depend on how users are divided into calls or chunks, but for float summation order.
+
+    Raises ``MemoryBudgetError`` if a single user does not fit the budget, ``ConfigError`` if the loss reads what the
+    histories lack.
     """
-    device = device_of(model)
-    shared = SharedState(on_device(shared, device))
-    moving = trainable(shared)
-    total = {name: torch.zeros_like(value) for name, value in moving.items()}
+    run = _Run(model, shared, local, mechanism, round)
     updated = {name: value.clone() for name, value in private.items()}
-    summed = mechanism is None and local.steps == 1
-    for users in _chunks(histories, 4096 if summed else _chunk_size(moving)):
-        part = PrivateState(on_device({name: value[users] for name, value in private.items()}, device))
-        batches = [
-            _draw(model, histories.take(users), seeds[users], (round, step), local) for step in range(local.steps)
-        ]
-        if summed:
-            update, part = _summed_step(model, shared, part, batches[0], local)
+    for users in chunks(model, local, histories.lengths, mechanism is not None, memory_mib):
+        while len(users):
+            part = PrivateState({name: value[users] for name, value in private.items()})
+            trained, usable = run.train(part, histories.take(users), seeds[users])
+            if trained is not None:
+                for name, value in trained.items():
+                    updated[name][users] = value.to(CPU)
+                break
+            logger.warning("%d of %d users of a chunk are left out: not finite", (~usable).sum(), len(users))
+            users = users[usable]  # again, without those whose numbers are not finite
+    return CohortResult(total=run.total(), private=PrivateState(updated))
+
+
+class _Run:
+    """The training of one call, chunk after chunk, and the sum so far."""
+
+    def __init__(
+        self,
+        model: FusedRecommender,
+        shared: SharedState,
+        local: LocalConfig,
+        mechanism: GaussianMechanism | None,
+        round: int,
+    ) -> None:
+        self._model, self._local, self._round = model, local, round
+        self._clip_norm = mechanism.clip_norm if mechanism else None
+        self._device = device_of(model)
+        self._shared = SharedState(on_device(shared, self._device))
+        self._common = takes_common_step(local)
+        self._workspace = Workspace()
+        self._gradients: State = {}
+        self._updates = {name: torch.zeros_like(value) for name, value in trainable(self._shared).items()}
+
+    def train(
+        self, private: PrivateState, histories: Histories, seeds: NDArray[np.uint64]
+    ) -> tuple[PrivateState | None, NDArray[np.bool_]]:
+        """Train a chunk and add its updates to the sum; return the users' new private state.
+
+        None, and nothing added, unless all users are usable: those whose every number is finite.
+        """
+        local = self._local
+        with torch.no_grad():
+            private = self._begin(private, histories, seeds)
+            steps = draw_steps(self._model, histories, seeds, self._round, local)
+        train = self._train_common if self._common else self._train_copies
+        return train(private, steps)
+
+    def total(self) -> SharedState:
+        """Return the sum of all updates, on the CPU."""
+        if self._common:
+            rate = -self._local.learning_rate
+            gradients = through_tower(self._model, self._shared, self._gradients)
+            self._updates |= {name: rate * value for name, value in gradients.items()}
+        return SharedState(on_device(self._updates, CPU))
+
+    def _begin(self, private: PrivateState, histories: Histories, seeds: NDArray[np.uint64]) -> PrivateState:
+        """Return the private state that the steps start from, on the model's device."""
+        if self._local.private_start == "rebuilt":
+            with torch.enable_grad():
+                return rebuild(self._model, self._shared, histories, seeds, self._round, self._local)
+        if self._local.private_start == "ridge":
+            return solve_users(self._model, self._shared, histories, self._local)
+        return PrivateState(on_device(private, self._device))
+
+    def _train_common(
+        self, private: PrivateState, steps: list[Examples]
+    ) -> tuple[PrivateState | None, NDArray[np.bool_]]:
+        moves = self._local.private_start == "kept"
+        given = (self._model, self._shared, private, steps[0], self._workspace)
+        if self._clip_norm is None:
+            found = summed_gradients(*given, private_moves=moves)
+            if bool(found.usable.all()) and not _all_finite(found.summed):
+                found = clipped_gradients(*given, math.inf, private_moves=moves)  # finds out whose they are
         else:
-            updates, part = _own_copies(model, shared, part, batches, local)
-            update = clip_and_sum(updates, mechanism.clip_norm) if mechanism else _plain_sum(updates)
-        for name, value in update.items():
-            total[name] += value
-        for name, value in part.items():
-            updated[name][users] = value.cpu()
-    return CohortResult(total=SharedState(on_device(total, CPU)), private=PrivateState(updated))
+            found = clipped_gradients(*given, self._clip_norm / self._local.learning_rate, private_moves=moves)
+        usable = found.usable.cpu().numpy()
+        if not usable.all():
+            return None, usable
+        for name, value in found.summed.items():
+            self._gradients[name] = self._gradients[name] + value if name in self._gradients else value
+        return step_private(private, found.private, self._local, steps[0].active), usable
 
+    def _train_copies(
+        self, private: PrivateState, steps: list[Examples]
+    ) -> tuple[PrivateState | None, NDArray[np.bool_]]:
+        moves = self._local.private_start == "kept"
+        updates = train_copies(self._model, self._shared, private, steps, self._local, private_moves=moves)
+        norms = user_norms(updates.moved)
+        usable = (norms.isfinite() & finite_users(updates.private, norms)).cpu().numpy()
+        if not usable.all():
+            return None, usable
+        factors = torch.ones_like(norms) if self._clip_norm is None else clip_factors(norms, self._clip_norm)
+        self._add(updates, factors)
+        return updates.private, usable
 
-def popularity_sum(histories: Histories, num_items: int, mechanism: GaussianMechanism | None) -> SharedState:
-    """Return the summed item counts of users, float32 ``{"counts": [num_items]}``.
-
-    Each user counts every distinct item once, and the whole vector is clipped to the mechanism's norm.
-    """
-    users = np.repeat(np.arange(len(histories)), histories.lengths)
-    pairs = np.unique(np.stack([users, histories.items.astype(np.int64)]), axis=1)
-    weights = np.ones(pairs.shape[1])
-    if mechanism is not None:
-        norms = np.sqrt(np.bincount(pairs[0], minlength=len(histories)))
-        weights = np.minimum(1.0, mechanism.clip_norm / np.maximum(norms, 1e-12))[pairs[0]]
-    counts = np.bincount(pairs[1], weights=weights, minlength=num_items).astype(np.float32)
-    return SharedState({"counts": torch.from_numpy(counts)})
-
-
-CPU = torch.device("cpu")
+    def _add(self, updates: Updates, factors: Tensor) -> None:
+        for name, moved in updates.moved.items():
+            own = factors.to(moved.dtype)
+            if updates.rows is None or name not in self._model.item_parameters:
+                self._updates[name] += torch.tensordot(own, moved, dims=1)
+            else:
+                rows = (moved * own.reshape(-1, *[1] * (moved.dim() - 1))).flatten(0, 1)
+                self._updates[name].index_add_(0, updates.rows.flatten(), rows)
 
 
 def device_of(model: SplitModel) -> torch.device:
@@ -120,114 +185,5 @@ def on_device(state: Mapping[str, Tensor], device: torch.device) -> State:
     return {name: value.to(device) for name, value in state.items()}
 
 
-def user_loss(model: FusedRecommender, shared: State, private: State, examples: Examples) -> Tensor:
-    """Return one user's mean cross-entropy over the catalogue at its positions, a scalar; 0 without positions.
-
-    ``examples`` has no user axis here. Every other item is a negative, held-out ones included, as none is known.
-    """
-    state = {**_prefixed("shared.", shared), **_prefixed("private.", private)}
-    scores = functional_call(model, state, (examples.history, examples.mask, examples.keep)).fused()
-    # Branches without a position axis score once; their softmax is taken once and read at every position.
-    log_odds = F.log_softmax(scores, dim=-1).expand(len(examples.target), -1)
-    losses = -log_odds.gather(1, examples.target[:, None])[:, 0]
-    return (losses * examples.mask).sum() / examples.mask.sum().clamp(min=1.0)
-
-
-def _summed_step(
-    model: FusedRecommender, shared: SharedState, private: PrivateState, batch: Examples, local: LocalConfig
-) -> tuple[State, PrivateState]:
-    parameters = private_parameters(private)
-
-    def cohort_loss(moving: State, parameters: State) -> Tensor:
-        losses: Tensor = over_users(lambda p, e: user_loss(model, {**shared, **moving}, p, e))(parameters, batch)
-        return losses.sum()
-
-    shared_gradient, private_gradient = grad(cohort_loss, argnums=(0, 1))(dict(trainable(shared)), parameters)
-    update = {name: -local.learning_rate * value for name, value in shared_gradient.items()}
-    return update, step_private(private, private_gradient, local)
-
-
-def _own_copies(
-    model: FusedRecommender,
-    shared: SharedState,
-    private: PrivateState,
-    batches: list[Examples],
-    local: LocalConfig,
-) -> tuple[State, PrivateState]:
-    """Return each user's update, stacked ``[U, ...]``, and the new private state."""
-    start = dict(trainable(shared))
-    gradient = grad(lambda s, p, e: user_loss(model, {**shared, **s}, p, e), argnums=(0, 1))
-    # The first step starts from common weights, which need no copy a user.
-    gradients: tuple[State, State] = over_users(lambda p, e: gradient(start, p, e))(
-        private_parameters(private), batches[0]
-    )
-    moved = {name: -local.learning_rate * value for name, value in gradients[0].items()}
-    private = step_private(private, gradients[1], local)
-    for batch in batches[1:]:
-        copies = {name: start[name] + moved[name] for name in start}
-        gradients = over_users(lambda sp, e: gradient(sp[0], sp[1], e))((copies, private_parameters(private)), batch)
-        moved = {name: moved[name] - local.learning_rate * value for name, value in gradients[0].items()}
-        private = step_private(private, gradients[1], local)
-    return moved, private
-
-
-def over_users(one_user: Callable[[Any, Examples], Any]) -> Callable[[Any, Examples], Any]:
-    """Lift ``one_user(state, examples)`` over a leading user axis of the state and of every field of the examples."""
-
-    def unpacked(state: Any, history: Tensor, target: Tensor, mask: Tensor, keep: Tensor) -> Any:
-        return one_user(state, Examples(history=history, target=target, mask=mask, keep=keep))
-
-    lifted = vmap(unpacked)
-    return lambda state, e: lifted(state, e.history, e.target, e.mask, e.keep)
-
-
-def private_parameters(private: PrivateState) -> State:
-    """Return the private parameters without their optimiser's accumulators."""
-    return {name: value for name, value in private.items() if not name.endswith(SQUARES)}
-
-
-def step_private(private: PrivateState, gradient: State, local: LocalConfig) -> PrivateState:
-    """Take one Adagrad step (Duchi et al., 2011) on each user's own parameters."""
-    state = {}
-    for name, value in private_parameters(private).items():
-        state[name + SQUARES] = private[name + SQUARES] + gradient[name] ** 2
-        state[name] = value - local.private_learning_rate * gradient[name] / (state[name + SQUARES].sqrt() + 1e-8)
-    return PrivateState(state)
-
-
-def _plain_sum(updates: State) -> State:
-    return {name: value.sum(0) for name, value in updates.items()}
-
-
-def _prefixed(prefix: str, state: State) -> State:
-    return {prefix + name: value for name, value in state.items()}
-
-
-def _draw(
-    model: FusedRecommender,
-    histories: Histories,
-    seeds: NDArray[np.uint64],
-    stream: tuple[int, int],
-    local: LocalConfig,
-) -> Examples:
-    config = model.config
-    device = device_of(model)
-    return draw_examples(
-        histories,
-        seeds,
-        stream,
-        length=config.history_length,
-        dim=config.dim,
-        dropout=config.dropout,
-        device=device,
-    )
-
-
-def _chunk_size(shared: SharedState) -> int:
-    return max(1, CHUNK_FLOATS // max(1, sum(value.numel() for value in shared.values())))
-
-
-def _chunks(histories: Histories, size: int) -> list[NDArray[np.int64]]:
-    """Divide users into chunks of similar length, so that padding is small."""
-    order = np.argsort(histories.lengths, kind="stable").astype(np.int64)
-    return [order[start : start + size] for start in range(0, len(order), size)]
+def _all_finite(state: State) -> bool:
+    return all(bool(value.isfinite().all()) for value in state.values())

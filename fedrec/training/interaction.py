@@ -33,8 +33,9 @@ from fedrec.privacy.clipping import clip_and_sum, user_norms
 from fedrec.privacy.device_accountant import engine_after, events_of
 from fedrec.privacy.mechanism import GaussianMechanism, SampledGaussian
 from fedrec.privacy.noise import noise_generator
-from fedrec.training.cohort import SQUARES, private_parameters, user_loss
 from fedrec.training.examples import Examples
+from fedrec.training.losses import user_losses
+from fedrec.training.optimizers import parameters_of
 from fedrec.training.sample_losses import SampleLoss, SampleLosses, State
 
 EMPTY = -1
@@ -89,14 +90,14 @@ def train_interactions(
     engine = engine_after(past)
     for user in range(len(histories)):
         engine = engine_after(past)  # users do not share interactions: each has an account of its own
-        start = {f"private.{name}": value[user] for name, value in private_parameters(private).items()}
+        start = {f"private.{name}": value[user] for name, value in parameters_of(private).items()}
         start |= {f"shared.{name}": value for name, value in shared.items()}
         source = generator or noise_generator(None).generator
         end = _train_user(model, start, histories[user], local, interaction, engine, source)
         update = {name: (end[f"shared.{name}"] - value)[None] for name, value in shared.items()}
         for name, value in (clip_and_sum(update, mechanism.clip_norm) if mechanism else _only(update)).items():
             total[name] += value
-        for name in private_parameters(private):
+        for name in parameters_of(private):
             updated[name][user] = end[f"private.{name}"]
     return InteractionResult(total=SharedState(total), private=PrivateState(updated), events=events_of(engine))
 
@@ -117,12 +118,15 @@ def event_chunks(history: NDArray[np.int32], num_chunks: int, length: int) -> tu
 
 def chunk_loss(model: FusedRecommender) -> SampleLoss:
     """Return the loss of one row ``[item codes ..., weight]``: the mean over its next-item examples, times weight."""
-    ones = torch.ones(NUM_DROPOUT_MASKS, model.config.dim)
+    ones = torch.ones(1, NUM_DROPOUT_MASKS, model.config.dim)
 
     def loss(parameters: State, row: Tensor) -> Tensor:
-        chunk = row[:-1].long()
-        examples = Examples(history=chunk[:-1], target=chunk[1:], mask=torch.ones_like(row[1:-1]), keep=ones)
-        return row[-1] * user_loss(model, _part(parameters, "shared."), _part(parameters, "private."), examples)
+        chunk = row[None, :-1].long()
+        examples = Examples(
+            history=chunk[:, :-1], target=chunk[:, 1:], mask=torch.ones_like(row[None, 1:-1]), keep=ones
+        )
+        shared, private = _part(parameters, "shared."), _part(parameters, "private.")
+        return row[-1] * user_losses(model, shared, private, examples, "softmax")[0]
 
     return loss
 
@@ -196,7 +200,7 @@ def _drop_unusable(gradients: list[Tensor]) -> None:
 
 def _check_untouched(private: PrivateState) -> None:
     """Raise if ``private`` has had a gradient without noise: its Adagrad accumulators would not be zero."""
-    if any(bool(value.any()) for name, value in private.items() if name.endswith(SQUARES)):
+    if any(bool(value.any()) for name, value in private.items() if name not in parameters_of(private)):
         raise ModelMismatchError(
             "private parameters were trained without the interaction-level layer, which cannot cover them any more: "
             "begin a new run"

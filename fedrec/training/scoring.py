@@ -1,28 +1,18 @@
 """Scores of the whole catalogue for users, on the device that holds their histories."""
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.func import functional_call, grad, vmap
+from torch.func import functional_call
 
 from fedrec.config import LocalConfig
 from fedrec.data.histories import Histories
-from fedrec.models.fusion import NUM_DROPOUT_MASKS, FusedRecommender
+from fedrec.models.fusion import FACTORS, NUM_DROPOUT_MASKS, VECTORS, FusedRecommender, scores, tables_of
 from fedrec.models.split import PrivateState, SharedState
-from fedrec.training.cohort import (
-    CPU,
-    device_of,
-    initial_private,
-    on_device,
-    over_users,
-    private_parameters,
-    step_private,
-    user_loss,
-)
-from fedrec.training.examples import draw_examples, recent_events
+from fedrec.training.cohort import CPU, device_of, on_device
+from fedrec.training.examples import recent_events
+from fedrec.training.optimizers import parameters_of
+from fedrec.training.private_start import rebuild, solve_users
 from fedrec.training.statistics import NEIGHBOURS
 
 CHUNK_USERS = 512
@@ -50,46 +40,34 @@ def score_users(
 
 
 def fold_in(
-    model: FusedRecommender, shared: SharedState, history: Histories, steps: int = 20, learning_rate: float = 0.1
+    model: FusedRecommender, shared: SharedState, history: Histories, local: LocalConfig | None = None
 ) -> PrivateState:
-    """Return private state fitted to histories of users never seen before, the shared parameters held still.
+    """Return private state fitted to histories, the shared parameters held still.
 
-    Federated Reconstruction's local step (Singhal et al., 2021, section 3). Deterministic. Post-processing of what
-    was released, on the user's own device: it spends no privacy.
+    For users never seen before, and for runs that keep no private state (``private_start`` other than ``kept``).
+    Deterministic. Post-processing of what was released, on the user's own device: it spends no privacy.
     """
-    local, config, device = LocalConfig(private_learning_rate=learning_rate), model.config, device_of(model)
+    local = local or LocalConfig(private_steps=20, private_learning_rate=0.1)
+    shared = SharedState(on_device(shared, device_of(model)))
+    if local.private_start == "ridge":
+        return PrivateState(on_device(solve_users(model, shared, history, local), CPU))
     seeds = np.arange(len(history), dtype=np.uint64)
-    shared = SharedState(on_device(shared, device))
-    private = PrivateState(on_device(initial_private(model, len(history)), device))
-    gradient = over_users(lambda p, e: grad(lambda q: user_loss(model, shared, q, e))(p))
-    for step in range(steps):
-        batch = draw_examples(
-            history,
-            seeds,
-            (0, step),
-            length=config.history_length,
-            dim=config.dim,
-            dropout=0.0,
-            device=device,
-        )
-        private = step_private(private, gradient(private_parameters(private), batch), local)
-    return PrivateState(on_device(private, CPU))
+    return PrivateState(on_device(rebuild(model, shared, history, seeds, 0, local), CPU))
 
 
 def item_vectors(model: FusedRecommender, shared: SharedState) -> NDArray[np.float32]:
     """Return item vectors that lie near each other where the model treats items alike, float32 ``[num_items, ...]``.
 
     Of the neighbours branch where there is one, since it then carries the model: the part of its similarity that is an
-    inner product. Else the item tower's.
+    inner product. Else the item tower's, or the mf branch's where no branch has a tower.
     """
     if NEIGHBOURS + "vectors" in shared:
         lengths = shared[NEIGHBOURS + "spectrum"].clamp(min=0).sqrt()
         released: NDArray[np.float32] = (shared[NEIGHBOURS + "vectors"] * lengths).numpy()
         return released
-    prefix = "item_tower."
-    tower = {name.removeprefix(prefix): value for name, value in shared.items() if name.startswith(prefix)}
     with torch.no_grad():
-        vectors: NDArray[np.float32] = functional_call(model.shared["item_tower"], tower, ()).cpu().numpy()
+        tables = tables_of(model, shared)
+    vectors: NDArray[np.float32] = tables[VECTORS if VECTORS in tables else FACTORS].cpu().numpy()
     return vectors
 
 
@@ -104,22 +82,17 @@ def _scores(
 ) -> dict[str, NDArray[np.float32]]:
     device = device_of(model)
     recent = recent_events(histories, model.config.history_length, device)
-    parameters = on_device(private_parameters(private), device)
+    keep = torch.ones(len(histories), NUM_DROPOUT_MASKS, model.config.dim, device=device)
+    state = {f"shared.{name}": value for name, value in shared.items()}
+    state |= {f"private.{name}": value for name, value in on_device(parameters_of(private), device).items()}
+    users = torch.arange(len(histories), device=device)
+    found = {}
     with torch.no_grad():
-        scores = vmap(_last_scores(model, shared))(parameters, recent.history, recent.mask, recent.last)
-    return {name: value.cpu().numpy() for name, value in scores.items()}
-
-
-def _last_scores(model: FusedRecommender, shared: SharedState) -> Callable[..., dict[str, Tensor]]:
-    keep = torch.ones(NUM_DROPOUT_MASKS, model.config.dim, device=device_of(model))
-
-    def one_user(private: dict[str, Tensor], history: Tensor, mask: Tensor, last: Tensor) -> dict[str, Tensor]:
-        state = {f"shared.{name}": value for name, value in shared.items()}
-        state |= {f"private.{name}": value for name, value in private.items()}
-        result = functional_call(model, state, (history, mask, keep))
-        return {
-            str(name): result.weights[name] * scores.expand(len(history), -1).index_select(0, last[None])[0]
-            for name, scores in result.scores.items()
-        }
-
-    return one_user
+        asked, tables = functional_call(model, state, (recent.history, recent.mask, keep))
+        for branch, queries in asked.queries.items():
+            last = {
+                name: (query if query.shape[1] == 1 else query[users, recent.last][:, None])
+                for name, query in queries.items()
+            }
+            found[str(branch)] = (asked.weight(branch) * scores(last, tables))[:, 0].cpu().numpy()
+    return found

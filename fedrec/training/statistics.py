@@ -17,7 +17,6 @@ from fedrec.errors import ConfigError
 from fedrec.models.neighbours import RANK
 from fedrec.models.split import SharedState
 from fedrec.privacy.mechanism import GaussianMechanism
-from fedrec.training.cohort import popularity_sum
 
 COUNTS, PAIRS = "counts", "pairs"
 
@@ -72,6 +71,21 @@ def statistics_sum(
     counts = popularity_sum(histories, num_items, replace(mechanism, clip_norm=counts_norm * mechanism.clip_norm))
     pairs = _pairs(histories, num_items, (1 - COUNTS_SHARE) ** 0.5 * mechanism.clip_norm)
     return SharedState({**counts, PAIRS: pairs})
+
+
+def popularity_sum(histories: Histories, num_items: int, mechanism: GaussianMechanism | None) -> SharedState:
+    """Return the summed item counts of users, float32 ``{"counts": [num_items]}``.
+
+    Each user counts every distinct item once, and the whole vector is clipped to the mechanism's norm.
+    """
+    users = np.repeat(np.arange(len(histories)), histories.lengths)
+    pairs = np.unique(np.stack([users, histories.items.astype(np.int64)]), axis=1)
+    weights = np.ones(pairs.shape[1])
+    if mechanism is not None:
+        norms = np.sqrt(np.bincount(pairs[0], minlength=len(histories)))
+        weights = np.minimum(1.0, mechanism.clip_norm / np.maximum(norms, 1e-12))[pairs[0]]
+    counts = np.bincount(pairs[1], weights=weights, minlength=num_items).astype(np.float32)
+    return SharedState({"counts": torch.from_numpy(counts)})
 
 
 def start_from_statistics(shared: SharedState, mean: Mapping[str, Tensor]) -> SharedState:

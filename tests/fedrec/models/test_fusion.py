@@ -9,14 +9,20 @@ import torch
 from fedrec.config import ModelConfig
 from fedrec.data.catalogue import Catalogue
 from fedrec.errors import ConfigError
-from fedrec.models.fusion import NUM_DROPOUT_MASKS, build_model, fusion_weights
+from fedrec.models.fusion import NUM_DROPOUT_MASKS, FusedRecommender, build_model, fusion_weights, scores
 from fedrec.models.split import state_digest
 
 CONFIG = ModelConfig(dim=4, history_length=6, dropout=0.0)
 
 
+def fused(model: FusedRecommender, history: list[int], mask: list[float]) -> torch.Tensor:
+    """Return one user's scores after each event, float ``[L, num_items]``."""
+    asked, tables = model(torch.tensor([history]), torch.tensor([mask]), keep())
+    return scores(asked.fused(), tables)[0]
+
+
 def keep() -> torch.Tensor:
-    return torch.ones(NUM_DROPOUT_MASKS, CONFIG.dim)
+    return torch.ones(1, NUM_DROPOUT_MASKS, CONFIG.dim)
 
 
 def test_the_user_embedding_is_private_and_all_else_is_shared(catalogue: Catalogue) -> None:
@@ -41,11 +47,11 @@ def test_equal_seeds_build_equal_models_and_leave_the_global_generator_alone(cat
 @pytest.mark.parametrize("branches", [("cf",), ("mf",), ("seq",), ("cf", "seq"), ("cf", "mf", "seq")])
 def test_the_fused_score_is_the_weighted_sum_of_its_branches(catalogue: Catalogue, branches: tuple[str, ...]) -> None:
     model = build_model(CONFIG.model_copy(update={"branches": branches}), catalogue, 0)
-    result = model(torch.tensor([1, 2, 3]), torch.ones(3), keep())
-    expected = torch.zeros(3, catalogue.num_items)
+    asked, tables = model(torch.tensor([[1, 2, 3]]), torch.ones(1, 3), keep())
+    expected = torch.zeros(1, 3, catalogue.num_items)
     for name in branches:
-        expected = expected + result.weights[name] * result.scores[name]
-    torch.testing.assert_close(result.fused().expand(3, -1), expected)
+        expected = expected + asked.weight(name) * scores(asked.queries[name], tables)
+    torch.testing.assert_close(scores(asked.fused(), tables).expand(1, 3, -1), expected)
 
 
 def test_padding_changes_no_score_before_it(catalogue: Catalogue) -> None:
@@ -53,8 +59,8 @@ def test_padding_changes_no_score_before_it(catalogue: Catalogue) -> None:
     torch.manual_seed(3)
     for parameter in model.parameters():
         parameter.data.add_(0.3 * torch.randn_like(parameter))
-    short = model(torch.tensor([1, 2]), torch.ones(2), keep()).fused()
-    padded = model(torch.tensor([1, 2, 0, 0]), torch.tensor([1.0, 1.0, 0.0, 0.0]), keep()).fused()
+    short = fused(model, [1, 2], [1.0, 1.0])
+    padded = fused(model, [1, 2, 0, 0], [1.0, 1.0, 0.0, 0.0])
     torch.testing.assert_close(padded[:2], short)
 
 
@@ -71,7 +77,7 @@ def test_without_item_embeddings_no_shared_tensor_but_the_bias_has_a_row_per_ite
 
 def test_a_catalogue_without_features_needs_item_embeddings(catalogue: Catalogue) -> None:
     bare = replace(catalogue, features=np.empty((11, 0), np.float32), feature_names=())
-    assert build_model(CONFIG, bare, 0)(torch.tensor([1]), torch.ones(1), keep()).fused().shape == (1, 11)
+    assert fused(build_model(CONFIG, bare, 0), [1], [1.0]).shape == (1, 11)
     with pytest.raises(ConfigError, match="item_embeddings"):
         build_model(CONFIG.model_copy(update={"item_embeddings": False}), bare, 0)
 

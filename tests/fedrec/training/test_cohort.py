@@ -9,11 +9,14 @@ from fedrec.config import LocalConfig, ModelConfig
 from fedrec.data.catalogue import Catalogue
 from fedrec.data.histories import Histories
 from fedrec.models import FusedRecommender, build_model
+from fedrec.models.fusion import scores
 from fedrec.models.split import PrivateState, SharedState, trainable
 from fedrec.privacy.mechanism import GaussianMechanism
-from fedrec.training import cohort
-from fedrec.training.cohort import SQUARES, initial_private, popularity_sum, train_cohort
+from fedrec.training import memory
+from fedrec.training.cohort import train_cohort
 from fedrec.training.examples import draw_examples
+from fedrec.training.optimizers import SQUARES
+from fedrec.training.private_start import initial_private
 from fedrec.training.randomness import user_seeds
 
 HISTORIES = Histories.from_lists([[1], [], [2, 3], [4, 5, 6, 7, 8, 9, 10, 1, 2], [0, 1, 0, 2], [3, 3, 3]])
@@ -65,7 +68,7 @@ def one_user_at_a_time(
         model.shared.load_state_dict(shared)
         model.private.load_state_dict({n: v[user] for n, v in private.items() if not n.endswith(SQUARES)})
         squares = {n: private[n + SQUARES][user].clone() for n, _ in model.private.named_parameters()}
-        for step in range(local.steps):
+        for step in range(min(local.steps, len(HISTORIES[user]) - 1)):
             only = np.array([user])
             batch = draw_examples(
                 HISTORIES.take(only),
@@ -80,8 +83,9 @@ def one_user_at_a_time(
             if not positions:
                 break
             model.zero_grad()
-            scores = model(batch.history[0], batch.mask[0], batch.keep[0]).fused().expand(len(batch.mask[0]), -1)
-            F.cross_entropy(scores[:positions], batch.target[0, :positions]).backward()
+            asked, tables = model(batch.history, batch.mask, batch.keep)
+            fused = scores(asked.fused(), tables)[0].expand(batch.mask.shape[1], -1)
+            F.cross_entropy(fused[:positions], batch.target[0, :positions]).backward()
             with torch.no_grad():
                 for parameter in model.shared.parameters():
                     if parameter.grad is not None:
@@ -122,7 +126,7 @@ def test_dividing_users_into_calls_and_chunks_changes_nothing(
     model, shared, private = warm(CONFIGS["trio"], catalogue)
     local, clip = LocalConfig(), mechanism(0.3)
     whole = train_cohort(model, shared, private, HISTORIES, SEEDS, 1, local, clip)
-    monkeypatch.setattr(cohort, "CHUNK_FLOATS", 1)
+    monkeypatch.setattr(memory, "MAX_USERS", 1)
     parts = []
     for users in (np.array([0, 3]), np.array([1, 2, 4, 5])):
         mine = PrivateState({n: v[users] for n, v in private.items()})
@@ -170,17 +174,3 @@ def test_an_empty_cohort_sums_to_zero(catalogue: Catalogue) -> None:
     )
     assert {name: value.shape for name, value in got.total.items()} == {n: v.shape for n, v in shared.items()}
     assert not any(value.any() for value in got.total.values())
-
-
-def test_popularity_counts_each_users_distinct_items_once() -> None:
-    counts = popularity_sum(HISTORIES, 11, None)["counts"]
-    expected = torch.zeros(11)
-    for user in range(USERS):
-        expected[sorted(set(HISTORIES[user].tolist()))] += 1
-    torch.testing.assert_close(counts, expected)
-
-
-def test_popularity_clips_each_users_whole_vector() -> None:
-    one = Histories.from_lists([list(range(9))])
-    counts = popularity_sum(one, 11, mechanism(1.0))["counts"]
-    assert float(counts.norm()) == pytest.approx(1.0)

@@ -14,11 +14,12 @@ from fedrec.data.catalogue import Catalogue
 from fedrec.data.histories import Histories
 from fedrec.errors import ModelMismatchError
 from fedrec.models import FusedRecommender, build_model
+from fedrec.models.fusion import scores
 from fedrec.models.split import PrivateState, SharedState
 from fedrec.privacy.accounting import LIVE_INTERVAL, epsilon_pld, epsilon_rdp, grouped
 from fedrec.privacy.device_accountant import engine_after
 from fedrec.privacy.mechanism import GaussianMechanism, SampledGaussian
-from fedrec.training.cohort import SQUARES, initial_private, train_cohort
+from fedrec.training.cohort import train_cohort
 from fedrec.training.interaction import (
     EMPTY,
     InteractionResult,
@@ -26,6 +27,8 @@ from fedrec.training.interaction import (
     interaction_mechanism,
     train_interactions,
 )
+from fedrec.training.optimizers import SQUARES
+from fedrec.training.private_start import initial_private
 
 SMALL = ModelConfig(dim=3, history_length=7, branches=("mf",))
 """Two chunks of three slots; the oldest slot of the seven is in none."""
@@ -172,8 +175,8 @@ def plain_clipped_descent(parts: Parts, chunks: list[list[int]], clip: float, st
         for chunk in chunks:
             model.zero_grad()
             events, targets = torch.tensor(chunk[:-1]), torch.tensor(chunk[1:])
-            scores = model(events, torch.ones(len(events)), torch.ones(4, model.config.dim)).fused()
-            F.cross_entropy(scores.expand(len(targets), -1), targets).backward()
+            asked, tables = model(events[None], torch.ones(1, len(events)), torch.ones(1, 4, model.config.dim))
+            F.cross_entropy(scores(asked.fused(), tables)[0].expand(len(targets), -1), targets).backward()
             gradients = [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in parameters]
             norm = float(torch.cat([gradient.flatten() for gradient in gradients]).norm())
             for sum_, gradient in zip(total, gradients, strict=True):

@@ -14,8 +14,11 @@ from fedrec.models import FusedRecommender, build_model
 from fedrec.models.split import PrivateState, SharedState
 from fedrec.privacy.clipping import clip_and_sum
 from fedrec.privacy.mechanism import GaussianMechanism
-from fedrec.training.cohort import SQUARES, initial_private, private_parameters, train_cohort, user_loss
+from fedrec.training.cohort import train_cohort
 from fedrec.training.examples import Examples, draw_examples
+from fedrec.training.losses import user_losses
+from fedrec.training.optimizers import parameters_of
+from fedrec.training.private_start import initial_private
 from fedrec.training.randomness import user_seeds
 from fedrec.training.sample_losses import SampleLosses, State
 
@@ -42,7 +45,7 @@ class Oracle:
     """Opacus over a batch of users: a row holds a user's padded examples, dropout factors and private parameters."""
 
     def __init__(self, model: FusedRecommender, shared: SharedState, private: PrivateState) -> None:
-        self.model, self.private = model, private_parameters(private)
+        self.model, self.private = model, parameters_of(private)
         self.losses = SampleLosses(shared, self._loss)
         self.module = GradSampleModule(self.losses, loss_reduction="mean")
 
@@ -77,8 +80,10 @@ class Oracle:
             name: part.reshape(value.shape[1:])
             for part, (name, value) in zip(private, self.private.items(), strict=True)
         }
-        examples = Examples(history=history.long(), target=target.long(), mask=mask, keep=keep.reshape(4, dim))
-        return user_loss(self.model, shared, own, examples)
+        examples = Examples(
+            history=history.long()[None], target=target.long()[None], mask=mask[None], keep=keep.reshape(1, 4, dim)
+        )
+        return user_losses(self.model, shared, own, examples, "softmax")[0]
 
 
 def warm(config: ModelConfig, catalogue: Catalogue) -> tuple[FusedRecommender, SharedState, PrivateState]:
@@ -91,7 +96,7 @@ def warm(config: ModelConfig, catalogue: Catalogue) -> tuple[FusedRecommender, S
 
     shared = SharedState({name: shaken(value) for name, value in model.shared_state().items()})
     private = initial_private(model, USERS)
-    moved = {name: value if name.endswith(SQUARES) else shaken(value) for name, value in private.items()}
+    moved = {name: value if name not in parameters_of(private) else shaken(value) for name, value in private.items()}
     return model, shared, PrivateState(moved)
 
 

@@ -7,9 +7,9 @@ from fedrec.config import ModelConfig
 from fedrec.data.catalogue import Catalogue
 from fedrec.data.histories import Histories
 from fedrec.models import build_model
-from fedrec.models.fusion import NUM_DROPOUT_MASKS
-from fedrec.models.split import SharedState
-from fedrec.training.cohort import initial_private
+from fedrec.models.fusion import NUM_DROPOUT_MASKS, scores
+from fedrec.models.split import PrivateState, SharedState
+from fedrec.training.private_start import initial_private
 from fedrec.training.scoring import branch_scores, fold_in, item_vectors, score_users
 
 CONFIG = ModelConfig(dim=4, history_length=3, dropout=0.5)
@@ -26,12 +26,13 @@ def warm(catalogue: Catalogue):  # type: ignore[no-untyped-def]  # local helper
 def test_scores_are_the_models_own_at_the_newest_event(catalogue: Catalogue) -> None:
     model, shared = warm(catalogue)
     model.shared.load_state_dict(shared)
-    scores = score_users(model, shared, initial_private(model, 4), HISTORIES)
-    keep = torch.ones(NUM_DROPOUT_MASKS, CONFIG.dim)
+    found = score_users(model, shared, initial_private(model, 4), HISTORIES)
+    keep = torch.ones(1, NUM_DROPOUT_MASKS, CONFIG.dim)
     for user in (0, 1, 3):
         recent = torch.from_numpy(HISTORIES[user][-3:].astype(np.int64))
-        expected = model(recent, torch.ones(len(recent)), keep).fused()[-1]
-        np.testing.assert_allclose(scores[user], expected.detach(), rtol=1e-5, atol=1e-6)
+        asked, tables = model(recent[None], torch.ones(1, len(recent)), keep)
+        expected = scores(asked.fused(), tables)[0, -1]
+        np.testing.assert_allclose(found[user], expected.detach(), rtol=1e-5, atol=1e-6)
 
 
 def test_a_user_without_events_still_gets_finite_scores(catalogue: Catalogue) -> None:
@@ -63,12 +64,16 @@ def test_item_vectors_are_the_towers_own_or_where_there_are_neighbours_theirs(ca
     np.testing.assert_allclose(item_vectors(model, with_neighbours)[:2], [[2.0, 0.0], [0.0, 0.0]])
 
 
-def test_folding_in_lifts_a_new_users_own_items_and_leaves_the_shared_model_alone(catalogue: Catalogue) -> None:
+def test_folding_in_raises_the_odds_of_a_new_users_own_items_and_leaves_the_shared_model_alone(
+    catalogue: Catalogue,
+) -> None:
     model, shared = warm(catalogue)
     before = {name: value.clone() for name, value in shared.items()}
     history = Histories.from_lists([[2, 5, 2, 5, 2]])
-    fitted = branch_scores(model, shared, fold_in(model, shared, history), history)["mf"][0]
-    fresh = branch_scores(model, shared, initial_private(model, 1), history)["mf"][0]
-    gain = fitted - fresh
-    assert gain[[2, 5]].min() > np.delete(gain, [2, 5]).mean()
+
+    def odds(private: PrivateState) -> np.ndarray:
+        exponents = np.exp(score_users(model, shared, private, history)[0])
+        return (exponents / exponents.sum())[[2, 5]].sum()
+
+    assert odds(fold_in(model, shared, history)) > 1.2 * odds(initial_private(model, 1))
     torch.testing.assert_close(dict(shared), before)

@@ -11,10 +11,12 @@ from fedrec.data.catalogue import Catalogue
 from fedrec.data.histories import Histories
 from fedrec.errors import ConfigError
 from fedrec.models import build_model
+from fedrec.models.fusion import scores
 from fedrec.models.split import SharedState, trainable
 from fedrec.privacy.mechanism import GaussianMechanism
 from fedrec.training.statistics import (
     WINDOW,
+    popularity_sum,
     start_from_popularity,
     start_from_statistics,
     statistics_name,
@@ -89,13 +91,18 @@ def test_the_neighbours_branch_is_silent_before_and_finds_neighbours_after_the_r
     histories = Histories.from_lists([[0, 1, 0, 1], [1, 0], [5, 6, 5], [7, 8], [8, 7, 8]] * 3)
     mean = statistics_sum(model.shared_state(), histories, ITEMS, None)
     started = start_from_statistics(model.shared_state(), mean)
-    history, mask, keep = torch.tensor([0, 5, 2]), torch.tensor([1.0, 1.0, 0.0]), torch.ones(4, 4)
-    assert not model(history, mask, keep).scores["neighbours"].any()
+    history, mask, keep = torch.tensor([[0, 5, 2]]), torch.tensor([[1.0, 1.0, 0.0]]), torch.ones(1, 4, 4)
+
+    def neighbours() -> torch.Tensor:
+        asked, tables = model(history, mask, keep)
+        return scores(asked.queries["neighbours"], tables)[0]
+
+    assert not neighbours().any()
     model.shared.load_state_dict(started)
-    scores = model(history, mask, keep).scores["neighbours"]
-    assert int(scores[0].argmax()) == 1
-    assert set(scores[1].topk(2).indices.tolist()) == {1, 6}
-    torch.testing.assert_close(scores[0].std(correction=0), started["factors.bias"].std())
+    found = neighbours()
+    assert int(found[0].argmax()) == 1
+    assert set(found[1].topk(2).indices.tolist()) == {1, 6}
+    torch.testing.assert_close(found[0].std(correction=0), started["factors.bias"].std())
 
 
 def test_what_was_released_is_no_part_of_what_users_train(catalogue: Catalogue) -> None:
@@ -120,3 +127,17 @@ def test_the_popularity_start_orders_the_bias_as_the_counts_and_survives_negativ
 def test_a_model_without_item_bias_is_left_as_it_is() -> None:
     shared = SharedState({"other": torch.ones(2)})
     assert start_from_popularity(shared, torch.ones(3)) is shared
+
+
+def test_popularity_counts_each_users_distinct_items_once() -> None:
+    histories = Histories.from_lists([[1], [], [2, 3], [0, 1, 0, 2], [3, 3, 3]])
+    counts = popularity_sum(histories, ITEMS, None)["counts"]
+    expected = torch.zeros(ITEMS)
+    for user in range(len(histories)):
+        expected[sorted(set(histories[user].tolist()))] += 1
+    torch.testing.assert_close(counts, expected)
+
+
+def test_popularity_clips_each_users_whole_vector() -> None:
+    counts = popularity_sum(Histories.from_lists([list(range(9))]), ITEMS, MECHANISM)["counts"]
+    assert float(counts.norm()) == pytest.approx(1.0)

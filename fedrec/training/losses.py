@@ -1,0 +1,94 @@
+"""Losses of next-item prediction, a user each. Knows queries, tables and examples; nothing of rounds or privacy."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from fedrec.config import Loss
+from fedrec.models.fusion import FusedRecommender, Queries, Tables, scores
+from fedrec.models.layers import lookup
+from fedrec.training.examples import Examples
+
+LossOf = Callable[[Queries, Tables, Examples, int], Tensor]
+"""From queries, tables, examples and the number of items in the catalogue to each user's loss, float ``[U]``."""
+
+
+def user_losses(
+    model: FusedRecommender,
+    shared: Mapping[str, Tensor],
+    private: Mapping[str, Tensor],
+    examples: Examples,
+    loss: Loss,
+    rows: Tensor | None = None,
+) -> Tensor:
+    """Return each user's mean loss over its positions, float ``[U]``; 0 for a user without any.
+
+    Parameters may be common or stacked. ``rows``: int64 ``[U, R]``, each user's part of the catalogue, within which
+    codes in ``examples`` count; item tables in ``shared`` then hold these rows, ``[U, R, ...]``.
+    """
+    state = {f"shared.{name}": value for name, value in shared.items()}
+    state |= {f"private.{name}": value for name, value in private.items()}
+    asked, tables = functional_call(model, state, (examples.history, examples.mask, examples.keep, rows))
+    return LOSSES[loss](asked.fused(), tables, examples, model.num_items)
+
+
+def _softmax(queries: Queries, tables: Tables, examples: Examples, num_items: int) -> Tensor:
+    """Cross-entropy over all rows of the tables. Every other item is a negative, held-out ones included."""
+    log_odds = F.log_softmax(scores(queries, tables), dim=-1).expand(-1, examples.target.shape[1], -1)
+    return _mean(-log_odds.gather(2, examples.target[..., None])[..., 0], examples)
+
+
+def _sampled_softmax(queries: Queries, tables: Tables, examples: Examples, num_items: int) -> Tensor:
+    """Cross-entropy against drawn negatives, their share of the catalogue made up for (Jean et al., 2015, eq. 9)."""
+    positive, negative = _target_scores(queries, tables, examples), _negative_scores(queries, tables, examples)
+    assert examples.met is not None  # examples of sampled losses have it
+    correction = ((num_items - examples.met).clamp(min=1) / negative.shape[-1]).log()
+    others = torch.logsumexp(negative, dim=-1) + correction[:, None]
+    return _mean(F.softplus(others - positive), examples)
+
+
+def _bpr(queries: Queries, tables: Tables, examples: Examples, num_items: int) -> Tensor:
+    """Mean over negatives of ``-log sigmoid(s_target - s_negative)`` (Rendle et al., 2009, section 4.1)."""
+    positive, negative = _target_scores(queries, tables, examples), _negative_scores(queries, tables, examples)
+    return _mean(F.softplus(negative - positive[..., None]).mean(-1), examples)
+
+
+def _bce(queries: Queries, tables: Tables, examples: Examples, num_items: int) -> Tensor:
+    """Binary cross-entropy, the negatives of a position together weighing as much as its target."""
+    positive, negative = _target_scores(queries, tables, examples), _negative_scores(queries, tables, examples)
+    return _mean(F.softplus(-positive) + F.softplus(negative).mean(-1), examples)
+
+
+def _mse(queries: Queries, tables: Tables, examples: Examples, num_items: int) -> Tensor:
+    """Squared error of the targets' ratings (Koren et al., 2009, eq. 2, without its regularisation)."""
+    assert examples.ratings is not None  # the caller has checked that histories have them
+    return _mean((_target_scores(queries, tables, examples) - examples.ratings).square(), examples)
+
+
+LOSSES: dict[Loss, LossOf] = {
+    "softmax": _softmax,
+    "sampled-softmax": _sampled_softmax,
+    "bpr": _bpr,
+    "bce": _bce,
+    "mse": _mse,
+}
+
+
+def _mean(losses: Tensor, examples: Examples) -> Tensor:
+    return (losses * examples.weights).sum(1)
+
+
+def _target_scores(queries: Queries, tables: Tables, examples: Examples) -> Tensor:
+    """Return the scores of the targets, float ``[U, L]``."""
+    parts = [(query * lookup(tables[name], examples.target)).sum(-1) for name, query in queries.items()]
+    return sum(parts[1:], parts[0])
+
+
+def _negative_scores(queries: Queries, tables: Tables, examples: Examples) -> Tensor:
+    """Return the scores of the negatives, float ``[U, L or 1, K]``."""
+    assert examples.negatives is not None  # examples of sampled losses have them
+    drawn = {name: lookup(tables[name], examples.negatives) for name in queries}
+    return scores(queries, drawn)

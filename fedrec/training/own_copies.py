@@ -1,0 +1,119 @@
+"""Local training in general: any loss, any number of steps, each user on a copy of the shared parameters of its own.
+
+Where the loss reads the whole catalogue a copy holds all of the item tables; where it reads a user's touched items, it
+holds their rows alone, whatever the size of the catalogue. Knows users as a batch, nothing of chunks or noise.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fedrec.config import LocalConfig
+from fedrec.models.fusion import FusedRecommender
+from fedrec.models.split import PrivateState, SharedState, trainable
+from fedrec.training.examples import Examples
+from fedrec.training.losses import user_losses
+from fedrec.training.optimizers import State, initial_memory, moves, parameters_of
+from fedrec.training.touched import touched_rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Updates:
+    """What each user's training came to.
+
+    ``moved``: by how much its copy moved, ``[U, ...]``; parameters with an item axis ``[U, R, ...]`` of ``rows``, or of
+    all items where ``rows`` is None. ``private``: the users' new private state.
+    """
+
+    moved: State
+    private: PrivateState
+    rows: Tensor | None
+
+
+def train_copies(
+    model: FusedRecommender,
+    shared: SharedState,
+    private: PrivateState,
+    batches: Sequence[Examples],
+    local: LocalConfig,
+    *,
+    private_moves: bool = True,
+    shared_moves: bool = True,
+) -> Updates:
+    """Take the steps of ``batches`` and return the updates. ``*_moves=False`` holds that part still."""
+    rows = None
+    if local.loss != "softmax":
+        touched = touched_rows(batches, model.num_items)
+        rows, batches = touched.rows, touched.batches
+    start = _start(model, shared, rows, len(batches[0].mask))
+    moving = dict(trainable(start)) if shared_moves else {}
+    moved: State = {}
+    memory = initial_memory(local.optimizer, moving)
+    private = PrivateState(dict(private))
+    for batch in batches:
+        copies = {name: value + moved[name] if name in moved else value for name, value in moving.items()}
+        own = parameters_of(private) if private_moves else {}
+        of_shared, of_private = _gradients(model, {**start, **copies}, private, copies, own, batch, rows, local)
+        if local.proximal and moved:
+            of_shared = {name: value + local.proximal * moved[name] for name, value in of_shared.items()}
+        step, memory = moves(local.optimizer, memory, of_shared, local.learning_rate, batch.active)
+        moved = {name: moved[name] + value if name in moved else value for name, value in step.items()}
+        private = step_private(private, of_private, local, batch.active)
+    return Updates(moved=moved, private=private, rows=rows)
+
+
+def step_private(private: PrivateState, gradients: State, local: LocalConfig, active: Tensor) -> PrivateState:
+    """Take one step of ``local.private_optimizer`` on each active user's own parameters."""
+    memory = {name: value for name, value in private.items() if "#" in name}
+    step, memory = moves(local.private_optimizer, memory, gradients, local.private_learning_rate, active)
+    moved = {name: private[name] + value for name, value in step.items()}
+    return PrivateState({**private, **moved, **memory})
+
+
+def _start(model: FusedRecommender, shared: SharedState, rows: Tensor | None, num_users: int) -> State:
+    """Return the shared parameters with a user axis, without copies where a user has all of one."""
+    start = {}
+    for name, value in shared.items():
+        if name not in trainable({name: value}):
+            start[name] = value
+        elif rows is not None and name in model.item_parameters:
+            start[name] = value[rows]
+        else:
+            start[name] = value.expand(num_users, *value.shape)
+    return start
+
+
+def _gradients(
+    model: FusedRecommender,
+    shared: State,
+    private: PrivateState,
+    moving: State,
+    own: State,
+    batch: Examples,
+    rows: Tensor | None,
+    local: LocalConfig,
+) -> tuple[State, State]:
+    """Return each user's gradients of the ``moving`` shared and the ``own`` private parameters."""
+    leaves = {**prefixed("shared.", moving), **prefixed("private.", own)}
+    leaves = {name: value.detach().requires_grad_() for name, value in leaves.items()}
+    copies = {**shared, **unprefixed("shared.", leaves)}
+    own_parameters = {**parameters_of(private), **unprefixed("private.", leaves)}
+    losses = user_losses(model, copies, own_parameters, batch, local.loss, rows)
+    found = torch.autograd.grad(losses.sum(), list(leaves.values()), allow_unused=True)
+    gradients = {
+        name: torch.zeros_like(leaf) if gradient is None else gradient
+        for (name, leaf), gradient in zip(leaves.items(), found, strict=True)
+    }
+    return unprefixed("shared.", gradients), unprefixed("private.", gradients)
+
+
+def prefixed(prefix: str, state: Mapping[str, Tensor]) -> State:
+    """Return the state under names that begin with ``prefix``."""
+    return {prefix + name: value for name, value in state.items()}
+
+
+def unprefixed(prefix: str, state: Mapping[str, Tensor]) -> State:
+    """Return the part of the state whose names begin with ``prefix``, without it."""
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}

@@ -1,0 +1,56 @@
+"""The items that a user touches in a round, so that its own copy of the item tables holds these rows and no others."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from fedrec.training.examples import Examples
+
+
+@dataclass(frozen=True, kw_only=True)
+class Touched:
+    """``rows``: int64 ``[U, R]``, each user's distinct items, padded with its first. ``batches``: in codes within."""
+
+    rows: Tensor
+    batches: tuple[Examples, ...]
+
+
+def touched_rows(batches: Sequence[Examples], num_items: int) -> Touched:
+    """Return the rows that these steps touch by history, target or negative, and the steps in terms of them.
+
+    A padded row is touched by nothing: whatever has no event or negative points at it with weight zero.
+    """
+    codes = torch.cat([_codes(batch, num_items) for batch in batches], dim=1)
+    ordered, order = codes.sort(dim=1)
+    fresh = torch.ones_like(ordered, dtype=torch.bool)
+    fresh[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    place = fresh.cumsum(1) - 1
+    rows = torch.full((len(codes), int(place[:, -1].max()) + 1), num_items, dtype=torch.int64, device=codes.device)
+    rows.scatter_(1, place, ordered)
+    local = torch.empty_like(place).scatter_(1, order, place)
+    first = torch.where(rows[:, :1] < num_items, rows[:, :1], 0)
+    return Touched(rows=torch.where(rows < num_items, rows, first), batches=tuple(_renamed(batches, local)))
+
+
+def _codes(batch: Examples, num_items: int) -> Tensor:
+    """Return the items of a step, int64 ``[U, 2L + K]``; ``num_items`` where there is none."""
+    present = batch.mask > 0
+    parts = [torch.where(present, part, num_items) for part in (batch.history, batch.target)]
+    if batch.negatives is not None:
+        parts.append(torch.where(batch.active[:, None], batch.negatives, num_items))
+    return torch.cat(parts, dim=1)
+
+
+def _renamed(batches: Sequence[Examples], local: Tensor) -> list[Examples]:
+    renamed, start = [], 0
+    for batch in batches:
+        length, drawn = batch.history.shape[1], 0 if batch.negatives is None else batch.negatives.shape[1]
+        part = local[:, start : start + 2 * length + drawn]
+        history, target, negatives = torch.split(part, [length, length, drawn], dim=1)
+        renamed.append(
+            replace(batch, history=history, target=target, negatives=None if batch.negatives is None else negatives)
+        )
+        start += 2 * length + drawn
+    return renamed
