@@ -65,7 +65,7 @@ def summarise(findings: Findings) -> Summary:
         floor_settings={name: floor.setting for name, floor in findings.floors.items()},
         fusion=findings.fusion,
         privacy=_privacy(findings),
-        bytes=_bytes(findings.traffic),
+        bytes=_bytes(findings.traffic, findings.scenario),
         timing=TimingSummary(
             total=(now - findings.began).total_seconds(), rounds=findings.traffic.rounds, **findings.seconds
         ),
@@ -95,9 +95,10 @@ def _privacy(findings: Findings) -> PrivacySummary | None:
     )
 
 
-def _bytes(traffic: Traffic) -> BytesSummary:
+def _bytes(traffic: Traffic, scenario: Scenario) -> BytesSummary:
     messages = max(traffic.messages, 1)
     return BytesSummary(
+        codec=scenario.federation.codec.name,
         down_per_client_round=traffic.rounds_down / messages,
         up_per_client_round=traffic.rounds_up / messages,
         up_before_training=traffic.start_up,

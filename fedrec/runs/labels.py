@@ -19,6 +19,16 @@ BRANCH_LABELS = {
     "neighbours": "neighbours",
 }
 
+CODEC_LABELS = {
+    "none": "none, 32 bits a number",
+    "fp16": "fp16, 16 bits a number",
+    "int8": "int8, 8 bits a number and a scale a row",
+    "low-rank": "low rank, a few public directions of each matrix",
+    "row-subset": "row subset, a public draw of each large matrix's rows",
+}
+ROUNDING_CODECS = ("fp16", "int8")
+"""Under user-level privacy these are applied to each user's update, and sums of several users are sent as they are."""
+
 
 def floor_label(name: str) -> str:
     """Return what a baseline is called."""

@@ -14,6 +14,8 @@ from fedrec.runs.folder import RunFolder
 from fedrec.runs.html import element, facts, table, text, with_detail
 from fedrec.runs.labels import (
     BRANCH_LABELS,
+    CODEC_LABELS,
+    ROUNDING_CODECS,
     epsilon_label,
     floor_label,
     headline_k,
@@ -302,6 +304,7 @@ def _fusion(summary: Summary, pictures: Pictures) -> str:
 
 def _communication(summary: Summary, pictures: Pictures) -> str:
     sent = summary.bytes
+    codec = CODEC_LABELS.get(sent.codec, sent.codec)
     rows = [
         ("down, to the client", [human_bytes(sent.down_per_client_round), human_bytes(sent.down_total)]),
         ("up, from the client", [human_bytes(sent.up_per_client_round), human_bytes(sent.up_total)]),
@@ -310,14 +313,21 @@ def _communication(summary: Summary, pictures: Pictures) -> str:
     return element(
         "section",
         text("h2", "Communication"),
-        table(["payload", "per client and round", "whole run"], rows, class_="scroll narrow"),
+        text("p", f"Codec of updates on the way up: {codec}.{_plain_sums(summary)}", class_="lead"),
+        table(["bytes on the wire", "per client and round", "whole run"], rows, class_="scroll narrow"),
         _figure(
             pictures,
             "bytes",
-            "Payload of each round, to all nodes and back. A flat line means that every node was asked every time; "
+            "Bytes of each round, to all nodes and back. A flat line means that every node was asked every time; "
             "where it moves, it follows who took part, which is shown for a simulation's researcher only.",
         ),
     )
+
+
+def _plain_sums(summary: Summary) -> str:
+    if summary.privacy is None or summary.bytes.codec not in ROUNDING_CODECS:
+        return ""
+    return " Each user's own update is coded; a node of several users sends the sum of what they decode to as it is."
 
 
 def _protocol(summary: Summary) -> str:

@@ -58,10 +58,12 @@ class PrivacySummary(Record):
 
 
 class BytesSummary(Record):
-    """Payload of the messages, in bytes."""
+    """Messages in bytes on the wire: all that Flower moves of them, but for HTTP (``fedrec.flower.traffic``)."""
 
+    codec: str = "none"
+    """What updates were encoded with on the way up (``fedrec.codecs``)."""
     down_per_client_round: Share
-    """Mean payload of one message to one node, which may hold one user or thousands."""
+    """Mean of one message to one node, which may hold one user or thousands."""
     up_per_client_round: Share
     up_before_training: Share = 0.0
     """Sent once by one participating node: its item statistics."""

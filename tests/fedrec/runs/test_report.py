@@ -91,6 +91,31 @@ def test_every_scorer_is_in_the_table_with_its_interval(page):
     assert "<td>0.112<small>0.093 to 0.133</small></td>" in page
 
 
+def written(summary, **change):
+    sent = summary.bytes.model_copy(update=change)
+    return render_report(summary.model_copy(update={"bytes": sent}), None, "")
+
+
+@pytest.mark.parametrize(
+    ("codec", "said"), [("none", "32 bits a number"), ("int8", "8 bits a number"), ("row-subset", "a public draw")]
+)
+def test_bytes_each_way_are_shown_with_the_codec(summary, codec, said):
+    page = written(summary, codec=codec, down_per_client_round=1_043_000.0, up_per_client_round=278_400.0)
+    assert "Codec of updates on the way up" in page
+    assert said in page
+    assert "<td>1.04 MB</td>" in page
+    assert "<td>278 kB</td>" in page
+
+
+@pytest.mark.parametrize("codec", ["none", "fp16", "int8", "low-rank", "row-subset"])
+@pytest.mark.parametrize("private", [True, False])
+def test_under_privacy_a_codec_that_rounds_is_said_to_spare_sums_of_several(summary, codec, private):
+    open_run = summary if private else summary.model_copy(update={"privacy": None})
+    assert ("sends the sum of what they decode to" in written(open_run, codec=codec)) == (
+        private and codec in ("fp16", "int8")
+    )
+
+
 def test_the_cost_of_privacy_is_said(page):
     assert "this run keeps 72% of NDCG@10" in page
 
