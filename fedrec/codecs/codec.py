@@ -1,6 +1,6 @@
 """What every codec is: a deterministic map from an update to fewer bytes and back. Knows no wire and no privacy plan.
 
-All randomness of a codec is public: derived from the run, the round and a tensor's name, never from data
+All randomness of a codec is public: derived from the run's seed, the round and a tensor's name, never from data
 (``fedrec.codecs.public``). Where a codec stands to clipping and noise is decided in ``fedrec.codecs.replies``.
 """
 

@@ -1,7 +1,8 @@
 """Public pseudo-random numbers: the same for all nodes and the server, on any machine, whatever the data.
 
-By SHAKE-256 of run, round and a tensor's name, because the streams of NumPy and PyTorch may change with a version, and
-two ends that drew different numbers would not understand each other. Not for noise: everybody can work these out.
+By SHAKE-256 of the run's seed, the round and a tensor's name, because the streams of NumPy and PyTorch may change with
+a version, and two ends that drew different numbers would not understand each other. The run's id is not in it: runs of
+one seed are to end alike. Not for noise: everybody can work these out.
 """
 
 import hashlib
@@ -14,14 +15,14 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, kw_only=True)
 class PublicSeed:
-    """Which round of which run; all public."""
+    """The run's seed (``LocalConfig.seed``) and the round; both public."""
 
-    run_id: str
+    run: int
     round: int
 
     def words(self, purpose: str, name: str, count: int) -> NDArray[np.uint64]:
         """Return ``count`` independent words for one use with one tensor, uint64 ``[count]``."""
-        label = json.dumps(["fedrec codec", purpose, self.run_id, self.round, name]).encode()
+        label = json.dumps(["fedrec codec", purpose, self.run, self.round, name]).encode()
         return np.frombuffer(hashlib.shake_256(label).digest(8 * count), dtype="<u8").astype(np.uint64)
 
     def normals(self, purpose: str, name: str, count: int) -> NDArray[np.float64]:

@@ -22,6 +22,6 @@ CODECS: dict[CodecName, Callable[[CodecConfig, PublicSeed], Codec]] = {
 
 
 @lru_cache(maxsize=8)
-def codec_for(config: CodecConfig, run_id: str, round: int) -> Codec:
-    """Return the codec of one round: the same on every machine. Nodes in one process share it."""
-    return CODECS[config.name](config, PublicSeed(run_id=run_id, round=round))
+def codec_for(config: CodecConfig, seed: int, round: int) -> Codec:
+    """Return the codec of a round of a run with this seed, the same on every machine. Nodes in one process share it."""
+    return CODECS[config.name](config, PublicSeed(run=seed, round=round))

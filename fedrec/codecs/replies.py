@@ -25,7 +25,7 @@ def round_codec(task: TrainTask) -> Codec:
     """Return the codec that users' contributions go through in a task's round."""
     if task.contribution is not Contribution.UPDATE:
         return Plain()
-    return codec_for(task.codec, task.run_id, task.round)
+    return codec_for(task.codec, task.local.seed, task.round)
 
 
 def reply_codec(task: TrainTask, num_users: int) -> Codec:

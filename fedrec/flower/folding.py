@@ -22,7 +22,7 @@ from fedrec.rounds import Refusal, TrainReply
 
 logger = logging.getLogger(__name__)
 
-PLAIN = codec_for(CodecConfig(), "", 0)
+PLAIN = codec_for(CodecConfig(), 0, 0)
 
 NORM_TOLERANCE = 1e-4
 """Relative slack of the norm check, for the rounding of float32 sums."""

@@ -37,7 +37,7 @@ def nodes(make_store):
 
 
 def codec_of(task):
-    return codec_for(task.codec, task.run_id, task.round)
+    return codec_for(task.codec, task.local.seed, task.round)
 
 
 def decoded(task, reply):

@@ -73,12 +73,12 @@ CASES = (
 
 
 def over(cases: Sequence[CodecConfig]) -> pytest.MarkDecorator:
-    codecs = [codec_for(case, "run-1", 3) for case in cases]
+    codecs = [codec_for(case, 1, 3) for case in cases]
     return pytest.mark.parametrize("codec", codecs, ids=[case.name for case in cases])
 
 
 every_codec = over(CASES)
-every_linear_codec = over([case for case in CASES if codec_for(case, "run-1", 3).linear])
+every_linear_codec = over([case for case in CASES if codec_for(case, 1, 3).linear])
 
 
 def through(codec: Codec, state: SharedState) -> SharedState:
@@ -142,9 +142,9 @@ def test_what_is_not_finite_is_refused_by_name(codec: Codec, odd: float) -> None
 # --- the same everywhere, whatever the data ------------------------------------------------------------------
 @pytest.mark.parametrize("config", CASES, ids=lambda config: config.name)
 def test_an_encoding_is_the_same_on_every_machine(config: CodecConfig) -> None:
-    one = codec_for(config, "run-1", 3).encode(drawn(0))
+    one = codec_for(config, 1, 3).encode(drawn(0))
     codec_for.cache_clear()
-    other = codec_for(config, "run-1", 3).encode(drawn(0))
+    other = codec_for(config, 1, 3).encode(drawn(0))
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 

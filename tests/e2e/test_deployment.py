@@ -23,8 +23,15 @@ SCENARIO = {
     "model": {"dim": 4, "history_length": 8},
     "training": {"rounds": 2, "sample_rate": 0.5, "popularity_start": False},
     "privacy": {"epsilon": 20.0, "delta": 1e-3, "noise_seed": 7},
-    "federation": {"nodes": NODES, "round_timeout": 250.0, "minimum_replies": 1.0},
+    "federation": {
+        "nodes": NODES,
+        "round_timeout": 250.0,
+        "minimum_replies": 1.0,
+        "codec": {"name": "low-rank", "rank": 2},  # both ends must come to the same directions
+    },
 }
+ENVELOPES = 10_000
+"""Bytes that a message's envelope, the ids of its objects and a node's enrolment take at most."""
 
 
 @pytest.fixture
@@ -68,4 +75,8 @@ def test_a_deployment_on_three_nodes_ends_with_the_model_of_the_in_process_run(
     for name, tensor in expected.state.shared.items():
         torch.testing.assert_close(state.shared[name], tensor, rtol=0, atol=1e-6)
     assert [charge.round for charge in Ledger(run.ledger_path).charges()] == [1, 2]
-    assert [row["round"] for row in run.metrics()] == [1, 2]
+    rows = run.metrics()
+    assert [row["round"] for row in rows] == [1, 2]
+    for way, counted in (("bytes_up", "inbound-bytes"), ("bytes_down", "outbound-bytes")):
+        reported, flower = sum(row[way] for row in rows), ended["network-traffic"][counted]
+        assert reported <= flower <= reported + 3 * NODES * ENVELOPES, (way, reported, flower)

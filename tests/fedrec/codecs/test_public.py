@@ -5,7 +5,7 @@ import pytest
 
 from fedrec.codecs.public import PublicSeed
 
-SEED = PublicSeed(run_id="run-1", round=3)
+SEED = PublicSeed(run=1, round=3)
 
 
 def test_asking_for_more_words_does_not_change_the_first():
@@ -16,11 +16,11 @@ def test_asking_for_more_words_does_not_change_the_first():
 @pytest.mark.parametrize(
     ("seed", "purpose", "name"),
     [
-        (PublicSeed(run_id="run-2", round=3), "use", "w"),
-        (PublicSeed(run_id="run-1", round=4), "use", "w"),
+        (PublicSeed(run=2, round=3), "use", "w"),
+        (PublicSeed(run=1, round=4), "use", "w"),
         (SEED, "other", "w"),
         (SEED, "use", "v"),
-        (PublicSeed(run_id='run-1", 3', round=3), "use", "w"),
+        (PublicSeed(run=13, round=3), "use", "w"),
     ],
 )
 def test_other_uses_have_other_words(seed, purpose, name):

@@ -54,6 +54,14 @@ def test_a_reply_is_plain_exactly_where_it_is_a_sum_that_rounding_would_make_uns
     assert (reply_codec(asked, num_users) == Plain()) == plain
 
 
+@pytest.mark.parametrize("name", ["low-rank", "row-subset"])
+def test_runs_of_one_seed_draw_alike_and_rounds_do_not(task, name):
+    asked = replace(task, codec=CodecConfig(name=name))
+    assert round_codec(replace(asked, run_id="run-2")) == round_codec(asked)
+    assert round_codec(replace(asked, round=3)) != round_codec(asked)
+    assert round_codec(replace(asked, local=LocalConfig(seed=1))) != round_codec(asked)
+
+
 @pytest.mark.parametrize("name", ["int8", "fp16", "low-rank", "row-subset"])
 def test_statistics_are_plain(task, name):
     asked = replace(task, codec=CodecConfig(name=name), contribution=Contribution.POPULARITY)

@@ -160,8 +160,8 @@ def test_a_round_without_replies_sums_to_zero(fold):
 
 
 # --- encoded replies ----------------------------------------------------------------------------------------------
-INT8 = codec_for(CodecConfig(name="int8"), "run-1", 1)
-PLAIN = codec_for(CodecConfig(), "run-1", 1)
+INT8 = codec_for(CodecConfig(name="int8"), 0, 1)
+PLAIN = codec_for(CodecConfig(), 0, 1)
 
 
 def coded(position: int, total: SharedState) -> Message:

@@ -382,8 +382,8 @@ def test_tasks_carry_the_codec_of_the_federation(script, bench):
 def test_without_privacy_the_step_is_the_mean_of_what_the_encoded_sums_decode_to(script, bench, shared, name):
     config = CodecConfig(name=name, rank=1)
     nodes = script([2, 3], update=random_update)
-    result = bench.start(bench.strategy(codec=config, run_id="run-7"), nodes.grid(), rounds=1)
-    codec = codec_for(config, "run-7", 1)
+    result = bench.start(bench.strategy(codec=config), nodes.grid(), rounds=1)
+    codec = codec_for(config, 0, 1)
     sums = [codec.decode(codec.encode(random_update(task, key)), shared) for key, task in nodes.tasks]
     for name, tensor in shared.items():
         mean = (sums[0][name].double() + sums[1][name].double()) / 5
@@ -391,19 +391,19 @@ def test_without_privacy_the_step_is_the_mean_of_what_the_encoded_sums_decode_to
 
 
 def test_under_a_linear_codec_noise_moves_nothing_outside_its_subspace(script, bench, shared, plan):
-    strategy = bench.strategy(plan=plan(), randomness=SEEDS, codec=LOW_RANK, run_id="run-7")
+    strategy = bench.strategy(plan=plan(), randomness=SEEDS, codec=LOW_RANK)
     result = bench.start(strategy, script([2, 3], update=random_update).grid(), rounds=1)
-    codec = codec_for(LOW_RANK, "run-7", 1)
+    codec = codec_for(LOW_RANK, 0, 1)
     step = SharedState({name: result[name] - shared[name] for name in shared})
     torch.testing.assert_close(codec.project(step), step, rtol=0, atol=1e-5)
     assert torch.linalg.matrix_rank(step["tower.weight"], atol=1e-4) == 1
 
 
 def test_the_ledger_has_the_digest_of_the_projected_mean_which_alone_is_released(script, bench, shared, plan):
-    strategy = bench.strategy(plan=plan(), randomness=SEEDS, codec=LOW_RANK, run_id="run-7")
+    strategy = bench.strategy(plan=plan(), randomness=SEEDS, codec=LOW_RANK)
     nodes = script([2, 3], update=random_update)
     bench.start(strategy, nodes.grid(), rounds=1)
-    codec = codec_for(LOW_RANK, "run-7", 1)
+    codec = codec_for(LOW_RANK, 0, 1)
     sums = [codec.decode(codec.encode(random_update(task, key)), shared) for key, task in nodes.tasks]
     total = SharedState({name: (sums[0][name].double() + sums[1][name].double()).float() for name in shared})
     noisy = release(total, plan()(5).training, SEEDS.noise(1).generator)

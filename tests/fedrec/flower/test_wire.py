@@ -115,7 +115,7 @@ def test_what_is_read_shares_no_memory_with_the_message(task):
 # --- codecs ---------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", ["fp16", "int8", "low-rank", "row-subset"])
 def test_an_encoded_reply_arrives_bit_for_bit(task, name):
-    codec = codec_for(CodecConfig(name=name, rank=2), task.run_id, task.round)
+    codec = codec_for(CodecConfig(name=name, rank=2), task.local.seed, task.round)
     reply = TrainReply(nonce=task.nonce, total=codec.encode(task.shared), num_users=1)
     message = over_the_network(write_reply(reply, codec.template(task.shared), to=sent(task)))
     arrived = read_reply(message, lambda num_users: codec.template(task.shared))
@@ -123,7 +123,7 @@ def test_an_encoded_reply_arrives_bit_for_bit(task, name):
 
 
 def test_what_a_reply_may_hold_depends_on_how_many_it_speaks_for(task):
-    codec = codec_for(CodecConfig(name="int8"), task.run_id, task.round)
+    codec = codec_for(CodecConfig(name="int8"), task.local.seed, task.round)
     plain = write_reply(reply_to(task), task.shared, to=sent(task))
 
     def allowed(num_users):
