@@ -24,7 +24,7 @@ from fedrec.models.fusion import NEIGHBOURS, VECTORS, FusedRecommender, Queries,
 from fedrec.models.layers import lookup
 from fedrec.models.split import PrivateState, SharedState, trainable
 from fedrec.privacy.clipping import clip_factors
-from fedrec.training.content_norms import ContentNorms
+from fedrec.training.content_norms import ContentNorms, sum_of_squares
 from fedrec.training.examples import Examples
 from fedrec.training.optimizers import State, parameters_of
 from fedrec.training.own_copies import prefixed, unprefixed
@@ -322,12 +322,11 @@ class _Norms:
             if name == VECTORS and self._tied:
                 self._met.append(odds.gather(2, self._batch.history[block, None].expand(-1, odds.shape[1], -1)))
         if self._content:
-            self._content.see(*self._odds.factors(VECTORS, block))
+            self._content.see(block, *self._odds.factors(VECTORS, block))
 
     def close(self, gradients: _Gradients) -> Tensor:
         """Return the norms, float64 ``[U]``: upper bounds, tight to float32 rounding."""
-        for value in gradients.shared.values():
-            self._squares += torch.linalg.vector_norm(value.flatten(1), dim=1, dtype=torch.float64).square()
+        self._add(sum_of_squares(gradients.shared))
         if self._tied and gradients.events is not None:
             everybody, events = slice(0, len(self._squares)), gradients.events
             _, queries = self._odds.factors(VECTORS, everybody)
@@ -337,8 +336,12 @@ class _Norms:
                 self._squares += products.sum((1, 2), dtype=torch.float64)
                 self._terms += products.abs().sum((1, 2), dtype=torch.float64)
         if self._content:
-            self._squares += self._content.close(gradients.events)
+            self._add(self._content.close(gradients.events))
         return (self._squares + ROUNDING * self._terms).clamp(min=0).sqrt()
+
+    def _add(self, squares: Tensor) -> None:
+        self._squares += squares
+        self._terms += squares
 
 
 def _gram(rows: Tensor) -> Tensor:

@@ -4,6 +4,8 @@ Between the vectors and the network's inner weights lies a rectifier, past which
 norm. So a user's gradient of the vectors is written out here, but kind by kind: items of equal features share a vector.
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 from torch.func import functional_call, vjp, vmap
@@ -23,7 +25,8 @@ class ContentNorms:
 
     def __init__(self, tower: ItemTower, parameters: State, batch: Examples) -> None:
         self._tower, self._parameters, self._batch = tower, parameters, batch
-        self._of_kinds: list[Tensor] = []
+        dim = parameters["2.weight"].shape[0]
+        self._of_kinds = batch.mask.new_empty(len(batch.mask), len(tower.distinct), dim)
 
     @classmethod
     def of(cls, model: FusedRecommender, shared: SharedState, batch: Examples) -> "ContentNorms | None":
@@ -35,15 +38,15 @@ class ContentNorms:
         assert isinstance(tower, ItemTower)  # the name is its
         return cls(tower, parameters, batch)
 
-    def see(self, odds: Tensor, queries: Tensor) -> None:
+    def see(self, block: slice, odds: Tensor, queries: Tensor) -> None:
         """Take a block's ``S`` ``[n, rows, I]`` and weighted ``Q`` ``[n, rows, D]``."""
         kinds = odds.new_zeros(odds.shape[0] * odds.shape[1], len(self._tower.distinct))
         kinds.index_add_(1, self._tower.kind, odds.reshape(len(kinds), -1))
-        self._of_kinds.append(torch.bmm(kinds.view(*odds.shape[:2], -1).transpose(1, 2), queries))
+        torch.bmm(kinds.view(*odds.shape[:2], -1).transpose(1, 2), queries, out=self._of_kinds[block])
 
     def close(self, events: Tensor | None) -> Tensor:
         """Return squared norms, float64 ``[U]``. ``events``: gradient of the history's vectors, ``[U, L, D]``."""
-        of_kinds = torch.cat(self._of_kinds)
+        of_kinds = self._of_kinds
         if events is not None:
             num_users, num_kinds, _ = of_kinds.shape
             first = torch.arange(num_users, device=events.device)[:, None] * num_kinds
@@ -52,7 +55,10 @@ class ContentNorms:
         network, distinct = self._tower.content, self._tower.distinct
         assert network is not None  # there are parameters of it
         back = vjp(lambda parameters: functional_call(network, parameters, (distinct,)), self._parameters)[1]
-        squares = torch.zeros(len(of_kinds), dtype=torch.float64, device=of_kinds.device)
-        for gradient in vmap(back)(of_kinds)[0].values():
-            squares += torch.linalg.vector_norm(gradient.flatten(1), dim=1, dtype=torch.float64).square()
-        return squares
+        return sum_of_squares(vmap(back)(of_kinds)[0])
+
+
+def sum_of_squares(gradients: Mapping[str, Tensor]) -> Tensor:
+    """Return each user's squared norm over all gradients ``[U, ...]``, float64 ``[U]``, to float32 rounding."""
+    squares = [torch.linalg.vector_norm(value.flatten(1), dim=1).double().square() for value in gradients.values()]
+    return torch.stack(squares).sum(0)

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from fedrec.config import Loss
 from fedrec.models.fusion import FusedRecommender, Queries, Tables, scores
-from fedrec.models.layers import lookup
+from fedrec.models.layers import lookup, transposed
 from fedrec.training.examples import Examples
 
 LossOf = Callable[[Queries, Tables, Examples, int], Tensor]
@@ -43,7 +43,7 @@ def _softmax(queries: Queries, tables: Tables, examples: Examples, num_items: in
 
 def _sampled_softmax(queries: Queries, tables: Tables, examples: Examples, num_items: int) -> Tensor:
     """Cross-entropy against drawn negatives, their share of the catalogue made up for (Jean et al., 2015, eq. 9)."""
-    positive, negative = _target_scores(queries, tables, examples), _negative_scores(queries, tables, examples)
+    positive, negative = _candidate_scores(queries, tables, examples)
     assert examples.met is not None  # examples of sampled losses have it
     correction = ((num_items - examples.met).clamp(min=1) / negative.shape[-1]).log()
     others = torch.logsumexp(negative, dim=-1) + correction[:, None]
@@ -52,20 +52,20 @@ def _sampled_softmax(queries: Queries, tables: Tables, examples: Examples, num_i
 
 def _bpr(queries: Queries, tables: Tables, examples: Examples, num_items: int) -> Tensor:
     """Mean over negatives of ``-log sigmoid(s_target - s_negative)`` (Rendle et al., 2009, section 4.1)."""
-    positive, negative = _target_scores(queries, tables, examples), _negative_scores(queries, tables, examples)
+    positive, negative = _candidate_scores(queries, tables, examples)
     return _mean(F.softplus(negative - positive[..., None]).mean(-1), examples)
 
 
 def _bce(queries: Queries, tables: Tables, examples: Examples, num_items: int) -> Tensor:
     """Binary cross-entropy, the negatives of a position together weighing as much as its target."""
-    positive, negative = _target_scores(queries, tables, examples), _negative_scores(queries, tables, examples)
+    positive, negative = _candidate_scores(queries, tables, examples)
     return _mean(F.softplus(-positive) + F.softplus(negative).mean(-1), examples)
 
 
 def _mse(queries: Queries, tables: Tables, examples: Examples, num_items: int) -> Tensor:
     """Squared error of the targets' ratings (Koren et al., 2009, eq. 2, without its regularisation)."""
     assert examples.ratings is not None  # the caller has checked that histories have them
-    return _mean((_target_scores(queries, tables, examples) - examples.ratings).square(), examples)
+    return _mean((_candidate_scores(queries, tables, examples)[0] - examples.ratings).square(), examples)
 
 
 LOSSES: dict[Loss, LossOf] = {
@@ -81,14 +81,23 @@ def _mean(losses: Tensor, examples: Examples) -> Tensor:
     return (losses * examples.weights).sum(1)
 
 
-def _target_scores(queries: Queries, tables: Tables, examples: Examples) -> Tensor:
-    """Return the scores of the targets, float ``[U, L]``."""
-    parts = [(query * lookup(tables[name], examples.target)).sum(-1) for name, query in queries.items()]
-    return sum(parts[1:], parts[0])
+def _candidate_scores(queries: Queries, tables: Tables, examples: Examples) -> tuple[Tensor, Tensor]:
+    """Return the scores of the targets, float ``[U, L]``, and of the negatives, float ``[U, L or 1, K]``.
 
-
-def _negative_scores(queries: Queries, tables: Tables, examples: Examples) -> Tensor:
-    """Return the scores of the negatives, float ``[U, L or 1, K]``."""
-    assert examples.negatives is not None  # examples of sampled losses have them
-    drawn = {name: lookup(tables[name], examples.negatives) for name in queries}
-    return scores(queries, drawn)
+    Where a query is the same after every event, all rows are scored and scores picked; else rows are picked first.
+    """
+    length, picked = examples.target.shape[1], examples.target
+    if examples.negatives is not None:
+        picked = torch.cat([examples.target, examples.negatives], dim=1)
+    targets, negatives = [], []
+    for name, query in queries.items():
+        if query.shape[1] == 1:
+            every = (query @ transposed(tables[name]))[:, 0]
+            found = every.gather(1, picked)
+            targets.append(found[:, :length])
+            negatives.append(found[:, None, length:])
+        else:
+            rows = lookup(tables[name], picked)
+            targets.append((query * rows[:, :length]).sum(-1))
+            negatives.append(query @ transposed(rows[:, length:]))
+    return sum(targets[1:], targets[0]), sum(negatives[1:], negatives[0])

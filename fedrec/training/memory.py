@@ -13,11 +13,8 @@ from fedrec.models.towers import ItemTower
 
 MIB = 2**20
 
-MAX_USERS = 8192
-"""Users of a chunk, whatever the budget: more make nothing faster."""
-
-CACHED_ODDS = 24 * 2**20
-"""Floats of odds that a chunk of clipped users keeps at most: more would be written to slow memory and read again."""
+MAX_USERS = 256
+"""Users of a chunk, whatever the budget: more make nothing faster, and leave the cache."""
 
 _ACTIVATIONS = 48
 """Floats that one position keeps a dimension from the forward to the backward pass, the recurrence included."""
@@ -76,7 +73,7 @@ def chunks(
         size = min(MAX_USERS, len(order) - start)
         while True:
             need = bytes_per_user(model, local, int(lengths[order[start + size - 1]]), clipped)
-            fitting = min(memory_mib * MIB // need, _cached(model, local, clipped))
+            fitting = memory_mib * MIB // need
             if size <= fitting or size == 1:
                 break
             # A shorter chunk may end at shorter histories, of which more fit: close in from above.
@@ -96,10 +93,3 @@ def _content_floats(model: FusedRecommender, positions: int) -> int:
     tower = model.shared["item_tower"] if model.reads_vectors else None
     kinds = len(tower.distinct) if isinstance(tower, ItemTower) and tower.content is not None else 0
     return kinds * (positions + 4 * model.config.dim)
-
-
-def _cached(model: FusedRecommender, local: LocalConfig, clipped: bool) -> int:
-    if not (clipped and takes_common_step(local)):
-        return MAX_USERS
-    rows = model.config.history_length if model.reads_history else 1
-    return max(1, CACHED_ODDS // (rows * model.num_items))

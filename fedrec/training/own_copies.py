@@ -45,7 +45,7 @@ def train_copies(
     """Take the steps of ``batches`` and return the updates. ``*_moves=False`` holds that part still."""
     rows = None
     if local.loss != "softmax":
-        touched = touched_rows(batches, model.num_items)
+        touched = touched_rows(batches, model.num_items, history=set(model.config.branches) != {"mf"})
         rows, batches = touched.rows, touched.batches
     start = _start(model, shared, rows, len(batches[0].mask))
     moving = dict(trainable(start)) if shared_moves else {}

@@ -17,12 +17,12 @@ class Touched:
     batches: tuple[Examples, ...]
 
 
-def touched_rows(batches: Sequence[Examples], num_items: int) -> Touched:
-    """Return the rows that these steps touch by history, target or negative, and the steps in terms of them.
+def touched_rows(batches: Sequence[Examples], num_items: int, *, history: bool) -> Touched:
+    """Return the rows that these steps touch, and the steps in terms of them; ``history``: whether it is read.
 
     A padded row is touched by nothing: whatever has no event or negative points at it with weight zero.
     """
-    codes = torch.cat([_codes(batch, num_items) for batch in batches], dim=1)
+    codes = torch.cat([_codes(batch, num_items, history) for batch in batches], dim=1)
     ordered, order = codes.sort(dim=1)
     fresh = torch.ones_like(ordered, dtype=torch.bool)
     fresh[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
@@ -31,26 +31,32 @@ def touched_rows(batches: Sequence[Examples], num_items: int) -> Touched:
     rows.scatter_(1, place, ordered)
     local = torch.empty_like(place).scatter_(1, order, place)
     first = torch.where(rows[:, :1] < num_items, rows[:, :1], 0)
-    return Touched(rows=torch.where(rows < num_items, rows, first), batches=tuple(_renamed(batches, local)))
+    return Touched(rows=torch.where(rows < num_items, rows, first), batches=tuple(_renamed(batches, local, history)))
 
 
-def _codes(batch: Examples, num_items: int) -> Tensor:
+def _codes(batch: Examples, num_items: int, history: bool) -> Tensor:
     """Return the items of a step, int64 ``[U, 2L + K]``; ``num_items`` where there is none."""
     present = batch.mask > 0
-    parts = [torch.where(present, part, num_items) for part in (batch.history, batch.target)]
+    read = (batch.history, batch.target) if history else (batch.target,)
+    parts = [torch.where(present, part, num_items) for part in read]
     if batch.negatives is not None:
         parts.append(torch.where(batch.active[:, None], batch.negatives, num_items))
     return torch.cat(parts, dim=1)
 
 
-def _renamed(batches: Sequence[Examples], local: Tensor) -> list[Examples]:
+def _renamed(batches: Sequence[Examples], local: Tensor, history: bool) -> list[Examples]:
     renamed, start = [], 0
     for batch in batches:
-        length, drawn = batch.history.shape[1], 0 if batch.negatives is None else batch.negatives.shape[1]
-        part = local[:, start : start + 2 * length + drawn]
-        history, target, negatives = torch.split(part, [length, length, drawn], dim=1)
+        length, drawn = batch.target.shape[1], 0 if batch.negatives is None else batch.negatives.shape[1]
+        sizes = [length if history else 0, length, drawn]
+        before, target, negatives = torch.split(local[:, start : start + sum(sizes)], sizes, dim=1)
         renamed.append(
-            replace(batch, history=history, target=target, negatives=None if batch.negatives is None else negatives)
+            replace(
+                batch,
+                history=before if history else target,  # unread, but within the rows
+                target=target,
+                negatives=None if batch.negatives is None else negatives,
+            )
         )
-        start += 2 * length + drawn
+        start += sum(sizes)
     return renamed
