@@ -23,12 +23,12 @@ class Machine:
     python: str
     torch: str
     threads: int
-    """PyTorch's, in the process that asks."""
+    """PyTorch's, in what was measured."""
     date: str
 
     @classmethod
-    def here(cls) -> Self:
-        """Describe this machine and process, now."""
+    def here(cls, threads: int) -> Self:
+        """Describe this machine, now, for a measurement with so many of PyTorch's threads."""
         return cls(
             cpu=_cpu(),
             cores=os.cpu_count() or 1,
@@ -36,7 +36,7 @@ class Machine:
             load=round(os.getloadavg()[0], 2),
             python=platform.python_version(),
             torch=torch.__version__,
-            threads=torch.get_num_threads(),
+            threads=threads,
             date=datetime.now(UTC).date().isoformat(),
         )
 

@@ -104,7 +104,8 @@ class Phase:
             memory_mib=self.scenario.run.memory_mib,
         )
         server_app = make_server_app(lambda context: self._federation(num_nodes), self._outcomes.append)
-        run_in(federation.place, server_app, make_client_app(locate_in(self.layout.nodes)), num_nodes)
+        client_app = make_client_app(locate_in(self.layout.nodes))
+        run_in(federation.place, server_app, client_app, num_nodes, ray_address=federation.ray_address)
         if not self._outcomes:
             raise FedRecError(f"the {federation.place} place ended without a result: see its log above")
         return self._outcomes[0]

@@ -20,36 +20,43 @@ from simulations.grid import InProcessGrid
 from simulations.population import PARTITION
 
 
-def run_in(place: Place, server_app: ServerApp, client_app: ClientApp, num_nodes: int) -> None:
+def run_in(
+    place: Place, server_app: ServerApp, client_app: ClientApp, num_nodes: int, *, ray_address: str = ""
+) -> None:
     """Run the server app against ``num_nodes`` nodes, numbered by ``partition-id`` in their configuration.
 
-    Errors of the server app are raised. Raises ``ConfigError`` if the place is not installed.
+    ``ray_address``: of a running Ray cluster, for Ray; empty starts one on this machine. Errors of the server app are
+    raised. Raises ``ConfigError`` if the place is not installed, or the cluster does not answer.
     """
-    PLACES[place](server_app, client_app, num_nodes)
+    PLACES[place](server_app, client_app, num_nodes, ray_address)
 
 
-def run_in_process(server_app: ServerApp, client_app: ClientApp, num_nodes: int) -> None:
-    """Run both apps in this process, node after node."""
+def run_in_process(server_app: ServerApp, client_app: ClientApp, num_nodes: int, ray_address: str = "") -> None:
+    """Run both apps in this process, node after node; ``ray_address`` is not used."""
     run_id = 1
     grid = InProcessGrid(client_app, [{PARTITION: number} for number in range(num_nodes)], run_id=run_id)
     with task_identity(run_id):
         server_app(grid, Context(run_id, SUPERLINK_NODE_ID, {}, RecordDict(), {}))
 
 
-def run_in_ray(server_app: ServerApp, client_app: ClientApp, num_nodes: int) -> None:
+def run_in_ray(server_app: ServerApp, client_app: ClientApp, num_nodes: int, ray_address: str = "") -> None:
     """Run the server app in a thread of this process, the client app in Ray's workers, one for each core.
 
-    Ray is started, and stopped afterwards, unless it runs already: then its cluster is used and left running.
+    Without ``ray_address`` Ray is started and stopped again, unless this process is connected to a cluster already:
+    then that is used. A cluster that somebody else started is left running. Its machines must see the nodes' folders
+    under the same paths, and have the same fedrec.
     """
     if importlib.util.find_spec("ray") is None:
         raise ConfigError("federation.place = ray needs Ray: pip install 'fedrec[sim]', or use in-process")
     # Ray is an extra, and so is what imports it.
     import ray
+    from flwr.app.typing import ConfigRecordValues
     from flwr.server.superlink.fleet.vce.backend.backend import BackendConfig
     from flwr.simulation import run_simulation
 
-    cores = os.cpu_count() or 1
-    backend: BackendConfig = {"client_resources": {"num_cpus": 1, "num_gpus": 0.0}, "init_args": {"num_cpus": cores}}
+    where: dict[str, ConfigRecordValues]
+    where = {"address": ray_address} if ray_address else {"num_cpus": os.cpu_count() or 1}
+    backend: BackendConfig = {"client_resources": {"num_cpus": 1, "num_gpus": 0.0}, "init_args": where}
     running = ray.is_initialized()
     try:
         with _without_deprecation_notice(), _environment_restored():

@@ -15,6 +15,7 @@ from fedrec.errors import ConfigError
 
 HOUSE = Path(__file__).resolve().parent.parent
 """The folder that fedrec and its shells lie in."""
+MOST_OPERATORS, MOST_FUNCTIONS = 15, 40
 PARTS = ("clients", "fedrec", "server", "simulations")
 
 
@@ -37,7 +38,7 @@ class Profile:
     functions: tuple[Cost, ...]
 
 
-def profile_run(run: Callable[[], object], trace: Path, most: int = 15) -> Profile:
+def profile_run(run: Callable[[], object], trace: Path) -> Profile:
     """Run twice and return where the time went; write a Chrome trace (chrome://tracing, Perfetto) to ``trace``.
 
     Raises ``ConfigError`` before anything runs if ``trace`` does not end in ``.json`` or ``.json.gz``, or its folder
@@ -50,7 +51,9 @@ def profile_run(run: Callable[[], object], trace: Path, most: int = 15) -> Profi
     operators.export_chrome_trace(str(trace))
     functions = cProfile.Profile()
     functions.runcall(run)
-    return Profile(trace=trace, operators=_operators(operators)[:most], functions=_functions(functions)[:most])
+    return Profile(
+        trace=trace, operators=_operators(operators)[:MOST_OPERATORS], functions=_functions(functions)[:MOST_FUNCTIONS]
+    )
 
 
 def _operators(found: profile) -> tuple[Cost, ...]:

@@ -11,10 +11,12 @@ from simulations.racing import in_fresh_process
 
 
 def test_a_machine_is_described_on_one_line():
-    here = Machine.here()
+    here = Machine.here(threads=2)
     assert here.cores == os.cpu_count()
     assert here.torch == torch.__version__
-    assert re.search(r", \d+ cores, [\d.]+ GiB, load [\d.]+; Python 3\.\d+\.\d+, torch .+; \d{4}-\d\d-\d\d$", str(here))
+    assert re.search(
+        r", \d+ cores, [\d.]+ GiB, load [\d.]+; Python 3\.\d+\.\d+, torch .+, 2 threads; \d{4}-\d\d-\d\d$", str(here)
+    )
 
 
 def touch(megabytes: int) -> int:

@@ -1,67 +1,85 @@
 """The bench commands print what was measured; measuring has tests of its own."""
 
 import json
+import re
 
 import pytest
 
 from fedrec.cli.main import run
 from fedrec.errors import ConfigError
-from simulations.bench_places import Entrant, Lap
-from simulations.bench_places import bench_places as measure_places
+from simulations.bench_pfl import OURS, OURS_DP, PFL_DP, THEIRS, PflBench, Work
+from simulations.bench_places import Contestant
+from simulations.racing import Race
 
 IN_PROCESS = (
-    Entrant(name="in-process, one node", place="in-process", users_per_node=0),
-    Entrant(name="in-process, one user a node", place="in-process", users_per_node=1),
+    Contestant(name="in-process, 1 node", place="in-process", nodes=1),
+    Contestant(name="in-process, 3 nodes", place="in-process", nodes=3),
 )
+MACHINE = re.compile(r"\d+ cores, [\d.]+ GiB, load [\d.]+; Python \S+, torch \S+, 1 thread; \d{4}-\d\d-\d\d")
 
 
 @pytest.fixture
 def without_ray(monkeypatch):
     """Let the bench measure for real, but in this process alone."""
-
-    def measure(**arguments):
-        return measure_places(entrants=IN_PROCESS, **arguments)
-
-    monkeypatch.setattr("fedrec.cli.bench.measure_places", measure)
+    monkeypatch.setattr("fedrec.cli.bench.contestants", lambda *numbers, **settings: IN_PROCESS)
 
 
+@pytest.fixture
+def without_pfl(monkeypatch, tmp_path):
+    """Let nobody race, and no environment be made."""
+    lap = {"ms_per_user": 2.0, "users_per_second": 500.0, "peak_rss_bytes": 2.0**29}
+    ours = {**lap, "ms_per_user": 0.02, "users_per_second": 50_000.0}
+    laps = {OURS_DP: (ours,), PFL_DP: (lap,), OURS: (ours,), THEIRS: (lap,)}
+    measured: list[Work] = []
+
+    def measure(work, python, **settings):
+        measured.append(work)
+        return PflBench(work=work, race=Race(laps=laps))
+
+    monkeypatch.setattr("fedrec.cli.bench.pfl_python", lambda report: tmp_path / "python")
+    monkeypatch.setattr("fedrec.cli.bench.measure_pfl", measure)
+    return measured
+
+
+# --- places -------------------------------------------------------------------------------------------------------
 def test_places_are_measured_and_give_the_same_model(without_ray, capsys):
-    assert run(["bench", "places", "--users", "12", "--rounds", "1", "--json"]) == 0
+    assert run(["bench", "places", "--users", "12", "--rounds", "1", "--repeats", "2", "--json"]) == 0
     captured = capsys.readouterr()
     result = json.loads(captured.out)
-    assert [lap["nodes"] for lap in result["places"]] == [1, 12]
-    assert all(lap["same_model"] for lap in result["places"])
-    assert result["places"][1]["speedup"] == pytest.approx(1)
-    assert captured.err.count("timing: in-process") == 2
+    assert [row["nodes"] for row in result["places"]] == [1, 3]
+    assert all(row["same_model"] for row in result["places"])
+    assert result["places"][1]["ratio"]["median"] == pytest.approx(1)
+    assert [len(laps) for laps in result["laps"].values()] == [2, 2]
+    assert (result["dp"], result["machine"]["threads"]) == (True, 1)
+    assert captured.err.splitlines()[0] == "lap 1: in-process, 1 node"
+    assert captured.err.count("lap 2: in-process") == 2
 
 
-def test_places_stand_side_by_side_in_a_table_of_ordinary_width(monkeypatch, capsys):
-    laps = [
-        Lap(
-            entrant=IN_PROCESS[0], nodes=1, seconds=1, seconds_in_all=4, users_per_second=200, speedup=20, difference=0
-        ),
-        Lap(
-            entrant=IN_PROCESS[1],
-            nodes=9,
-            seconds=20,
-            seconds_in_all=80,
-            users_per_second=10,
-            speedup=1,
-            difference=0.5,
-        ),
-    ]
-    monkeypatch.setattr("fedrec.cli.bench.measure_places", lambda **_: laps)
-    assert run(["bench", "places"]) == 0
+def test_places_stand_side_by_side_in_a_table_of_ordinary_width_over_the_machine(without_ray, capsys):
+    assert run(["bench", "places", "--users", "9", "--rounds", "1", "--repeats", "1", "--model", "mf", "--no-dp"]) == 0
     printed = capsys.readouterr().out
-    first = next(line for line in printed.splitlines() if "one node" in line)
-    assert [cell.strip() for cell in first.strip("│").split("│")] == [
-        *("in-process, one node", "1.00", "4.0", "200.0", "20.0", "same")
-    ]
-    assert "0.5 off" in printed
+    assert "synthetic, mf, without DP, 1 rounds" in printed
+    rows = [line.strip("│").split("│") for line in printed.splitlines() if line.startswith("│")]
+    assert [[cell.strip() for cell in row[:2]] for row in rows] == [[one.name, "9"] for one in IN_PROCESS]
+    assert rows[1][2].strip().endswith("(1x)")
+    assert MACHINE.search(printed.splitlines()[-1])
+
+
+def test_fewer_users_for_ray_are_said_to_favour_it(monkeypatch, capsys):
+    few = (IN_PROCESS[0], Contestant(name="Ray, 1 user a node", place="in-process", nodes=0, users=4))
+    monkeypatch.setattr("fedrec.cli.bench.contestants", lambda *numbers, **settings: few)
+    assert run(["bench", "places", "--users", "9", "--ray-users", "4", "--rounds", "1", "--repeats", "1"]) == 0
+    assert "Ray with one user a node had 4 users only, which favours it" in capsys.readouterr().out
+
+
+def test_a_model_that_differs_is_marked(without_ray, monkeypatch, capsys):
+    monkeypatch.setattr("simulations.bench_places.largest_difference", lambda one, other: 0.5)
+    assert run(["bench", "places", "--users", "9", "--rounds", "1", "--repeats", "1"]) == 0
+    assert capsys.readouterr().out.count("0.5 !") == 2
 
 
 def test_a_place_that_is_not_installed_is_refused_with_the_remedy(monkeypatch, capsys):
-    def fail(**_):
+    def fail(*scenario, **settings):
         raise ConfigError("federation.place = ray needs Ray: pip install 'fedrec[sim]', or use in-process")
 
     monkeypatch.setattr("fedrec.cli.bench.measure_places", fail)
@@ -69,6 +87,72 @@ def test_a_place_that_is_not_installed_is_refused_with_the_remedy(monkeypatch, c
     assert capsys.readouterr().err.startswith("error: federation.place = ray needs Ray")
 
 
+# --- central ------------------------------------------------------------------------------------------------------
+def test_central_training_stands_beside_federated_rounds_with_both_ratios(capsys):
+    assert run(["bench", "central", "--users", "10", "--rounds", "1", "--repeats", "1", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["same_step"]
+    rates = {name: rate["median"] for name, rate in result["interactions_per_second"].items()}
+    ratio = result["ratios"]["federated, no DP"]["central, PyTorch"]["median"]
+    assert ratio == pytest.approx(rates["federated, no DP"] / rates["central, PyTorch"])
+
+
+def test_central_training_prints_a_table_over_the_machine(capsys):
+    assert run(["bench", "central", "--users", "10", "--rounds", "1", "--repeats", "1", "--model", "mf"]) == 0
+    printed = capsys.readouterr().out
+    assert "synthetic, mf: 10 users" in printed
+    assert "the rivals take the same steps" in printed
+    assert MACHINE.search(printed.splitlines()[-1])
+
+
+def test_rivals_that_take_other_steps_are_not_passed_over(monkeypatch, capsys):
+    monkeypatch.setattr("simulations.bench_central.TOLERANCE", -1.0)
+    assert run(["bench", "central", "--users", "10", "--rounds", "1", "--repeats", "1"]) == 0
+    assert "the rivals take NOT the same steps" in capsys.readouterr().out
+
+
+# --- pfl ----------------------------------------------------------------------------------------------------------
+def test_pfl_is_raced_for_each_size_of_the_catalogue(without_pfl, capsys):
+    assert run(["bench", "pfl", "--users", "50", "--cohort", "10", "--rounds", "1", "--repeats", "1", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert [work.num_items for work in without_pfl] == [1000, 10_000]
+    assert [one["work"]["cohort"] for one in result["works"]] == [10, 10]
+    assert result["works"][0]["ratios"][OURS_DP]["median"] == pytest.approx(100)
+
+
+def test_pfl_stands_beside_ours_with_memory(without_pfl, capsys):
+    assert run(["bench", "pfl", "--items", "1000", "--users", "50", "--cohort", "10"]) == 0
+    printed = capsys.readouterr().out
+    first = next(line for line in printed.splitlines() if OURS_DP in line)
+    assert [cell.strip() for cell in first.strip("│").split("│")] == [
+        *(OURS_DP, "0.02 [0.02, 0.02]", "50k", "100", "512")
+    ]
+
+
+def test_a_cohort_larger_than_the_population_is_refused(without_pfl, capsys):
+    assert run(["bench", "pfl", "--users", "50", "--cohort", "60"]) == 2
+    assert "lower --cohort" in capsys.readouterr().err
+
+
+# --- profiles -----------------------------------------------------------------------------------------------------
+def test_a_profile_is_printed_beside_the_figures(tmp_path, capsys):
+    trace = tmp_path / "trace.json"
+    options = ["--users", "10", "--rounds", "1", "--repeats", "1", "--profile", str(trace)]
+    assert run(["bench", "central", *options]) == 0
+    printed = capsys.readouterr().out
+    assert "PyTorch's operators" in printed
+    assert f"trace: {trace}" in printed
+    assert json.loads(trace.read_text())["traceEvents"]
+
+
+def test_a_profile_of_another_kind_is_refused_before_the_race(tmp_path, capsys):
+    assert run(["bench", "central", "--users", "10", "--profile", str(tmp_path / "trace.svg")]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "ends in .json or .json.gz" in captured.err
+
+
+# --- quality ------------------------------------------------------------------------------------------------------
 def test_quality_compares_both_variants_over_seeds_with_the_floors(tmp_path, capsys):
     settings = ["training.rounds=1", "evaluation.every=0", "privacy.noise_multiplier=2", "privacy.epsilon=100"]
     options = [part for setting in settings for part in ("--set", setting)]
