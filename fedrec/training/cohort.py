@@ -1,8 +1,9 @@
 """The cohort engine: local training of all of a node's participating users in one call, free of Flower.
 
 The user is the batch axis, from a device with one user to a simulation with a million. Users are trained a chunk at a
-time, as many as the memory budget holds, on one of two paths: one step from common weights (``common_step``), or steps
-on copies of their own (``own_copies``). Both give what a plain loop over users gives.
+time, as many as the memory budget holds, on one of three paths: one step from common weights (``common_step``), steps
+of matrix factorisation alone (``factor_steps``), or steps on copies of their own (``own_copies``). All give what a
+plain loop over users gives.
 """
 
 import logging
@@ -19,14 +20,15 @@ from fedrec.config import LocalConfig
 from fedrec.data.histories import Histories
 from fedrec.models.fusion import FusedRecommender
 from fedrec.models.split import PrivateState, SharedState, SplitModel, trainable
-from fedrec.privacy.clipping import clip_factors, user_norms
+from fedrec.privacy.clipping import clip_factors
 from fedrec.privacy.mechanism import GaussianMechanism
 from fedrec.training.common_step import Workspace, clipped_gradients, finite_users, summed_gradients, through_tower
 from fedrec.training.draws import draw_steps
 from fedrec.training.examples import Examples
+from fedrec.training.factor_steps import takes_factor_steps, train_factors
 from fedrec.training.memory import chunks, takes_common_step
 from fedrec.training.optimizers import State
-from fedrec.training.own_copies import Updates, step_private, train_copies
+from fedrec.training.own_copies import step_private, train_copies
 from fedrec.training.private_start import rebuild, solve_users
 
 logger = logging.getLogger(__name__)
@@ -114,7 +116,7 @@ class _Run:
         with torch.no_grad():
             private = self._begin(private, histories, seeds)
             steps = draw_steps(self._model, histories, seeds, self._round, local)
-        train = self._train_common if self._common else self._train_copies
+        train = self._train_common if self._common else self._train_alone
         return train(private, steps)
 
     def total(self) -> SharedState:
@@ -152,27 +154,19 @@ class _Run:
             self._gradients[name] = self._gradients[name] + value if name in self._gradients else value
         return step_private(private, found.private, self._local, steps[0].active), usable
 
-    def _train_copies(
+    def _train_alone(
         self, private: PrivateState, steps: list[Examples]
     ) -> tuple[PrivateState | None, NDArray[np.bool_]]:
         moves = self._local.private_start == "kept"
-        updates = train_copies(self._model, self._shared, private, steps, self._local, private_moves=moves)
-        norms = user_norms(updates.moved)
+        train = train_factors if takes_factor_steps(self._model, self._local) else train_copies
+        updates = train(self._model, self._shared, private, steps, self._local, private_moves=moves)
+        norms = updates.norms()
         usable = (norms.isfinite() & finite_users(updates.private, norms)).cpu().numpy()
         if not usable.all():
             return None, usable
         factors = torch.ones_like(norms) if self._clip_norm is None else clip_factors(norms, self._clip_norm)
-        self._add(updates, factors)
+        updates.add_to(self._updates, factors)
         return updates.private, usable
-
-    def _add(self, updates: Updates, factors: Tensor) -> None:
-        for name, moved in updates.moved.items():
-            own = factors.to(moved.dtype)
-            if updates.rows is None or name not in self._model.item_parameters:
-                self._updates[name] += torch.tensordot(own, moved, dims=1)
-            else:
-                rows = (moved * own.reshape(-1, *[1] * (moved.dim() - 1))).flatten(0, 1)
-                self._updates[name].index_add_(0, updates.rows.flatten(), rows)
 
 
 def device_of(model: SplitModel) -> torch.device:

@@ -49,7 +49,7 @@ def draw_step(
         stream,
         length=config.history_length,
         dim=config.dim,
-        dropout=config.dropout if dropout is None else dropout,
+        dropout=(config.dropout if model.reads_history else 0.0) if dropout is None else dropout,
         device=next(model.parameters()).device,
     )
     return _completed(examples, model, histories, seeds, stream, local)
@@ -69,7 +69,7 @@ def _window(
         stream,
         length=config.history_length,
         dim=config.dim,
-        dropout=config.dropout,
+        dropout=config.dropout if model.reads_history else 0.0,
         device=next(model.parameters()).device,
     )
     return _completed(examples, model, histories, seeds, stream, local)

@@ -12,8 +12,9 @@ from fedrec.models.fusion import FusedRecommender, Queries, Tables, scores
 from fedrec.models.layers import lookup, transposed
 from fedrec.training.examples import Examples
 
-LossOf = Callable[[Queries, Tables, Examples, int], Tensor]
-"""From queries, tables, examples and the number of items in the catalogue to each user's loss, float ``[U]``."""
+CandidateLoss = Callable[[Tensor, Tensor, Examples, int], Tensor]
+"""From scores of targets ``[U, L]`` and negatives ``[U, L or 1, K]``, examples and the number of items in the catalogue
+to each user's loss, float ``[U]``."""
 
 
 def user_losses(
@@ -32,44 +33,54 @@ def user_losses(
     state = {f"shared.{name}": value for name, value in shared.items()}
     state |= {f"private.{name}": value for name, value in private.items()}
     asked, tables = functional_call(model, state, (examples.history, examples.mask, examples.keep, rows))
-    return LOSSES[loss](asked.fused(), tables, examples, model.num_items)
+    if loss == "softmax":
+        return _softmax(scores(asked.fused(), tables), examples)
+    return CANDIDATE_LOSSES[loss](*_candidate_scores(asked.fused(), tables, examples), examples, model.num_items)
 
 
-def _softmax(queries: Queries, tables: Tables, examples: Examples, num_items: int) -> Tensor:
-    """Cross-entropy over all rows of the tables. Every other item is a negative, held-out ones included."""
-    log_odds = F.log_softmax(scores(queries, tables), dim=-1).expand(-1, examples.target.shape[1], -1)
+def losses_of_rows(every: Tensor, examples: Examples, loss: Loss, num_items: int) -> Tensor:
+    """Return each user's mean loss where scores are the same after every event, float ``[U]``.
+
+    ``every``: float ``[U, R]``, scores of the rows within which codes in ``examples`` count.
+    """
+    if loss == "softmax":
+        return _softmax(every[:, None], examples)
+    positive = every.gather(1, examples.target)
+    negative = every.gather(1, examples.target[:, :0] if examples.negatives is None else examples.negatives)
+    return CANDIDATE_LOSSES[loss](positive, negative[:, None], examples, num_items)
+
+
+def _softmax(every: Tensor, examples: Examples) -> Tensor:
+    """Cross-entropy over all rows, ``[U, L or 1, R]``. Every other item is a negative, held-out ones included."""
+    log_odds = F.log_softmax(every, dim=-1).expand(-1, examples.target.shape[1], -1)
     return _mean(-log_odds.gather(2, examples.target[..., None])[..., 0], examples)
 
 
-def _sampled_softmax(queries: Queries, tables: Tables, examples: Examples, num_items: int) -> Tensor:
+def _sampled_softmax(positive: Tensor, negative: Tensor, examples: Examples, num_items: int) -> Tensor:
     """Cross-entropy against drawn negatives, their share of the catalogue made up for (Jean et al., 2015, eq. 9)."""
-    positive, negative = _candidate_scores(queries, tables, examples)
     assert examples.met is not None  # examples of sampled losses have it
     correction = ((num_items - examples.met).clamp(min=1) / negative.shape[-1]).log()
     others = torch.logsumexp(negative, dim=-1) + correction[:, None]
     return _mean(F.softplus(others - positive), examples)
 
 
-def _bpr(queries: Queries, tables: Tables, examples: Examples, num_items: int) -> Tensor:
+def _bpr(positive: Tensor, negative: Tensor, examples: Examples, num_items: int) -> Tensor:
     """Mean over negatives of ``-log sigmoid(s_target - s_negative)`` (Rendle et al., 2009, section 4.1)."""
-    positive, negative = _candidate_scores(queries, tables, examples)
     return _mean(F.softplus(negative - positive[..., None]).mean(-1), examples)
 
 
-def _bce(queries: Queries, tables: Tables, examples: Examples, num_items: int) -> Tensor:
+def _bce(positive: Tensor, negative: Tensor, examples: Examples, num_items: int) -> Tensor:
     """Binary cross-entropy, the negatives of a position together weighing as much as its target."""
-    positive, negative = _candidate_scores(queries, tables, examples)
     return _mean(F.softplus(-positive) + F.softplus(negative).mean(-1), examples)
 
 
-def _mse(queries: Queries, tables: Tables, examples: Examples, num_items: int) -> Tensor:
+def _mse(positive: Tensor, negative: Tensor, examples: Examples, num_items: int) -> Tensor:
     """Squared error of the targets' ratings (Koren et al., 2009, eq. 2, without its regularisation)."""
     assert examples.ratings is not None  # the caller has checked that histories have them
-    return _mean((_candidate_scores(queries, tables, examples)[0] - examples.ratings).square(), examples)
+    return _mean((positive - examples.ratings).square(), examples)
 
 
-LOSSES: dict[Loss, LossOf] = {
-    "softmax": _softmax,
+CANDIDATE_LOSSES: dict[Loss, CandidateLoss] = {
     "sampled-softmax": _sampled_softmax,
     "bpr": _bpr,
     "bce": _bce,

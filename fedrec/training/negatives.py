@@ -38,6 +38,7 @@ def draw_negatives(
 def _distinct(histories: Histories, num_items: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Return users and items of each distinct pair, ascending, and how many items each user has met."""
     owners = np.repeat(np.arange(len(histories), dtype=np.int64), histories.lengths)
-    keys = np.unique(owners * num_items + histories.items)
+    keys = np.sort(owners * num_items + histories.items)
+    keys = keys[np.diff(keys, prepend=-1) > 0]
     users = keys // num_items
     return users, keys % num_items, np.bincount(users, minlength=len(histories)).astype(np.int64)

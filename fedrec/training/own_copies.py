@@ -13,6 +13,7 @@ from torch import Tensor
 from fedrec.config import LocalConfig
 from fedrec.models.fusion import FusedRecommender
 from fedrec.models.split import PrivateState, SharedState, trainable
+from fedrec.privacy.clipping import user_norms
 from fedrec.training.examples import Examples
 from fedrec.training.losses import user_losses
 from fedrec.training.optimizers import State, initial_memory, moves, parameters_of
@@ -20,16 +21,31 @@ from fedrec.training.touched import touched_rows
 
 
 @dataclass(frozen=True, kw_only=True)
-class Updates:
-    """What each user's training came to.
+class CopyUpdates:
+    """What each user's training on its own copy came to.
 
-    ``moved``: by how much its copy moved, ``[U, ...]``; parameters with an item axis ``[U, R, ...]`` of ``rows``, or of
+    ``moved``: by how much its copy moved, ``[U, ...]``; parameters in ``tables`` as ``[U, R, ...]`` of ``rows``, or of
     all items where ``rows`` is None. ``private``: the users' new private state.
     """
 
     moved: State
     private: PrivateState
     rows: Tensor | None
+    tables: frozenset[str]
+
+    def norms(self) -> Tensor:
+        """Return the norm of each user's update over all shared parameters, float64 ``[U]``."""
+        return user_norms(self.moved)
+
+    def add_to(self, total: State, factors: Tensor) -> None:
+        """Add the users' updates, each times its factor, float64 ``[U]``, to sums by parameter."""
+        for name, moved in self.moved.items():
+            own = factors.to(moved.dtype)
+            if self.rows is None or name not in self.tables:
+                total[name] += torch.tensordot(own, moved, dims=1)
+            else:
+                rows = (moved * own.reshape(-1, *[1] * (moved.dim() - 1))).flatten(0, 1)
+                total[name].index_add_(0, self.rows.flatten(), rows)
 
 
 def train_copies(
@@ -41,7 +57,7 @@ def train_copies(
     *,
     private_moves: bool = True,
     shared_moves: bool = True,
-) -> Updates:
+) -> CopyUpdates:
     """Take the steps of ``batches`` and return the updates. ``*_moves=False`` holds that part still."""
     rows = None
     if local.loss != "softmax":
@@ -61,7 +77,7 @@ def train_copies(
         step, memory = moves(local.optimizer, memory, of_shared, local.learning_rate, batch.active)
         moved = {name: moved[name] + value if name in moved else value for name, value in step.items()}
         private = step_private(private, of_private, local, batch.active)
-    return Updates(moved=moved, private=private, rows=rows)
+    return CopyUpdates(moved=moved, private=private, rows=rows, tables=frozenset(model.item_parameters))
 
 
 def step_private(private: PrivateState, gradients: State, local: LocalConfig, active: Tensor) -> PrivateState:
