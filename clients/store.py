@@ -32,7 +32,6 @@ from clients.private_shards import PrivateShards
 from fedrec.data.histories import Histories
 from fedrec.errors import DataError
 from fedrec.models.split import PrivateState
-from fedrec.privacy.accounting import PldAccountant
 from fedrec.privacy.ledger import Ledger
 from fedrec.runs.atomic import write_atomically
 from fedrec.training.randomness import user_seeds
@@ -138,7 +137,7 @@ class NodeStore:
     @cached_property
     def ledger(self) -> Ledger:
         """The device's own ledger."""
-        return Ledger(self.folder / "ledger.jsonl", _accountant())
+        return Ledger(self.folder / "ledger.jsonl")
 
     def histories(self) -> Histories:
         """Return the users' training events, read once a process while they are kept in its memory.
@@ -195,12 +194,6 @@ def _memory() -> FileMemory:
 def _bytes_of(histories: Histories) -> int:
     ratings = 0 if histories.ratings is None else histories.ratings.nbytes
     return histories.items.nbytes + histories.offsets.nbytes + ratings
-
-
-@lru_cache(maxsize=1)
-def _accountant() -> PldAccountant:
-    """Return the process's accountant: it remembers compositions only, which simulated nodes have in common."""
-    return PldAccountant()
 
 
 def _head(path: Path) -> dict[str, Any]:

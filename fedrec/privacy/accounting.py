@@ -8,8 +8,11 @@ the same distributions. Knows events; knows nothing of what was released, to who
 import contextlib
 import logging
 import math
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from threading import Lock
+from typing import TypeVar
 
 from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent, SelfComposedDpEvent, get_epsilon_gaussian
 from dp_accounting.pld import privacy_loss_distribution
@@ -30,8 +33,15 @@ SMALLEST_GRID = 1_000
 HOPELESS = 500.0
 """Epsilon, as bounded by Renyi DP of order 2, from which on a coarser bound replaces the distribution."""
 
+KEPT_ANSWERS, KEPT_POWERS = 64, 16
+"""Epsilons and composed distributions that an accountant remembers."""
+
 Kind = tuple[float, float]
 """Noise multiplier and sample rate."""
+
+_Question = tuple[frozenset[tuple[Kind, int]], float]
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 
 def epsilon_pld(events: Iterable[SampledGaussian], delta: float, interval: float = FINAL_INTERVAL) -> float:
@@ -62,20 +72,23 @@ def grouped(events: Iterable[SampledGaussian]) -> Counter[Kind]:
 class PldAccountant:
     """Epsilon of growing counts of events; distributions already composed are kept and extended by one step.
 
-    A ledger asks it before every round, so that the next figure costs one convolution and not a whole composition.
+    A ledger asks it before every round, so that the next figure costs one convolution and not a whole composition; and
+    where several ledgers have the same events, as a simulation's server and nodes have, only the first to ask waits.
     """
 
     def __init__(self, interval: float = LIVE_INTERVAL) -> None:
         self._interval = interval
-        self._powers: dict[tuple[float, float, float], _Powers] = {}
-        self._latest: tuple[object, float] = (None, 0.0)
+        self._powers: OrderedDict[tuple[float, float, float], _Powers] = OrderedDict()
+        self._answers: OrderedDict[_Question, float] = OrderedDict()
+        self._lock = Lock()
 
     def epsilon(self, counts: Mapping[Kind, int], delta: float) -> float:
-        """Return the epsilon of ``counts`` (see ``grouped``) at ``delta``; asked again at once, without composing."""
-        question = (dict(counts), delta)
-        if self._latest[0] != question:
-            self._latest = (question, self._epsilon(counts, delta))
-        return self._latest[1]
+        """Return the epsilon of ``counts`` (see ``grouped``) at ``delta``; soon asked again, without composing."""
+        question = (frozenset(counts.items()), delta)
+        with self._lock:
+            if question not in self._answers:
+                self._answers[question] = self._epsilon(counts, delta)
+            return _latest(self._answers, question, KEPT_ANSWERS)
 
     def _epsilon(self, counts: Mapping[Kind, int], delta: float) -> float:
         delta, counts = _checked(delta), _without_free(counts)
@@ -107,7 +120,13 @@ class PldAccountant:
         key = (*kind, interval)
         if key not in self._powers:
             self._powers[key] = _Powers(_single(kind, interval))
-        return self._powers[key]
+        return _latest(self._powers, key, KEPT_POWERS)
+
+
+@lru_cache(maxsize=1)
+def process_accountant() -> PldAccountant:
+    """Return the accountant that the ledgers of a process share; it remembers compositions, and nothing of users."""
+    return PldAccountant()
 
 
 class _Powers:
@@ -124,6 +143,14 @@ class _Powers:
             self._last = self._single.self_compose(steps)
         self._steps = steps
         return self._last
+
+
+def _latest(kept: OrderedDict[Key, Value], key: Key, most: int) -> Value:
+    """Return the value of ``key``, now the last to be forgotten; forget the first of more than ``most``."""
+    kept.move_to_end(key)
+    while len(kept) > most:
+        kept.popitem(last=False)
+    return kept[key]
 
 
 def _single(kind: Kind, interval: float) -> PrivacyLossDistribution:

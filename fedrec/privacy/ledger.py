@@ -11,7 +11,7 @@ from typing import Any
 
 from fedrec import __version__
 from fedrec.errors import BudgetExceededError, LedgerError
-from fedrec.privacy.accounting import Kind, PldAccountant, grouped
+from fedrec.privacy.accounting import Kind, grouped, process_accountant
 from fedrec.privacy.budget import Budget
 from fedrec.privacy.chain import Chain
 from fedrec.privacy.entries import FORMAT, Charge, Entry, Outcome, Release, charge_fields, parse
@@ -23,14 +23,13 @@ class Ledger:
     """An append-only file of charges and outcomes; it is made by the first charge. For one thread.
 
     Every method reads what other processes wrote meanwhile and raises ``LedgerError`` naming file and line if the
-    chain is broken. ``accountant``: one that other ledgers of this process share, so that nodes with equal histories
-    compose them once; None makes one.
+    chain is broken. All ledgers of a process share an accountant, so that equal histories are composed once.
     """
 
-    def __init__(self, path: Path, accountant: PldAccountant | None = None) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
         self._chain = Chain(path)
-        self._accountant = accountant or PldAccountant()
+        self._accountant = process_accountant()
         self._entries: list[Entry] = []
         self._counts: dict[Guarantee, Counter[Kind]] = {}
         self._pending: set[int] = set()

@@ -10,6 +10,7 @@ from opacus.accountants import PRVAccountant
 from scipy.optimize import brentq
 from scipy.stats import norm
 
+from fedrec.privacy import accounting
 from fedrec.privacy.accounting import (
     LIVE_INTERVAL,
     PldAccountant,
@@ -140,6 +141,28 @@ def test_growing_by_single_steps_costs_what_composing_at_once_costs() -> None:
     grown = [accountant.epsilon({(1.2, 0.3): steps, (5.0, 1.0): 1}, 1e-5) for steps in range(1, 60)]
     at_once = [PldAccountant().epsilon({(1.2, 0.3): steps, (5.0, 1.0): 1}, 1e-5) for steps in (1, 2, 17, 59)]
     assert [grown[steps - 1] for steps in (1, 2, 17, 59)] == pytest.approx(at_once, rel=1e-9)
+
+
+def test_what_was_answered_is_not_composed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    accountant, composed = PldAccountant(), []
+    real = PldAccountant._epsilon
+    monkeypatch.setattr(
+        PldAccountant, "_epsilon", lambda self, counts, delta: (composed.append(counts), real(self, counts, delta))[1]
+    )
+    first = [accountant.epsilon({(1.2, 0.3): steps}, 1e-5) for steps in (3, 4)]
+    assert [accountant.epsilon({(1.2, 0.3): steps}, 1e-5) for steps in (3, 4)] == first
+    assert len(composed) == 2
+    assert accountant.epsilon({(1.2, 0.3): 4}, 1e-6) > first[1]
+
+
+def test_an_accountant_forgets_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accounting, "KEPT_ANSWERS", 3)
+    monkeypatch.setattr(accounting, "KEPT_POWERS", 2)
+    accountant = PldAccountant()
+    kinds = [(float(noise), 0.5) for noise in (1, 2, 3, 4, 2)]
+    epsilons = [accountant.epsilon({kind: 2}, 1e-5) for kind in kinds]
+    assert epsilons[4] == epsilons[1]
+    assert (len(accountant._answers), len(accountant._powers)) == (3, 2)
 
 
 def test_extending_by_one_step_is_much_cheaper_than_composing_anew() -> None:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from fedrec.errors import BudgetExceededError, LedgerError
-from fedrec.privacy.accounting import LIVE_INTERVAL, epsilon_pld
+from fedrec.privacy import ledger as module
+from fedrec.privacy.accounting import LIVE_INTERVAL, PldAccountant, epsilon_pld
 from fedrec.privacy.budget import Budget
 from fedrec.privacy.chain import Chain
 from fedrec.privacy.entries import Release
@@ -42,6 +43,23 @@ def test_a_charge_states_what_everything_so_far_costs(
     expected = [epsilon_pld([replace(make_release().spent, steps=n)], 1e-5, LIVE_INTERVAL) for n in (1, 2, 3)]
     assert [charge.epsilon for charge in charges] == pytest.approx(expected, rel=1e-9)
     assert [charge.epsilon_left for charge in charges] == pytest.approx([4.0 - epsilon for epsilon in expected])
+
+
+def test_ledgers_with_equal_charges_compose_them_once_a_process(
+    tmp_path: Path, make_release: MakeRelease, budget: Budget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accountant, composed = PldAccountant(), []
+    real = PldAccountant._epsilon
+    monkeypatch.setattr(module, "process_accountant", lambda: accountant)
+    monkeypatch.setattr(
+        PldAccountant, "_epsilon", lambda self, counts, delta: (composed.append(counts), real(self, counts, delta))[1]
+    )
+    charges = [
+        Ledger(tmp_path / f"{name}.jsonl").charge(make_release(round=number), budget)
+        for number in (1, 2)
+        for name in ("server", "node", "another")
+    ]
+    assert len({charge.epsilon for charge in charges}) == len(composed) == 2
 
 
 def test_the_line_names_everything_that_a_reader_needs(
