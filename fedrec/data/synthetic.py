@@ -29,6 +29,8 @@ TASTE_CONCENTRATION = 0.06
 MEDIAN_EVENTS = 22
 MAX_EVENTS = 150
 HOURS_BETWEEN_EVENTS = 6.0
+BLOCK_USERS = 50_000
+"""Users whose walks are held at a time; a larger population is drawn block after block from the same generator."""
 FIRST_SECOND = 1_577_836_800
 """2020-01-01 00:00 UTC."""
 SECONDS_A_YEAR = 31_536_000
@@ -42,12 +44,12 @@ def synthetic_population(*, num_users: int, num_items: int, seed: int) -> tuple[
     """
     rng = np.random.default_rng(seed)
     world = _World.draw(num_items, rng)
-    users, items, steps = _first_meetings(_walks(world, num_users, rng), num_items, rng)
-    times = _times(users, steps, num_users, rng)
+    users, items = _meetings(world, num_users, rng)
+    times = _times(users, num_users, rng)
     order = np.lexsort((users, times))
     log = InteractionLog(
-        users=users[order].astype(np.int32),
-        items=items[order].astype(np.int32),
+        users=users[order],
+        items=items[order],
         timestamps=times[order],
         rows=np.arange(len(order), dtype=np.int64),
         user_ids=tuple(str(user + 1) for user in range(num_users)),
@@ -83,6 +85,16 @@ class _World:
         return int(self.cluster.max()) + 1
 
 
+def _meetings(world: _World, num_users: int, rng: np.random.Generator) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Return user and item of each event, int32 ``[num_events]``, ordered by user and step; drawn block by block."""
+    blocks = []
+    for start in range(0, num_users, BLOCK_USERS):
+        walks = _walks(world, min(BLOCK_USERS, num_users - start), rng)
+        users, items = _first_meetings(walks, len(world.cluster), rng)
+        blocks.append(((users + start).astype(np.int32), items.astype(np.int32)))
+    return np.concatenate([users for users, _ in blocks]), np.concatenate([items for _, items in blocks])
+
+
 def _walks(world: _World, num_users: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Return what each user meets step by step, repeats included, int64 ``[num_users, steps]``."""
     taste = rng.dirichlet(np.full(world.num_clusters, TASTE_CONCENTRATION), size=num_users).cumsum(axis=1)
@@ -105,8 +117,8 @@ def _walks(world: _World, num_users: int, rng: np.random.Generator) -> NDArray[n
 
 def _first_meetings(
     walks: NDArray[np.int64], num_items: int, rng: np.random.Generator
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Keep first meetings up to each user's number of events; return users, items and steps, ordered by both."""
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Keep first meetings up to each user's number of events; return users and items, ordered by user and step."""
     num_users, num_steps = walks.shape
     most = max(2, min(MAX_EVENTS, num_items // 2))
     wanted = np.clip(rng.lognormal(np.log(MEDIAN_EVENTS), 0.7, num_users), 2, most).astype(np.int64)
@@ -115,12 +127,10 @@ def _first_meetings(
     users = first // num_steps
     starts = np.searchsorted(users, np.arange(num_users))
     kept = np.arange(len(first)) - starts[users] < wanted[users]
-    return users[kept], walks.ravel()[first[kept]], first[kept] % num_steps
+    return users[kept], walks.ravel()[first[kept]]
 
 
-def _times(
-    users: NDArray[np.int64], steps: NDArray[np.int64], num_users: int, rng: np.random.Generator
-) -> NDArray[np.float64]:
+def _times(users: NDArray[np.int32], num_users: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """Return whole seconds that rise with every event of a user, float64 ``[num_events]``."""
     gaps = 1 + rng.exponential(HOURS_BETWEEN_EVENTS * 3600, len(users)).astype(np.int64)
     elapsed = np.cumsum(gaps)

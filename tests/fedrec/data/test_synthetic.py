@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from fedrec.data import synthetic
 from fedrec.data.inspection import gini, inspect_log
 from fedrec.data.items import build_catalogue
 from fedrec.data.synthetic import synthetic_population
@@ -40,6 +41,30 @@ def test_the_same_seed_gives_the_same_population_and_another_does_not():
     assert first[0].digest == second[0].digest != other[0].digest
     assert first[1].titles == second[1].titles
     assert first[1].token == second[1].token
+
+
+@pytest.mark.parametrize(
+    ("users", "items", "seed", "digest"),
+    [
+        (20, 30, 1, "ec5ed2cf8d76b5831c7c82aa8b210c3a404f60abf35578a46e84a9a48fc44942"),
+        (2000, 100, 7, "5df01cacb56017cdf092b9c791f134d00b1f66f544f7c3ad09cdeb3067ea3a40"),
+    ],
+)
+def test_a_population_is_the_same_bytes_across_releases(users, items, seed, digest):
+    assert synthetic_population(num_users=users, num_items=items, seed=seed)[0].digest == digest
+
+
+def test_a_population_of_several_blocks_is_one_population(monkeypatch):
+    monkeypatch.setattr(synthetic, "BLOCK_USERS", 40)
+    log, table = synthetic_population(num_users=100, num_items=50, seed=5)
+    facts = inspect_log(log)
+    assert (log.num_users, facts.repeats, facts.duplicates, facts.tied_neighbours) == (100, 0, 0, 0)
+    assert np.bincount(log.users, minlength=100).min() >= 2
+    assert np.all(np.diff(log.timestamps) >= 0)
+    histories = log.histories()
+    assert len({tuple(histories[user][:5]) for user in range(100)}) > 90, "blocks repeat each other"
+    assert synthetic_population(num_users=100, num_items=50, seed=5)[0].digest == log.digest
+    assert len(table.item_ids) == 50
 
 
 def test_sizes_are_as_asked_for_and_events_are_plausible(population):
