@@ -99,6 +99,9 @@ def _misfit(task: TrainTask, store: NodeStore) -> Objection | None:
     if task.interaction is not None and task.contribution is Contribution.POPULARITY:
         detail = "the interaction-level layer does not cover item counts: set training.popularity_start = false"
         return Objection(reason=RefusalReason.PROTOCOL, detail=detail)
+    if task.interaction is not None and not task.local.is_plain:
+        detail = "the interaction-level layer trains by drawn steps of SGD on the full softmax alone"
+        return Objection(reason=RefusalReason.PROTOCOL, detail=detail)
     return None
 
 

@@ -118,6 +118,12 @@ class LocalConfig(Section):
             raise ValueError(f"steps={self.steps} and epochs={self.epochs} both say how long to train: leave one out")
         return self
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it asks for drawn steps of SGD on the full softmax and no more, as the interaction-level layer does."""
+        settings = (self.loss, self.epochs, self.optimizer, self.proximal, self.private_start)
+        return settings == ("softmax", 0, "sgd", 0.0, "kept")
+
 
 class TrainingConfig(Section):
     """The federation's rounds and the server's optimiser."""
@@ -260,6 +266,11 @@ class Scenario(Section):
             raise ValueError(
                 "privacy.interaction does not cover the item counts that training.popularity_start collects: "
                 "set training.popularity_start=false"
+            )
+        if self.privacy.interaction and not self.training.local.is_plain:
+            raise ValueError(
+                "privacy.interaction trains by DP-SGD of its own: set training.local to loss=softmax, epochs=0, "
+                "optimizer=sgd, proximal=0 and private_start=kept"
             )
         collected = self.training.popularity_start and (self.privacy.popularity_share > 0 or not self.privacy.enabled)
         if "neighbours" in self.model.branches and not collected:

@@ -9,6 +9,7 @@ import typer
 from numpy.typing import NDArray
 
 from fedrec.cli.output import write_json, write_line, write_table
+from fedrec.config import LocalConfig
 from fedrec.data.catalogue import Catalogue
 from fedrec.data.histories import Histories
 from fedrec.errors import ConfigError
@@ -26,6 +27,8 @@ class Trained:
     catalogue: Catalogue
     model: FusedRecommender
     shared: SharedState
+    local: LocalConfig | None
+    """How the user's private part is fitted, where the run made them anew each round; None takes the usual way."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +71,9 @@ def load_trained(folder: RunFolder) -> Trained:
     state = Checkpoints(folder.checkpoints, catalogue.digest).latest(model.shared_state())
     if state is None:
         raise ConfigError(f"{folder.checkpoints} holds no checkpoint: the run has not finished a round; repeat it")
-    return Trained(catalogue=catalogue, model=model, shared=state.shared)
+    local = scenario.training.local
+    fitted_as_trained = local.private_start != "kept" and local.loss != "mse"  # a typed history has no ratings
+    return Trained(catalogue=catalogue, model=model, shared=state.shared, local=local if fitted_as_trained else None)
 
 
 def read_history(text: str, catalogue: Catalogue) -> NDArray[np.int32]:
@@ -82,7 +87,7 @@ def read_history(text: str, catalogue: Catalogue) -> NDArray[np.int32]:
 def choose(trained: Trained, history: NDArray[np.int32], k: int) -> list[Pick]:
     """Return the ``k`` best items that are not in the history, with reasons, best first."""
     one_user = Histories.from_lists([history.tolist()])
-    private = fold_in(trained.model, trained.shared, one_user)
+    private = fold_in(trained.model, trained.shared, one_user, trained.local)
     branches = {name: rows[0] for name, rows in branch_scores(trained.model, trained.shared, private, one_user).items()}
     scores: NDArray[np.float32] = np.stack(list(branches.values())).sum(axis=0)
     vectors = item_vectors(trained.model, trained.shared)

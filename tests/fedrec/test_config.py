@@ -110,3 +110,25 @@ def test_known_keys_are_exactly_those_a_filled_scenario_has() -> None:
 
     filled = parse_scenario({"privacy": {"interaction": {}}, "training": {"popularity_start": False}}).model_dump()
     assert set(known_keys()) == leaves(filled)
+
+
+@pytest.mark.parametrize("setting", ["loss=bce", "epochs=2", "optimizer=adam", "proximal=0.1", "private_start=ridge"])
+def test_the_interaction_layer_is_refused_beside_training_that_it_does_not_do(setting: str) -> None:
+    table = {"privacy": {"interaction": {}}, "training": {"popularity_start": False}}
+    with pytest.raises(ConfigError, match="privacy.interaction trains by DP-SGD of its own"):
+        parse_scenario(table, [f"training.local.{setting}"])
+
+
+def test_steps_and_epochs_exclude_each_other() -> None:
+    with pytest.raises(ConfigError, match="leave one out"):
+        parse_scenario({}, ["training.local.steps=3", "training.local.epochs=1"])
+
+
+def test_the_closed_form_needs_the_branch_that_it_solves_for() -> None:
+    with pytest.raises(ConfigError, match="ridge"):
+        parse_scenario({}, ["training.local.private_start=ridge", "model.branches=['cf']"])
+
+
+def test_ratings_are_not_predicted_from_a_bias_of_counts() -> None:
+    with pytest.raises(ConfigError, match="popularity_start=false"):
+        parse_scenario({}, ["training.local.loss=mse"])
