@@ -120,7 +120,7 @@ class LocalConfig(Section):
 
     @property
     def is_plain(self) -> bool:
-        """Whether it asks for drawn steps of SGD on the full softmax and no more, as the interaction-level layer does."""
+        """Whether it asks for drawn steps of SGD on the full softmax alone, as the interaction-level layer takes."""
         settings = (self.loss, self.epochs, self.optimizer, self.proximal, self.private_start)
         return settings == ("softmax", 0, "sgd", 0.0, "kept")
 

@@ -115,7 +115,7 @@ def test_known_keys_are_exactly_those_a_filled_scenario_has() -> None:
 @pytest.mark.parametrize("setting", ["loss=bce", "epochs=2", "optimizer=adam", "proximal=0.1", "private_start=ridge"])
 def test_the_interaction_layer_is_refused_beside_training_that_it_does_not_do(setting: str) -> None:
     table = {"privacy": {"interaction": {}}, "training": {"popularity_start": False}}
-    with pytest.raises(ConfigError, match="privacy.interaction trains by DP-SGD of its own"):
+    with pytest.raises(ConfigError, match="trains by DP-SGD of its own"):
         parse_scenario(table, [f"training.local.{setting}"])
 
 
