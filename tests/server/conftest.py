@@ -31,6 +31,7 @@ class Bench:
     folder: Path
     dataset: Dataset
     grid: InProcessGrid
+    nodes: int
 
     def federation(self, *overrides: str, hooks: Hooks | None = None) -> Federation:
         return Federation(
@@ -38,7 +39,7 @@ class Bench:
             catalogue=self.dataset.catalogue,
             ledger=self.folder / "ledger.jsonl",
             checkpoints=self.folder / "checkpoints",
-            minimum_nodes=NODES,
+            minimum_nodes=self.nodes,
             hooks=hooks or Hooks(),
         )
 
@@ -53,19 +54,20 @@ def scenario(*overrides: str) -> Scenario:
 
 @pytest.fixture
 def make_bench(tmp_path: Path, tiny_dataset: Dataset) -> Callable[..., Bench]:
-    def make(name: str = "one") -> Bench:
+    def make(name: str = "one", nodes: int = NODES) -> Bench:
         folder = tmp_path / name
         tiny_dataset.catalogue.save(folder / "catalogue")
         write_nodes(
             folder / "nodes",
             tiny_dataset.splits.final.train,
             folder / "catalogue",
-            num_nodes=NODES,
+            num_nodes=nodes,
             user_keys=tiny_dataset.log.user_ids,
             policy=willing(scenario("privacy.epsilon=50").privacy),
         )
         app = make_client_app(locate_in(folder / "nodes"))
-        return Bench(folder, tiny_dataset, InProcessGrid(app, [{PARTITION: number} for number in range(NODES)]))
+        grid = InProcessGrid(app, [{PARTITION: number} for number in range(nodes)])
+        return Bench(folder, tiny_dataset, grid, nodes)
 
     return make
 

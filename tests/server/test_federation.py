@@ -53,6 +53,33 @@ def test_a_run_that_crashed_and_went_on_equals_one_that_did_not(make_bench, sett
         assert rounds == [0, 1, 2, 3]
 
 
+def bytes_up(bench, *settings):
+    """Train and return the outcome, with the bytes that came up in the last round."""
+    reports = []
+    outcome = bench.train(*settings, hooks=Hooks(on_round=lambda report, state: reports.append(report)))
+    return outcome, reports[-1].bytes_up
+
+
+@pytest.mark.parametrize("codec", ["int8", "low-rank"])
+def test_under_a_codec_the_private_model_does_not_depend_on_how_users_are_divided(make_bench, codec):
+    """What goes into the noised sum is each user's own bounded update, or a linear map of it."""
+    settings = (*PRIVATE, "training.rounds=1", f"federation.codec.name={codec}", "federation.codec.rank=2")
+    users = len(make_bench("count").dataset.splits.final.train)
+    together, one_message = bytes_up(make_bench("together", nodes=1), *settings)
+    apart, messages = bytes_up(make_bench("apart", nodes=users), *settings)
+    for name, tensor in together.state.shared.items():
+        torch.testing.assert_close(apart.state.shared[name], tensor, rtol=0, atol=1e-5)
+    plain = bytes_up(make_bench("plain", nodes=1), *PRIVATE, "training.rounds=1")[1]
+    assert messages < users * plain
+    assert (one_message < plain) == (codec == "low-rank")
+
+
+@pytest.mark.parametrize("codec", ["fp16", "int8", "low-rank", "row-subset"])
+def test_without_privacy_each_codec_sends_less_however_many_users_a_node_has(make_bench, codec):
+    chosen = (f"federation.codec.name={codec}", "federation.codec.rank=2", "training.rounds=1")
+    assert bytes_up(make_bench(codec), *chosen)[1] < bytes_up(make_bench("plain"), "training.rounds=1")[1]
+
+
 def test_a_finished_run_is_returned_as_it_is(bench):
     first = bench.train()
     again = bench.train()
