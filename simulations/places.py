@@ -6,6 +6,7 @@ The third place, Flower's deployment runtime, needs no code here: it loads both 
 import importlib.util
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,6 +19,9 @@ from fedrec.errors import ConfigError
 from fedrec.flower.identity import SUPERLINK_NODE_ID, task_identity
 from simulations.grid import InProcessGrid
 from simulations.population import PARTITION
+
+CONNECT_SECONDS = 5.0
+"""Longest wait for a Ray cluster to answer at its address."""
 
 
 def run_in(
@@ -54,6 +58,8 @@ def run_in_ray(server_app: ServerApp, client_app: ClientApp, num_nodes: int, ray
     from flwr.server.superlink.fleet.vce.backend.backend import BackendConfig
     from flwr.simulation import run_simulation
 
+    if ray_address:
+        _refuse_silent_address(ray_address)
     where: dict[str, ConfigRecordValues]
     where = {"address": ray_address} if ray_address else {"num_cpus": os.cpu_count() or 1}
     backend: BackendConfig = {"client_resources": {"num_cpus": 1, "num_gpus": 0.0}, "init_args": where}
@@ -68,6 +74,20 @@ def run_in_ray(server_app: ServerApp, client_app: ClientApp, num_nodes: int, ray
 
 
 PLACES = {"in-process": run_in_process, "ray": run_in_ray}
+
+
+def _refuse_silent_address(address: str) -> None:
+    """Raise ``ConfigError`` if nobody listens at ``host:port``: Ray itself would wait for minutes."""
+    host, _, port = address.rpartition(":")
+    if not (host and port.isdigit()) or "/" in host:
+        return  # ``auto`` and other words of Ray's own
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(
+            f"federation.ray_address = {address!r}: nobody answers there ({error}): start a cluster with "
+            "'ray start --head', take the address that it prints, or leave the setting empty"
+        ) from error
 
 
 @contextmanager
