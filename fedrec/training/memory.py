@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,8 @@ from fedrec.config import LocalConfig
 from fedrec.errors import MemoryBudgetError
 from fedrec.models.fusion import FusedRecommender
 from fedrec.models.towers import ItemTower
+from fedrec.training.draws import SAMPLED
+from fedrec.training.factor_steps import takes_factor_steps
 
 MIB = 2**20
 
@@ -35,29 +38,69 @@ def bytes_per_user(model: FusedRecommender, local: LocalConfig, longest: int, cl
     """
     config = model.config
     positions = max(1, min(longest - 1, config.history_length))
-    rows_read = positions if model.reads_history or "neighbours" in config.branches else 1
     shared = {name: value.numel() for name, value in model.shared.named_parameters()}
-    tables = {name: size for name, size in shared.items() if name in model.item_parameters}
-    small = sum(shared.values()) - sum(tables.values())
-    private = sum(value.numel() for value in model.private.parameters())
-    floats = positions * config.dim * _ACTIVATIONS + 4 * positions * positions + 6 * private
-    width = sum(tables.values()) // model.num_items
+    tables = sum(size for name, size in shared.items() if name in model.item_parameters)
+    size = _Size(
+        positions=positions,
+        rows=positions if model.reads_history or "neighbours" in config.branches else 1,
+        steps=max(1, math.ceil((longest - 1) / config.history_length) * local.epochs) if local.epochs else local.steps,
+        drawn=local.num_negatives if local.loss in SAMPLED else 0,
+        width=tables // model.num_items,
+        small=sum(shared.values()) - tables,
+    )
+    floats = 6 * sum(value.numel() for value in model.private.parameters()) + 16 * positions
+    if model.reads_history:
+        floats += positions * config.dim * _ACTIVATIONS + 4 * positions * positions
+    if local.private_start == "ridge":
+        floats += 3 * config.dim * (longest + config.dim)
     if takes_common_step(local):
-        floats += 2 * model.num_items + 4 * positions * 8
-        if clipped:
-            floats += rows_read * model.num_items + 3 * small + _content_floats(model, positions)
-    elif local.loss == "softmax":
-        floats += _TABLE_COPIES * (small + width * model.num_items) + 4 * rows_read * model.num_items
-        floats += 2 * config.dim * model.num_items
-    else:
-        passes = max(1, math.ceil(max(longest - 1, 0) / config.history_length)) * local.epochs
-        steps = passes if local.epochs else local.steps
-        drawn = 0 if local.loss == "mse" else local.num_negatives
-        rows = min(model.num_items, steps * (2 * positions + drawn))
-        floats += rows * (_TABLE_COPIES * width + 4 * config.dim) + 6 * steps * (2 * positions + drawn)
-        floats += 4 * (positions + drawn) * (config.dim + rows_read) + _TABLE_COPIES * small
-        floats += steps * positions * 4 + steps * 4 * config.dim
-    return 4 * floats
+        return 4 * (floats + _common_floats(model, size, clipped))
+    if takes_factor_steps(model, local):
+        return 4 * (floats + _factor_floats(model, local, size))
+    return 4 * (floats + _copy_floats(model, local, size))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Size:
+    """One user's training in numbers.
+
+    ``rows``: of odds. ``drawn``: negatives of a step. ``width``: floats of an item in all tables. ``small``: floats of
+    the other shared parameters.
+    """
+
+    positions: int
+    rows: int
+    steps: int
+    drawn: int
+    width: int
+    small: int
+
+    def touched(self, num_items: int) -> int:
+        """Return the rows that the steps touch, at most."""
+        return min(num_items, self.steps * (2 * self.positions + self.drawn))
+
+
+def _common_floats(model: FusedRecommender, size: _Size, clipped: bool) -> int:
+    floats = 2 * model.num_items + 32 * size.positions
+    if clipped:
+        floats += size.rows * model.num_items + 3 * size.small + _content_floats(model, size.positions)
+    return floats
+
+
+def _factor_floats(model: FusedRecommender, local: LocalConfig, size: _Size) -> int:
+    rows = model.num_items if local.loss == "softmax" else size.touched(model.num_items)
+    gathered = 0 if local.loss == "softmax" else 2 * rows * size.width
+    return gathered + rows * (3 * size.steps + 8) + size.steps * (8 * size.positions + 6 * size.drawn + 4 * size.width)
+
+
+def _copy_floats(model: FusedRecommender, local: LocalConfig, size: _Size) -> int:
+    dim, candidates = model.config.dim, size.positions + size.drawn
+    rows = model.num_items if local.loss == "softmax" else size.touched(model.num_items)
+    floats = _TABLE_COPIES * (size.small + rows * size.width) + 4 * rows * dim
+    if local.loss == "softmax":
+        return floats + 4 * size.rows * model.num_items
+    drawn = size.steps * (8 * candidates + 4 * size.positions + 4 * dim)
+    return floats + 4 * candidates * (dim + size.rows) + drawn
 
 
 def chunks(
