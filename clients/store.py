@@ -18,6 +18,7 @@ import re
 from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
+from threading import get_ident
 from typing import Any, Self
 
 import numpy as np
@@ -137,7 +138,7 @@ class NodeStore:
     @cached_property
     def ledger(self) -> Ledger:
         """The device's own ledger."""
-        return Ledger(self.folder / "ledger.jsonl")
+        return _ledger(self.folder / "ledger.jsonl", get_ident())
 
     def histories(self) -> Histories:
         """Return the users' training events, read once a process while they are kept in its memory.
@@ -189,6 +190,15 @@ class NodeStore:
 def _memory() -> FileMemory:
     """Return what the process keeps of its nodes' private files, so that a large node reads them once."""
     return FileMemory(REMEMBERED_BYTES)
+
+
+@lru_cache(maxsize=16)
+def _ledger(path: Path, thread: int) -> Ledger:
+    """Return a ledger, which a thread of a process opens once: it reads, when asked, only what others have added.
+
+    A new one would read and verify every line of the run so far for each message.
+    """
+    return Ledger(path)
 
 
 def _bytes_of(histories: Histories) -> int:

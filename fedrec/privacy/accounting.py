@@ -19,6 +19,7 @@ from dp_accounting.pld import privacy_loss_distribution
 from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution
 from dp_accounting.rdp import RdpAccountant
 
+from fedrec.privacy.loss_distribution import epsilon_of
 from fedrec.privacy.mechanism import SampledGaussian
 
 LIVE_INTERVAL = 1e-3
@@ -114,7 +115,7 @@ class PldAccountant:
         total = parts[0]
         for part in parts[1:]:
             total = total.compose(part)
-        return float(total.get_epsilon_for_delta(delta))
+        return epsilon_of(total, delta)
 
     def _power(self, kind: Kind, interval: float) -> "_Powers":
         key = (*kind, interval)

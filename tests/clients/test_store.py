@@ -2,6 +2,7 @@
 
 import json
 import os
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -14,6 +15,10 @@ from clients.store import NodeStore
 from fedrec.data.histories import Histories
 from fedrec.errors import DataError
 from fedrec.models.split import PrivateState
+from fedrec.privacy.chain import Chain
+from fedrec.privacy.entries import Release
+from fedrec.privacy.ledger import Ledger
+from fedrec.privacy.mechanism import GaussianMechanism
 from fedrec.runs.atomic import write_atomically
 from fedrec.training.randomness import user_seeds
 
@@ -84,6 +89,28 @@ def test_seeds_are_those_of_the_users_keys_in_the_run(store):
     for seed in (0, 7):
         np.testing.assert_array_equal(store.user_seeds(seed), user_seeds(["ann", "bob", "eve"], seed))
         np.testing.assert_array_equal(NodeStore.open(store.folder).user_seeds(seed), store.user_seeds(seed))
+
+
+def test_a_ledger_is_read_once_a_process_and_hears_of_what_another_process_writes(store, monkeypatch):
+    checked = []
+    real = Chain._checked
+    monkeypatch.setattr(Chain, "_checked", lambda *arguments: (checked.append(arguments), real(*arguments))[1])
+    mechanism = GaussianMechanism(clip_norm=1.0, noise_multiplier=1.0, sample_rate=1.0, population=3)
+    for number in (1, 2, 3):
+        release = Release(run_id="r", round=number, name="training", mechanism=mechanism, noise_source="server")
+        NodeStore.open(store.folder).ledger.charge(release, store.policy.budget)
+    assert checked == []
+    Ledger(store.ledger.path).charge(release, store.policy.budget)
+    assert len(NodeStore.open(store.folder).ledger.charges()) == 4
+
+
+def test_a_ledger_belongs_to_one_thread(store):
+    other = []
+    thread = Thread(target=lambda: other.append(NodeStore.open(store.folder).ledger))
+    thread.start()
+    thread.join()
+    assert other[0] is not store.ledger
+    assert NodeStore.open(store.folder).ledger is store.ledger
 
 
 def test_a_node_s_memory_is_what_was_given_and_512_mib_where_the_file_does_not_say(store, tmp_path, histories):
