@@ -61,7 +61,9 @@ def run_in_ray(server_app: ServerApp, client_app: ClientApp, num_nodes: int, ray
     if ray_address:
         _refuse_silent_address(ray_address)
     where: dict[str, ConfigRecordValues]
-    where = {"address": ray_address} if ray_address else {"num_cpus": os.cpu_count() or 1}
+    # "local": else Ray looks for a cluster that somebody may have started here, and takes that.
+    own: dict[str, ConfigRecordValues] = {"address": "local", "num_cpus": os.cpu_count() or 1}
+    where = {"address": ray_address} if ray_address else own
     backend: BackendConfig = {"client_resources": {"num_cpus": 1, "num_gpus": 0.0}, "init_args": where}
     running = ray.is_initialized()
     try:

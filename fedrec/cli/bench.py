@@ -1,42 +1,55 @@
 """``fedrec bench``: measurements that documents quote, each by one command. Prints; measures nothing itself."""
 
 from dataclasses import asdict
+from itertools import count
 from pathlib import Path
-from typing import Annotated, Any
+from tempfile import TemporaryDirectory
+from typing import Annotated
 
+import torch
 import typer
 
-from fedrec.cli.output import RoundBar, with_interval, write_json, write_line, write_note, write_table
+from fedrec.cli.bench_tables import (
+    central_record,
+    pfl_record,
+    place_record,
+    quality_record,
+    scale_record,
+    write_central,
+    write_codecs,
+    write_pfl,
+    write_places,
+    write_quality,
+    write_scale,
+)
+from fedrec.cli.output import RoundBar, write_json, write_line, write_note
 from fedrec.cli.races import (
     AsJson,
     Repeats,
     Seed,
     Threads,
     Trace,
-    figure,
     note_lap,
     race_record,
-    with_range,
-    write_foot,
     write_profile,
     write_record,
 )
 from fedrec.cli.scenarios import fresh_run_folder, read_scenario
-from fedrec.evaluation.bootstrap import Interval
-from fedrec.runs.labels import floor_label, metric_label
-from simulations import bench_central as central_race
-from simulations import bench_pfl as pfl_race
-from simulations.bench_central import CentralBench, profile_central
+from fedrec.config import CodecConfig, Scenario
+from simulations import bench_scale as scale_race
 from simulations.bench_central import bench_central as measure_central
-from simulations.bench_pfl import PflBench, Work, pfl_python, profile_pfl
+from simulations.bench_central import profile_central
+from simulations.bench_codecs import bench_codecs as measure_codecs
+from simulations.bench_pfl import Work, pfl_python, profile_pfl
 from simulations.bench_pfl import bench_pfl as measure_pfl
-from simulations.bench_places import SAME_DIVISION_TOLERANCE, TOLERANCE, PlacesBench, contestants, profile_places
-from simulations.bench_places import Row as PlaceRow
 from simulations.bench_places import bench_places as measure_places
-from simulations.bench_quality import METRICS, Comparison, Quality, QualityBench
+from simulations.bench_places import contestants, profile_places
 from simulations.bench_quality import bench_quality as measure_quality
+from simulations.bench_scale import bench_scale as measure_scale
 from simulations.bench_scenarios import ModelName, Source, bench_scenario
 from simulations.machine import Machine
+from simulations.profiling import Profile, profile_run
+from simulations.simulate import simulate
 
 bench_app = typer.Typer(no_args_is_help=True, help="Measure what the documents claim.")
 
@@ -44,6 +57,7 @@ VARIANTS = {"without-dp": "privacy.enabled=false", "with-dp": "privacy.enabled=t
 
 Data = Annotated[Source, typer.Option("--data", help="A small drawn population, or MovieLens-100K.")]
 Model = Annotated[ModelName, typer.Option("--model", help="The mf branch alone, or cf, mf and seq fused.")]
+WithDP = Annotated[bool, typer.Option("--dp/--no-dp", help="User-level DP, its noise seeded.")]
 Users = Annotated[int, typer.Option(min=0, help="Only the first so many users, all in every round; 0 takes all.")]
 
 
@@ -51,7 +65,7 @@ Users = Annotated[int, typer.Option(min=0, help="Only the first so many users, a
 def places(
     data: Data = "synthetic",
     model: Model = "trio",
-    dp: Annotated[bool, typer.Option("--dp/--no-dp", help="User-level DP, its noise seeded.")] = True,
+    dp: WithDP = True,
     users: Users = 0,
     ray_users: Annotated[
         int, typer.Option(min=0, help="Users of Ray with one user a node; fewer favour Ray. 0 takes all.")
@@ -75,10 +89,10 @@ def places(
     settings = {"data": data, "model": model, "dp": dp, "rounds": rounds, "seed": seed}
     if as_json:
         write_record(
-            {**settings, "places": list(map(_place_record, found.rows)), **race_record(found.race)}, machine, profiled
+            {**settings, "places": list(map(place_record, found.rows)), **race_record(found.race)}, machine, profiled
         )
         return
-    _write_places(found, f"{data}, {model}, {'with' if dp else 'without'} DP, {rounds} rounds", machine)
+    write_places(found, f"{data}, {model}, {'with' if dp else 'without'} DP, {rounds} rounds", machine)
     write_profile(profiled)
 
 
@@ -103,9 +117,9 @@ def central(
     found = measure_central(scenario, users=users, repeats=repeats, threads=threads, on_lap=note_lap)
     settings = {"data": data, "model": model, "rounds": rounds, "sample_rate": sample_rate, "seed": seed}
     if as_json:
-        write_record({**settings, **_central_record(found), **race_record(found.race)}, machine, profiled)
+        write_record({**settings, **central_record(found), **race_record(found.race)}, machine, profiled)
         return
-    _write_central(found, f"{data}, {model}", machine)
+    write_central(found, f"{data}, {model}", machine)
     write_profile(profiled)
 
 
@@ -134,10 +148,82 @@ def pfl(
     machine = Machine.here(threads=1)
     found = [measure_pfl(work, python, repeats=repeats, on_lap=note_lap) for work in works]
     if as_json:
-        write_record({"works": list(map(_pfl_record, found))}, machine, profiled)
+        write_record({"works": list(map(pfl_record, found))}, machine, profiled)
         return
     for one in found:
-        _write_pfl(one, machine)
+        write_pfl(one, machine)
+    write_profile(profiled)
+
+
+@bench_app.command()
+def scale(
+    users: Annotated[
+        list[int] | None, typer.Option("--users", min=2, help="A number of users; repeatable.  [1000 to 1000000]")
+    ] = None,
+    items: Annotated[
+        list[int] | None, typer.Option("--items", min=2, help="A number of items; repeatable.  [1000 to 100000]")
+    ] = None,
+    memory_mib: Annotated[int, typer.Option(min=1, help="MiB that a node's training may hold.")] = 512,
+    dp: WithDP = True,
+    threads: Threads = 1,
+    repeats: Repeats = 5,
+    seed: Seed = 0,
+    profile: Trace = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure seconds and peak memory of a round as users and items grow, and fit the exponents.
+
+    Users grow over 10000 items, items over 10000 users, the mf branch with BCE; minutes.
+    """
+    growing_users, growing_items = users or scale_race.USERS, items or scale_race.ITEMS
+    fewest = min(growing_users)
+    smallest = scale_race.Work(
+        users=fewest, items=scale_race.COMMON_ITEMS, dp=dp, memory_mib=memory_mib, threads=threads, seed=seed
+    )
+    profiled = profile_run(lambda: scale_race.measure(smallest), profile) if profile else None
+    machine = Machine.here(threads)
+    found = measure_scale(
+        users=growing_users,
+        items=growing_items,
+        dp=dp,
+        memory_mib=memory_mib,
+        threads=threads,
+        repeats=repeats,
+        seed=seed,
+        on_lap=note_lap,
+    )
+    if as_json:
+        record = {"memory_mib": memory_mib, "dp": dp, "seed": seed, **scale_record(found), **race_record(found.race)}
+        write_record(record, machine, profiled)
+        return
+    write_scale(found, machine)
+    write_profile(profiled)
+
+
+@bench_app.command()
+def codecs(
+    scenario: Annotated[str, typer.Argument(help="A scenario's name, or the path of a .toml file.")] = "ml-100k",
+    repeats: Annotated[int, typer.Option(min=1, help="Runs under each codec, with seeds 0, 1, ...")] = 5,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override a setting of all runs; repeatable.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The folder of all runs; new or empty.")] = None,
+    profile: Trace = None,
+    as_json: AsJson = False,
+) -> None:
+    """Set update codecs beside the plain run: bytes on the way up, and what they cost in quality.
+
+    Minutes to an hour. A control with a disturbance in the last digit shows how far runs differ by chance.
+    """
+    chosen = read_scenario(scenario, overrides or [])
+    profiled = _profiled_run(chosen, profile) if profile else None
+    with RoundBar() as bar:
+        found = measure_codecs(chosen, seeds=range(repeats), out=out, progress=bar)
+    machine = Machine.here(chosen.run.threads or torch.get_num_threads())
+    if as_json:
+        write_record(asdict(found), machine, profiled)
+        return
+    write_codecs(found, machine)
     write_profile(profiled)
 
 
@@ -163,140 +249,16 @@ def quality(
     with RoundBar() as bar:
         found = measure_quality(runs, folder, progress=bar)
     if as_json:
-        write_json(_quality_record(found))
+        write_json(quality_record(found))
     else:
-        _write_quality(found, seeds)
+        write_quality(found, seeds)
         write_line(f"runs: {folder}")
 
 
-# --- places -------------------------------------------------------------------------------------------------------
-def _place_record(row: PlaceRow) -> dict[str, Any]:
-    return {**asdict(row), "same_model": row.same_model}
-
-
-def _write_places(found: PlacesBench, title: str, machine: Machine) -> None:
-    columns = ("users a second", "users", "whole run", "rounds alone", "model off")
-    write_table(title, columns, map(_place_row, found.rows))
-    write_line("whole run: with the place's start; x: times the last; model off: from one node in process, at most;")
-    write_line(
-        f"! where that is over {TOLERANCE:g}, or over {SAME_DIVISION_TOLERANCE:g} from as many nodes in process: "
-        f"{_same_division(found)}"
-    )
-    if len({row.users for row in found.rows}) > 1:
-        fewest = min(row.users for row in found.rows)
-        write_line(
-            f"Ray with one user a node had {fewest} users only, which favours it: its sweep over nodes is quadratic"
-        )
-    write_foot(machine, found.race.repeats)
-
-
-def _same_division(found: PlacesBench) -> str:
-    seen = [row for row in found.rows if row.contestant.place == "ray" and row.same_division_difference is not None]
-    return "; ".join(f"{row.contestant.name} {row.same_division_difference:.1g} off" for row in seen) or "none raced"
-
-
-def _place_row(row: PlaceRow) -> list[str]:
-    return [
-        row.contestant.name,
-        str(row.users),
-        f"{figure(row.users_per_second.median)} ({figure(row.ratio.median)}x)",
-        f"{figure(row.users_per_second_rounds.median)} ({figure(row.ratio_rounds.median)}x)",
-        f"{row.difference:.1g}{'' if row.same_model else ' !'}",
-    ]
-
-
-# --- central ------------------------------------------------------------------------------------------------------
-def _central_record(found: CentralBench) -> dict[str, Any]:
-    rivals = (central_race.PLAIN, central_race.OWN_KERNELS)
-    ratios = {
-        name: {rival: asdict(found.race.ratio(name, rival, central_race.RATE)) for rival in rivals}
-        for name in found.race.laps
-    }
-    rates = {name: asdict(found.race.spread(name, central_race.RATE)) for name in found.race.laps}
-    return {
-        "users": found.users,
-        "interactions_per_step": found.interactions,
-        "interactions_per_second": rates,
-        "ratios": ratios,
-        "distances": {name: asdict(distance) for name, distance in found.distances.items()},
-        "same_step": found.same_step,
-    }
-
-
-def _write_central(found: CentralBench, title: str, machine: Machine) -> None:
-    columns = ("", "interactions/s", "ms a step", "of PyTorch", "of kernels")
-    title = f"{title}: {found.users} users, {figure(found.interactions, 6)} interactions a step"
-    write_table(title, columns, [_central_row(name, found) for name in found.race.laps])
-    off = ", ".join(f"{name}: {distance.relative:.1g}" for name, distance in found.distances.items())
-    verdict = "the same" if found.same_step else "NOT the same"
-    write_line("interactions: positions with a target; of PyTorch, of kernels: interactions/s over those two rivals'")
-    write_line(f"without dropout the rivals take {verdict} steps; distance over the way gone: {off}")
-    write_foot(machine, found.race.repeats)
-
-
-def _central_row(name: str, found: CentralBench) -> list[str]:
-    race = found.race
-    return [
-        name,
-        with_range(race.spread(name, central_race.RATE)),
-        figure(1000 * race.spread(name, central_race.SECONDS).median),
-        figure(race.ratio(name, central_race.PLAIN, central_race.RATE).median),
-        figure(race.ratio(name, central_race.OWN_KERNELS, central_race.RATE).median),
-    ]
-
-
-# --- pfl ----------------------------------------------------------------------------------------------------------
-def _pfl_record(found: PflBench) -> dict[str, Any]:
-    ratios = {name: asdict(found.race.ratio(name, rival, pfl_race.RATE)) for name, rival in pfl_race.PAIRS}
-    return {"work": asdict(found.work), "ratios": ratios, **race_record(found.race)}
-
-
-def _write_pfl(found: PflBench, machine: Machine) -> None:
-    work = found.work
-    title = (
-        f"{work.num_items} items x {work.dim}, {work.cohort} of {work.users} users a round, {work.steps} local steps"
-    )
-    rivals = dict(pfl_race.PAIRS)
-    rows = [_pfl_row(name, rivals.get(name, name), found) for name in found.race.laps]
-    write_table(title, ("", "ms a user", "users/s", "times pfl", "peak MiB"), rows)
-    write_foot(machine, found.race.repeats)
-
-
-def _pfl_row(name: str, rival: str, found: PflBench) -> list[str]:
-    race = found.race
-    return [
-        name,
-        with_range(race.spread(name, pfl_race.MILLISECONDS)),
-        figure(race.spread(name, pfl_race.RATE).median),
-        figure(race.ratio(name, rival, pfl_race.RATE).median),
-        f"{race.spread(name, pfl_race.PEAK).median / 2**20:.0f}",
-    ]
-
-
-# --- quality ------------------------------------------------------------------------------------------------------
-def _quality_record(found: QualityBench) -> dict[str, Any]:
-    return {
-        "qualities": [asdict(one) for one in found.qualities],
-        "comparisons": [asdict(one) for one in found.comparisons],
-        "epsilon": {name: run.privacy.epsilon for name, run in found.summaries.items() if run.privacy},
-    }
-
-
-def _write_quality(found: QualityBench, seeds: int) -> None:
-    columns = [metric_label(metric) for metric in METRICS]
-    write_table(f"mean over {seeds} seeds", ["model", *columns], [_quality_row(one) for one in found.qualities])
-    write_table("differences, paired by user", ["", *columns], [_difference_row(one) for one in found.comparisons])
-
-
-def _quality_row(one: Quality) -> list[str]:
-    cells = [with_interval(one.mean(metric), _ends(one.intervals[metric])) for metric in METRICS]
-    return [floor_label(one.name), *cells]
-
-
-def _difference_row(one: Comparison) -> list[str]:
-    cells = [with_interval(one.differences[m].mean, _ends(one.differences[m])) for m in METRICS]
-    return [f"{one.name} less {floor_label(one.floor)}", *cells]
-
-
-def _ends(interval: Interval) -> tuple[float, float]:
-    return interval.low, interval.high
+def _profiled_run(scenario: Scenario, trace: Path) -> Profile:
+    """Profile one run of a scenario whose updates are sent as int8."""
+    federation = scenario.federation.model_copy(update={"codec": CodecConfig(name="int8")})
+    coded = scenario.model_copy(update={"federation": federation})
+    with TemporaryDirectory(prefix="fedrec-bench-") as folder:
+        runs = (Path(folder) / str(number) for number in count())
+        return profile_run(lambda: simulate(coded, next(runs)), trace)

@@ -2,13 +2,17 @@
 
 import json
 import re
+from math import nan
 
 import pytest
 
 from fedrec.cli.main import run
 from fedrec.errors import ConfigError
+from fedrec.evaluation.bootstrap import Interval
+from simulations.bench_codecs import CodecBench, CodecRow
 from simulations.bench_pfl import OURS, OURS_DP, PFL_DP, THEIRS, PflBench, Work
 from simulations.bench_places import Contestant
+from simulations.bench_scale import ScaleBench, ScalePoint
 from simulations.racing import Race
 
 IN_PROCESS = (
@@ -134,6 +138,84 @@ def test_a_cohort_larger_than_the_population_is_refused(without_pfl, capsys):
     assert "lower --cohort" in capsys.readouterr().err
 
 
+# --- scale --------------------------------------------------------------------------------------------------------
+SCALE = ScaleBench(
+    points=(
+        ScalePoint(users=10, items=20, events=90, seconds=0.5, peak_rss_bytes=2**29, users_per_second=20.0),
+        ScalePoint(users=100, items=20, events=900, seconds=5.0, peak_rss_bytes=2**30, users_per_second=20.0),
+    ),
+    exponent_users=1.0,
+    exponent_items=nan,
+    race=Race(laps={"10 users, 20 items": ({"seconds": 0.5},)}),
+)
+
+
+@pytest.fixture
+def without_growth(monkeypatch):
+    """Let nothing grow, but note what was asked for."""
+    asked: list[dict[str, object]] = []
+
+    def measure(**settings):
+        asked.append(settings)
+        return SCALE
+
+    monkeypatch.setattr("fedrec.cli.bench.measure_scale", measure)
+    return asked
+
+
+def test_scale_prints_points_and_the_exponents_that_could_be_fitted(without_growth, capsys):
+    assert run(["bench", "scale", "--users", "10", "--users", "100", "--memory-mib", "64"]) == 0
+    printed = capsys.readouterr().out
+    rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in printed.splitlines() if "│" in line]
+    assert rows == [["10", "20", "90", "0.5", "20", "512"], ["100", "20", "900", "5", "20", "1024"]]
+    assert "seconds grow with users to the power of 1.00" in printed
+    assert "with items" not in printed
+    assert (without_growth[0]["users"], without_growth[0]["memory_mib"]) == ([10, 100], 64)
+
+
+def test_an_exponent_that_could_not_be_fitted_is_null_in_json(without_growth, capsys):
+    assert run(["bench", "scale", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["exponent_users"], result["exponent_items"]) == (1.0, None)
+    assert [point["users"] for point in result["points"]] == [10, 100]
+
+
+# --- codecs -------------------------------------------------------------------------------------------------------
+def test_codecs_are_set_beside_the_plain_run_with_as_many_seeds_as_repeats(monkeypatch, capsys):
+    asked: list[tuple[int, ...]] = []
+
+    def measure(scenario, *, seeds, out, progress):
+        asked.append(tuple(seeds))
+        interval = Interval(mean=-0.001, low=-0.01, high=0.01)
+        row = CodecRow(
+            name="int8",
+            bytes_up=26_000.0,
+            bytes_down=100_000.0,
+            ratio=0.26,
+            hits=0.15,
+            gain=0.08,
+            changes=(-0.01, 0.03),
+            difference=interval,
+        )
+        return CodecBench(scenario="tiny", seeds=tuple(seeds), rounds=2, nodes=3, users=60, rows=(row,))
+
+    monkeypatch.setattr("fedrec.cli.bench.measure_codecs", measure)
+    assert run(["bench", "codecs", "tiny", "--repeats", "2"]) == 0
+    printed = capsys.readouterr().out
+    row = next(line for line in printed.splitlines() if "int8" in line)
+    assert [cell.strip() for cell in row.strip("│").split("│")] == [
+        "int8",
+        "26k",
+        "0.260",
+        "0.1500",
+        "0.0800",
+        "+1.0 %",
+    ]
+    assert run(["bench", "codecs", "tiny", "--repeats", "1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"][0]["ratio"] == 0.26
+    assert asked == [(0, 1), (0,)]
+
+
 # --- profiles -----------------------------------------------------------------------------------------------------
 def test_a_profile_is_printed_beside_the_figures(tmp_path, capsys):
     trace = tmp_path / "trace.json"
@@ -150,6 +232,22 @@ def test_a_profile_of_another_kind_is_refused_before_the_race(tmp_path, capsys):
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "ends in .json or .json.gz" in captured.err
+
+
+@pytest.mark.parametrize(
+    ("command", "inside"),
+    [
+        (["scale", "--users", "10"], "simulations.bench_scale.measure"),
+        (["codecs", "tiny", "--set", "training.rounds=1"], "simulations.simulate.simulate"),
+    ],
+)
+def test_other_benches_profile_our_work_too(command, inside, without_growth, monkeypatch, tmp_path, capsys):
+    rows = CodecBench(scenario="tiny", seeds=(0,), rounds=1, nodes=3, users=60, rows=())
+    monkeypatch.setattr("fedrec.cli.bench.measure_codecs", lambda *scenario, **settings: rows)
+    monkeypatch.setattr("simulations.bench_scale.COMMON_ITEMS", 50)
+    assert run(["bench", *command, "--profile", str(tmp_path / "trace.json"), "--json"]) == 0
+    functions = json.loads(capsys.readouterr().out)["profile"]["functions"]
+    assert inside in {cost["name"] for cost in functions}
 
 
 # --- quality ------------------------------------------------------------------------------------------------------
