@@ -18,8 +18,8 @@ from clients.encoding import coding_each_user, encoded_total
 from clients.policy import Objection
 from clients.private_shards import NothingKept, PrivateShards, divide
 from clients.store import NodeStore
-from fedrec.config import ModelConfig
-from fedrec.data.catalogue import Catalogue
+from fedrec.config import LocalConfig, ModelConfig
+from fedrec.data.catalogue import FILES, Catalogue
 from fedrec.data.histories import Histories
 from fedrec.errors import LedgerError, MemoryBudgetError, ModelMismatchError
 from fedrec.models import FusedRecommender, build_model
@@ -47,7 +47,7 @@ def card(store: NodeStore) -> NodeCard:
 def catalogue_of(store: NodeStore) -> Catalogue:
     """Return the catalogue that is installed on the node."""
     folder = store.catalogue_folder
-    return _catalogue(folder, tuple(path.stat().st_mtime_ns for path in sorted(folder.glob("catalogue.*"))))
+    return _catalogue(folder, tuple(_stamp(folder / name) for name in FILES))
 
 
 def answer(task: TrainTask, store: NodeStore) -> TrainReply | Refusal:
@@ -110,7 +110,7 @@ def _lack_of_memory(task: TrainTask, store: NodeStore) -> Objection | None:
     if task.contribution is not Contribution.UPDATE or task.interaction is not None:
         return None
     events = task.model.history_length + 1
-    need = bytes_per_user(model_for(task, store), task.local, events, clipped=task.mechanism is not None)
+    need = _need(model_for(task, store), task.local, events, clipped=task.mechanism is not None)
     if need <= store.memory_mib * 2**20:
         return None
     detail = f"one user needs {math.ceil(need / 2**20)} MiB, memory_mib of this node is {store.memory_mib}"
@@ -272,6 +272,20 @@ def _train(
 def _catalogue(folder: Path, stamps: tuple[int, ...]) -> Catalogue:
     """Read a catalogue once a process: many simulated nodes share one. ``stamps`` tells when its files changed."""
     return Catalogue.load(folder)
+
+
+def _stamp(path: Path) -> int:
+    """Return when a file was last written, 0 if there is none: reading it says so."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+@lru_cache(maxsize=8)
+def _need(model: FusedRecommender, local: LocalConfig, events: int, *, clipped: bool) -> int:
+    """Return the bytes that one user needs: the same for all nodes of a process, which have the model in common."""
+    return bytes_per_user(model, local, events, clipped)
 
 
 @lru_cache(maxsize=2)

@@ -13,6 +13,9 @@ from safetensors.numpy import load_file, save_file
 
 from fedrec.errors import DataError
 
+FILES = ("catalogue.json", "catalogue.safetensors")
+"""What a catalogue's folder holds."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Catalogue:
@@ -77,15 +80,17 @@ class Catalogue:
         """Write ``catalogue.json`` and ``catalogue.safetensors`` into ``folder``."""
         folder.mkdir(parents=True, exist_ok=True)
         names = {"item_ids": self.item_ids, "titles": self.titles, "feature_names": self.feature_names}
-        (folder / "catalogue.json").write_text(json.dumps(names, ensure_ascii=False), encoding="utf-8")
-        save_file({"features": np.ascontiguousarray(self.features)}, folder / "catalogue.safetensors")
+        text, arrays = (folder / name for name in FILES)
+        text.write_text(json.dumps(names, ensure_ascii=False), encoding="utf-8")
+        save_file({"features": np.ascontiguousarray(self.features)}, arrays)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read what ``save`` wrote; raise ``DataError`` if it is not there."""
+        text, arrays = (folder / name for name in FILES)
         try:
-            names = json.loads((folder / "catalogue.json").read_text(encoding="utf-8"))
-            features = load_file(folder / "catalogue.safetensors")["features"]
+            names = json.loads(text.read_text(encoding="utf-8"))
+            features = load_file(arrays)["features"]
         except FileNotFoundError as error:
             raise DataError(f"no catalogue in {folder}: {error.filename or 'a file'} is missing") from error
         return cls(
