@@ -161,7 +161,7 @@ class _Run:
         train = train_factors if takes_factor_steps(self._model, self._local) else train_copies
         updates = train(self._model, self._shared, private, steps, self._local, private_moves=moves)
         norms = updates.norms()
-        usable = (norms.isfinite() & finite_users(updates.private, norms)).cpu().numpy()
+        usable = (norms.isfinite() & updates.losses.isfinite() & finite_users(updates.private, norms)).cpu().numpy()
         if not usable.all():
             return None, usable
         factors = torch.ones_like(norms) if self._clip_norm is None else clip_factors(norms, self._clip_norm)

@@ -373,5 +373,5 @@ def finite_users(gradients: State, like: Tensor) -> Tensor:
     """Return which users' gradients are finite, bool ``[U]``."""
     usable = torch.ones_like(like, dtype=torch.bool)
     for value in gradients.values():
-        usable &= value.flatten(1).isfinite().all(1)
+        usable &= value.reshape(len(value), -1).isfinite().all(1)
     return usable

@@ -112,8 +112,9 @@ def _examples(
         drawn = uniforms(seeds, (*stream, _DROPOUT_STREAM), NUM_DROPOUT_MASKS * dim).reshape(keep.shape)
         keep = (drawn >= dropout).astype(np.float32) / np.float32(1 - dropout)
     ratings = None
-    if histories.ratings is not None and len(histories.items):
-        ratings = torch.from_numpy(np.where(mask, histories.ratings[flat], np.float32(0))[:, 1:]).to(device)
+    if histories.ratings is not None:
+        given = histories.ratings[flat] if len(histories.items) else np.float32(0)
+        ratings = torch.from_numpy(np.where(mask, given, np.float32(0))[:, 1:]).to(device)
     return Examples(
         history=torch.from_numpy(window[:, :-1]).to(device),
         target=torch.from_numpy(window[:, 1:]).to(device),

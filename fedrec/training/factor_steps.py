@@ -36,7 +36,7 @@ class FactorUpdates:
 
     ``slopes``: float ``[U, J, R]``; ``users``: float ``[U, J, D]``; ``scale``: float ``[U, J]``; the table moved by the
     sum over steps of ``scale * slopes x users``, the bias by that of ``scale * slopes``. ``rows``: int64 ``[U, R]``,
-    None for the whole catalogue.
+    None for the whole catalogue. ``losses``: the sum of each user's losses over its steps, float ``[U]``.
     """
 
     slopes: Tensor
@@ -44,6 +44,7 @@ class FactorUpdates:
     scale: Tensor
     rows: Tensor | None
     private: PrivateState
+    losses: Tensor
 
     def norms(self) -> Tensor:
         """Return the norm of each user's update, float64 ``[U]``: an upper bound, tight to float32 rounding."""
@@ -84,20 +85,22 @@ def train_factors(
     slopes = bias.new_zeros(num_users, steps, bias.shape[-1])
     users = table.new_zeros(num_users, steps, table.shape[-1])
     scale = bias.new_zeros(num_users, steps)
+    summed = bias.new_zeros(num_users)
     for step, batch in enumerate(batches):
         user = private[_USER]
         past = slice(0, step)
         # How much each earlier step's part of the table answers to the user as it is now, its part of the bias added.
         echoes = scale[:, past] * (torch.bmm(users[:, past], user[..., None])[..., 0] + 1)
         every = _scores(table, user) + bias + torch.bmm(echoes[:, None], slopes[:, past])[:, 0]
-        slope = _slopes(every, batch, local, model.num_items)
+        losses, slope = _slopes(every, batch, local, model.num_items)
         if private_moves:
             answers = scale[:, past] * torch.bmm(slopes[:, past], slope[..., None])[..., 0]
             gradient = _back(table, slope) + torch.bmm(answers[:, None], users[:, past])[:, 0]
             private = step_private(private, {_USER: gradient}, local, batch.active)
+        summed = summed + losses
         scale[:, past] *= 1 - local.learning_rate * local.proximal * batch.active[:, None]
         slopes[:, step], users[:, step], scale[:, step] = slope, user, -local.learning_rate
-    return FactorUpdates(slopes=slopes, users=users, scale=scale, rows=rows, private=private)
+    return FactorUpdates(slopes=slopes, users=users, scale=scale, rows=rows, private=private, losses=summed)
 
 
 def _scores(table: Tensor, user: Tensor) -> Tensor:
@@ -108,9 +111,9 @@ def _back(table: Tensor, slope: Tensor) -> Tensor:
     return slope @ table if table.dim() == 2 else torch.bmm(slope[:, None], table)[:, 0]
 
 
-def _slopes(every: Tensor, batch: Examples, local: LocalConfig, num_items: int) -> Tensor:
-    """Return the derivative of each user's loss by its scores, float ``[U, R]``."""
+def _slopes(every: Tensor, batch: Examples, local: LocalConfig, num_items: int) -> tuple[Tensor, Tensor]:
+    """Return each user's loss, float ``[U]``, and its derivative by the scores, float ``[U, R]``."""
     leaf = every.detach().requires_grad_()
     losses = losses_of_rows(leaf, batch, local.loss, num_items)
     (slope,) = torch.autograd.grad(losses.sum(), leaf)
-    return slope
+    return losses.detach(), slope

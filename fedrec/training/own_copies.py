@@ -25,11 +25,13 @@ class CopyUpdates:
     """What each user's training on its own copy came to.
 
     ``moved``: by how much its copy moved, ``[U, ...]``; parameters in ``tables`` as ``[U, R, ...]`` of ``rows``, or of
-    all items where ``rows`` is None. ``private``: the users' new private state.
+    all items where ``rows`` is None. ``private``: the users' new private state. ``losses``: the sum of each user's
+    losses over its steps, float ``[U]``.
     """
 
     moved: State
     private: PrivateState
+    losses: Tensor
     rows: Tensor | None
     tables: frozenset[str]
 
@@ -68,16 +70,18 @@ def train_copies(
     moved: State = {}
     memory = initial_memory(local.optimizer, moving)
     private = PrivateState(dict(private))
+    summed = batches[0].mask.new_zeros(len(batches[0].mask))
     for batch in batches:
         copies = {name: value + moved[name] if name in moved else value for name, value in moving.items()}
         own = parameters_of(private) if private_moves else {}
-        of_shared, of_private = _gradients(model, {**start, **copies}, private, copies, own, batch, rows, local)
+        losses, of_shared, of_private = _gradients(model, {**start, **copies}, private, copies, own, batch, rows, local)
         if local.proximal and moved:
             of_shared = {name: value + local.proximal * moved[name] for name, value in of_shared.items()}
         step, memory = moves(local.optimizer, memory, of_shared, local.learning_rate, batch.active)
         moved = {name: moved[name] + value if name in moved else value for name, value in step.items()}
         private = step_private(private, of_private, local, batch.active)
-    return CopyUpdates(moved=moved, private=private, rows=rows, tables=frozenset(model.item_parameters))
+        summed = summed + losses
+    return CopyUpdates(moved=moved, private=private, losses=summed, rows=rows, tables=frozenset(model.item_parameters))
 
 
 def step_private(private: PrivateState, gradients: State, local: LocalConfig, active: Tensor) -> PrivateState:
@@ -110,8 +114,8 @@ def _gradients(
     batch: Examples,
     rows: Tensor | None,
     local: LocalConfig,
-) -> tuple[State, State]:
-    """Return each user's gradients of the ``moving`` shared and the ``own`` private parameters."""
+) -> tuple[Tensor, State, State]:
+    """Return each user's loss, and its gradients of the ``moving`` shared and the ``own`` private parameters."""
     leaves = {**prefixed("shared.", moving), **prefixed("private.", own)}
     leaves = {name: value.detach().requires_grad_() for name, value in leaves.items()}
     copies = {**shared, **unprefixed("shared.", leaves)}
@@ -122,7 +126,7 @@ def _gradients(
         name: torch.zeros_like(leaf) if gradient is None else gradient
         for (name, leaf), gradient in zip(leaves.items(), found, strict=True)
     }
-    return unprefixed("shared.", gradients), unprefixed("private.", gradients)
+    return losses.detach(), unprefixed("shared.", gradients), unprefixed("private.", gradients)
 
 
 def prefixed(prefix: str, state: Mapping[str, Tensor]) -> State:

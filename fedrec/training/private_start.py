@@ -46,6 +46,8 @@ def rebuild(
     device = next(model.parameters()).device
     state = initial_private(model, len(histories), local)
     private = PrivateState({name: value.to(device) for name, value in state.items()})
+    if not private:
+        return private
     workspace = Workspace()
     for step in range(local.private_steps):
         batch = draw_step(model, histories, seeds, (round, _REBUILDING + step), local, dropout=0.0)
