@@ -22,11 +22,12 @@ from fedrec.models.fusion import FusedRecommender
 from fedrec.models.split import PrivateState, SharedState, SplitModel, trainable
 from fedrec.privacy.clipping import clip_factors
 from fedrec.privacy.mechanism import GaussianMechanism
-from fedrec.training.common_step import Workspace, clipped_gradients, finite_users, summed_gradients, through_tower
+from fedrec.training.common_step import clipped_gradients, finite_users, summed_gradients, through_tower
 from fedrec.training.draws import draw_steps
 from fedrec.training.examples import Examples
 from fedrec.training.factor_steps import takes_factor_steps, train_factors
 from fedrec.training.memory import chunks, takes_common_step
+from fedrec.training.odds import Workspace
 from fedrec.training.optimizers import State
 from fedrec.training.own_copies import step_private, train_copies
 from fedrec.training.private_start import rebuild, solve_users

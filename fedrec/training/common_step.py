@@ -12,8 +12,6 @@ products of the same ``S`` with scaled queries. Everything else is small enough 
 in expanded and come back stacked (``fedrec.models.layers``).
 """
 
-import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -24,32 +22,13 @@ from fedrec.models.fusion import NEIGHBOURS, VECTORS, FusedRecommender, Queries,
 from fedrec.models.layers import lookup
 from fedrec.models.split import PrivateState, SharedState, trainable
 from fedrec.privacy.clipping import clip_factors
-from fedrec.training.content_norms import ContentNorms, sum_of_squares
 from fedrec.training.examples import Examples
+from fedrec.training.ghost_norms import GhostNorms
+from fedrec.training.odds import Odds, Workspace
 from fedrec.training.optimizers import State, parameters_of
 from fedrec.training.own_copies import prefixed, unprefixed
 
-BLOCK_FLOATS = 2**21
-"""Odds that are worked on at a time, 8 MB: they stay in the cache from the scores to the last product with them."""
-
-ROUNDING = 4e-6
-"""Share of a squared norm's terms, by size, that is added to it: more than float32 products and sums round away."""
-
 _TOWER = "item_tower."
-
-
-class Workspace:
-    """Memory for the odds that is taken once and used again: fresh pages cost as much as the products on them."""
-
-    def __init__(self) -> None:
-        self._floats = torch.empty(0)
-
-    def take(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
-        """Return uninitialised float32 memory; what was taken before is overwritten."""
-        size = math.prod(shape)
-        if self._floats.numel() < size or self._floats.device != device:
-            self._floats = torch.empty(size, device=device)
-        return self._floats[:size].view(shape)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +56,7 @@ def summed_gradients(
 ) -> CommonGradients:
     """Return the plain sum of the users' gradients."""
     asked = _ask(model, shared, private, batch, per_user=False, private_moves=private_moves)
-    odds = _Odds(asked, batch, workspace, kept=False)
+    odds = Odds(asked.queries, asked.tables, batch, workspace, kept=False)
     into = asked.zeros()
     for block in odds.blocks():
         odds.work(block)
@@ -107,13 +86,13 @@ def clipped_gradients(
     The norm is over all trainable shared parameters together (McMahan et al., 2018, algorithm 1).
     """
     asked = _ask(model, shared, private, batch, per_user=True, private_moves=private_moves)
-    odds = _Odds(asked, batch, workspace, kept=True)
-    norms = _Norms(model, shared, asked, batch, odds)
+    odds = Odds(asked.queries, asked.tables, batch, workspace, kept=True)
+    norms = GhostNorms(model, shared, batch, odds)
     for block in odds.blocks():
         odds.work(block)
         norms.see(block)
     gradients = asked.backward(odds.of_queries)
-    of_users = norms.close(gradients)
+    of_users = norms.close(gradients.shared, gradients.events)
     usable = of_users.isfinite() & odds.losses.isfinite() & finite_users(gradients.private, odds.losses)
     factors = clip_factors(of_users, bound).to(odds.losses.dtype)
     into = asked.zeros()
@@ -203,157 +182,7 @@ def _ask(
     return _Asked(tables=tables, queries=asked.fused(), leaves=leaves, events=events)
 
 
-# --- odds ---------------------------------------------------------------------------------------------------------
-class _Odds:
-    """Odds of all items less the targets, ``S``, worked on block by block; and the gradients of the queries from them.
-
-    Queries that are the same after every event are kept apart (``short``): their products are taken once a user, with
-    the total of ``S`` over positions. If all are, ``S`` has that one row a user. ``kept`` keeps ``S`` of all users.
-    """
-
-    def __init__(self, asked: _Asked, batch: Examples, workspace: Workspace, *, kept: bool) -> None:
-        self.queries = {name: query.detach() for name, query in asked.queries.items()}
-        self.of_queries = {name: torch.empty_like(query) for name, query in self.queries.items()}
-        """The gradients of the queries, as far as blocks have been worked on."""
-        self.losses = batch.mask.new_zeros(len(batch.mask))
-        self._batch, self._tables, self._kept = batch, asked.tables, kept
-        self._long = [name for name, query in self.queries.items() if query.shape[1] > 1]
-        self._short = [name for name in self.queries if name not in self._long]
-        self._long_table, self._short_table = (_joined(asked.tables, names) for names in (self._long, self._short))
-        num_users, positions = batch.mask.shape
-        self._num_items = len(next(iter(asked.tables.values())))
-        rows = positions if self._long else 1
-        self._weights = batch.weights if self._long else batch.weights.new_ones(num_users, 1)
-        self._block = max(1, BLOCK_FLOATS // (rows * self._num_items))
-        held = num_users if kept else min(self._block, num_users)
-        self._odds = workspace.take((held, rows, self._num_items), batch.mask.device)
-        self._totals = batch.mask.new_empty(held if self._short else 0, 1, self._num_items)
-
-    def blocks(self) -> Iterator[slice]:
-        """Return slices of users that are worked on together."""
-        num_users = len(self.losses)
-        return (slice(start, min(start + self._block, num_users)) for start in range(0, num_users, self._block))
-
-    def factors(self, name: str, block: slice) -> tuple[Tensor, Tensor]:
-        """Return ``S`` ``[n, rows, I]`` and weighted ``Q`` ``[n, rows, D]`` of a block for a table."""
-        queries = self.queries[name][block]
-        if name in self._short:
-            return self._totals[self._place(block)], queries
-        return self._odds[self._place(block)], queries * self._weights[block][..., None]
-
-    def work(self, block: slice) -> None:
-        """Compute ``S`` and the queries' gradients of a block."""
-        odds, weights = self._odds[self._place(block)], self._weights[block]
-        self._score(odds, block)
-        self._subtract_targets(odds, block)
-        if self._long:
-            product = odds.view(-1, self._num_items) @ self._long_table
-            self._set(self._long, product.view(*odds.shape[:2], -1) * weights[..., None], block)
-        if self._short:
-            totals = self._totals[self._place(block)]
-            torch.bmm(weights[:, None], odds, out=totals)
-            self._set(self._short, totals @ self._short_table, block)
-
-    def add(self, into: Tables, block: slice, user_factors: Tensor | None = None) -> None:
-        """Add a block's gradients of the tables, each user's times its factor, float ``[U]``."""
-        for name, gradient in into.items():
-            if name in self.queries:
-                odds, queries = self.factors(name, block)
-                if user_factors is not None:
-                    queries = queries * user_factors[block, None, None]
-                gradient.addmm_(odds.reshape(-1, self._num_items).T, queries.reshape(-1, queries.shape[-1]))
-
-    def _place(self, block: slice) -> slice:
-        return block if self._kept else slice(0, block.stop - block.start)
-
-    def _score(self, odds: Tensor, block: slice) -> None:
-        flat = odds.view(-1, self._num_items)
-        if self._short:
-            odds.copy_((self._ask(self._short, block)[:, 0] @ self._short_table.T)[:, None].expand_as(odds))
-        if self._long:
-            asked = self._ask(self._long, block).view(len(flat), -1)
-            flat.addmm_(asked, self._long_table.T, beta=1 if self._short else 0)
-        torch.softmax(flat, -1, out=flat)
-
-    def _ask(self, names: list[str], block: slice) -> Tensor:
-        return torch.cat([self.queries[name][block] for name in names], dim=-1)
-
-    def _subtract_targets(self, odds: Tensor, block: slice) -> None:
-        target, shares = self._batch.target[block], self._batch.weights[block]
-        if self._long:
-            chosen = odds.gather(2, target[..., None])
-            odds.scatter_(2, target[..., None], chosen - 1)
-            chosen = chosen[..., 0]
-        else:
-            chosen = odds[:, 0].gather(1, target)
-            odds.mul_(self._batch.active[block, None, None])
-            odds[:, 0].scatter_add_(1, target, -shares)
-        # An odd below the smallest float is a large loss, not an infinite one; NaN stays what it is.
-        self.losses[block] = (-chosen.clamp(min=torch.finfo(chosen.dtype).tiny).log() * shares).sum(1)
-
-    def _set(self, names: list[str], gradients: Tensor, block: slice) -> None:
-        widths = [self._tables[name].shape[1] for name in names]
-        for name, part in zip(names, torch.split(gradients, widths, dim=-1), strict=True):
-            self.of_queries[name][block] = part
-
-
-# --- norms --------------------------------------------------------------------------------------------------------
-class _Norms:
-    """Squared norms of the users' gradients, gathered from blocks while their odds are at hand."""
-
-    def __init__(
-        self, model: FusedRecommender, shared: SharedState, asked: _Asked, batch: Examples, odds: _Odds
-    ) -> None:
-        self._batch, self._odds = batch, odds
-        self._tied = asked.events is not None and f"{_TOWER}id_embedding" in shared
-        self._tables = [name for name in asked.zeros() if name != VECTORS or f"{_TOWER}id_embedding" in shared]
-        self._content = ContentNorms.of(model, shared, batch)
-        self._squares = torch.zeros(len(batch.mask), dtype=torch.float64, device=batch.mask.device)
-        self._terms = torch.zeros_like(self._squares)
-        self._met: list[Tensor] = []
-
-    def see(self, block: slice) -> None:
-        """Take what needs the odds of a block."""
-        for name in self._tables:
-            odds, queries = self._odds.factors(name, block)
-            products = (_gram(odds) * _gram(queries)).sum((1, 2), dtype=torch.float64)
-            self._squares[block] += products
-            self._terms[block] += products
-            if name == VECTORS and self._tied:
-                self._met.append(odds.gather(2, self._batch.history[block, None].expand(-1, odds.shape[1], -1)))
-        if self._content:
-            self._content.see(block, *self._odds.factors(VECTORS, block))
-
-    def close(self, gradients: _Gradients) -> Tensor:
-        """Return the norms, float64 ``[U]``: upper bounds, tight to float32 rounding."""
-        self._add(sum_of_squares(gradients.shared))
-        if self._tied and gradients.events is not None:
-            everybody, events = slice(0, len(self._squares)), gradients.events
-            _, queries = self._odds.factors(VECTORS, everybody)
-            history = self._batch.history
-            alike = (history[:, :, None] == history[:, None, :]) * _gram(events)
-            for products in (2 * torch.cat(self._met) * torch.bmm(queries, events.transpose(1, 2)), alike):
-                self._squares += products.sum((1, 2), dtype=torch.float64)
-                self._terms += products.abs().sum((1, 2), dtype=torch.float64)
-        if self._content:
-            self._add(self._content.close(gradients.events))
-        return (self._squares + ROUNDING * self._terms).clamp(min=0).sqrt()
-
-    def _add(self, squares: Tensor) -> None:
-        self._squares += squares
-        self._terms += squares
-
-
-def _gram(rows: Tensor) -> Tensor:
-    return torch.bmm(rows, rows.transpose(1, 2))
-
-
 # --- tables -------------------------------------------------------------------------------------------------------
-def _joined(tables: Tables, names: list[str]) -> Tensor:
-    """Return tables side by side, ``[I, sum of widths]``; empty for none."""
-    return torch.cat([tables[name] for name in names], dim=1) if names else torch.empty(0)
-
-
 def _scatter(table: Tensor, rows: Tensor, values: Tensor) -> None:
     table.index_add_(0, rows.flatten(), values.flatten(0, 1))
 

@@ -15,8 +15,8 @@ from torch import Tensor
 from fedrec.config import LocalConfig
 from fedrec.models.fusion import FusedRecommender
 from fedrec.models.split import PrivateState, SharedState
-from fedrec.training.common_step import ROUNDING
 from fedrec.training.examples import Examples
+from fedrec.training.ghost_norms import ROUNDING
 from fedrec.training.losses import losses_of_rows
 from fedrec.training.optimizers import State
 from fedrec.training.own_copies import step_private

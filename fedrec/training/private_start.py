@@ -12,8 +12,9 @@ from fedrec.config import LocalConfig
 from fedrec.data.histories import Histories
 from fedrec.models.fusion import FACTORS, VECTORS, FusedRecommender, tables_of
 from fedrec.models.split import PrivateState, SharedState, SplitModel
-from fedrec.training.common_step import Workspace, summed_gradients
+from fedrec.training.common_step import summed_gradients
 from fedrec.training.draws import draw_step
+from fedrec.training.odds import Workspace
 from fedrec.training.optimizers import initial_memory
 from fedrec.training.own_copies import step_private, train_copies
 

@@ -1,0 +1,72 @@
+"""Exact norms of users' gradients under the full softmax, without a table a user (``common_step`` has the formula).
+
+Known as ghost norms; these count what a tied table adds. Knows odds and gradients; nothing of clipping or noise.
+"""
+
+import torch
+from torch import Tensor
+
+from fedrec.models.fusion import NEIGHBOURS, VECTORS, FusedRecommender
+from fedrec.models.split import SharedState
+from fedrec.training.content_norms import ContentNorms, sum_of_squares
+from fedrec.training.examples import Examples
+from fedrec.training.odds import Odds
+from fedrec.training.optimizers import State
+
+ROUNDING = 4e-6
+"""Share of a squared norm's terms, by size, that is added to it: more than float32 products and sums round away."""
+
+_EMBEDDING = "item_tower.id_embedding"
+
+
+class GhostNorms:
+    """Squared norms of the users' gradients, gathered from blocks while their odds are at hand."""
+
+    def __init__(self, model: FusedRecommender, shared: SharedState, batch: Examples, odds: Odds) -> None:
+        self._batch, self._odds = batch, odds
+        self._tied = model.reads_history and _EMBEDDING in shared
+        skipped = {NEIGHBOURS} if _EMBEDDING in shared else {NEIGHBOURS, VECTORS}
+        self._tables = [name for name in odds.queries if name not in skipped]
+        self._content = ContentNorms.of(model, shared, batch)
+        self._squares = torch.zeros(len(batch.mask), dtype=torch.float64, device=batch.mask.device)
+        self._terms = torch.zeros_like(self._squares)
+        self._met: list[Tensor] = []
+
+    def see(self, block: slice) -> None:
+        """Take what needs the odds of a block."""
+        for name in self._tables:
+            odds, queries = self._odds.factors(name, block)
+            products = (_gram(odds) * _gram(queries)).sum((1, 2), dtype=torch.float64)
+            self._squares[block] += products
+            self._terms[block] += products
+            if name == VECTORS and self._tied:
+                self._met.append(odds.gather(2, self._batch.history[block, None].expand(-1, odds.shape[1], -1)))
+        if self._content:
+            self._content.see(block, *self._odds.factors(VECTORS, block))
+
+    def close(self, small: State, events: Tensor | None) -> Tensor:
+        """Return the norms, float64 ``[U]``: upper bounds, tight to float32 rounding.
+
+        ``small``: stacked gradients of the shared parameters that are no tables. ``events``: the gradient of the
+        history's vectors, ``[U, L, D]``; None where no branch reads them.
+        """
+        self._add(sum_of_squares(small))
+        if self._tied and events is not None:
+            everybody = slice(0, len(self._squares))
+            _, queries = self._odds.factors(VECTORS, everybody)
+            history = self._batch.history
+            alike = (history[:, :, None] == history[:, None, :]) * _gram(events)
+            for products in (2 * torch.cat(self._met) * torch.bmm(queries, events.transpose(1, 2)), alike):
+                self._squares += products.sum((1, 2), dtype=torch.float64)
+                self._terms += products.abs().sum((1, 2), dtype=torch.float64)
+        if self._content:
+            self._add(self._content.close(events))
+        return (self._squares + ROUNDING * self._terms).clamp(min=0).sqrt()
+
+    def _add(self, squares: Tensor) -> None:
+        self._squares += squares
+        self._terms += squares
+
+
+def _gram(rows: Tensor) -> Tensor:
+    return torch.bmm(rows, rows.transpose(1, 2))
