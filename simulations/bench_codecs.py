@@ -1,8 +1,8 @@
 """Codecs against each other: bytes on the way up and what they cost in quality, over several seeds.
 
-A training run is chaotic: a change in the last bit of one number ends in other rankings for some users. So a control
-stands beside the codecs, the plain run with its learning rate changed by ``DISTURBANCE``: a codec whose difference is
-like the control's has cost nothing that this measurement can see. Knows nothing of printing.
+HR@10 counts whole users: of 943, one is more than half a percent of a figure of 0.18. So a control stands beside the
+codecs, the plain run with a learning rate larger by ``DISTURBANCE``, a change that nobody would notice: a codec whose
+difference is like the control's has cost nothing that this measurement can see. Knows nothing of printing.
 """
 
 from collections.abc import Sequence
@@ -27,8 +27,8 @@ CODECS = tuple(CodecConfig(name=name) for name in get_args(CodecName))
 
 PLAIN: CodecName = "none"
 CONTROL = "none, disturbed"
-DISTURBANCE = 1e-7
-"""Relative change of the server's learning rate in the control: about one unit in the last place of a float32."""
+DISTURBANCE = 1e-3
+"""Relative change of the server's learning rate in the control. 1e-7, a rounding, was tried and moved no user's hit."""
 
 HITS, GAIN = "hr@10", "ndcg@10"
 RESAMPLES = 2000
