@@ -19,7 +19,7 @@ from dp_accounting.pld import privacy_loss_distribution
 from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution
 from dp_accounting.rdp import RdpAccountant
 
-from fedrec.privacy.loss_distribution import epsilon_of
+from fedrec.privacy.loss_distribution import composed, epsilon_of
 from fedrec.privacy.mechanism import SampledGaussian
 
 LIVE_INTERVAL = 1e-3
@@ -114,7 +114,7 @@ class PldAccountant:
         parts = [self._power(kind, interval).of(steps) for kind, steps in sorted(counts.items())]
         total = parts[0]
         for part in parts[1:]:
-            total = total.compose(part)
+            total = composed(total, part)
         return epsilon_of(total, delta)
 
     def _power(self, kind: Kind, interval: float) -> "_Powers":
@@ -139,7 +139,7 @@ class _Powers:
 
     def of(self, steps: int) -> PrivacyLossDistribution:
         if steps == self._steps + 1:
-            self._last = self._last.compose(self._single)
+            self._last = composed(self._last, self._single)
         elif steps != self._steps:
             self._last = self._single.self_compose(steps)
         self._steps = steps
