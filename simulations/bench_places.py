@@ -44,8 +44,9 @@ class Contestant:
 def contestants(nodes: int, ray_users: int = 0, *, one_user_a_node: bool = False) -> tuple[Contestant, ...]:
     """Return who races: each place with ``nodes`` nodes, in process with one, Ray with one user a node.
 
-    ``ray_users``: over the first this many users alone, where all of them would take Ray too long. It favours Ray,
-    whose sweep over nodes is quadratic. ``one_user_a_node``: in process too, which is slow and no way to use it.
+    ``ray_users``: over the first this many users alone, where all of them would take Ray too long. In the rounds it
+    favours Ray, whose sweep over nodes is quadratic; in the whole run its start weighs on fewer users, which does not.
+    ``one_user_a_node``: in process too, which is slow and no way to use it.
     """
     lonely = Contestant(name="in-process, 1 user a node", place="in-process", nodes=0, users=ray_users)
     return (

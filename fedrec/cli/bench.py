@@ -68,7 +68,7 @@ def places(
     dp: WithDP = True,
     users: Users = 0,
     ray_users: Annotated[
-        int, typer.Option(min=0, help="Users of Ray with one user a node; fewer favour Ray. 0 takes all.")
+        int, typer.Option(min=0, help="Users of Ray with one user a node; 0 takes all. Compare rounds.")
     ] = 0,
     nodes: Annotated[int, typer.Option(min=1, help="Nodes of the divided entrants.")] = 4,
     one_user_a_node: Annotated[

@@ -37,9 +37,8 @@ def write_places(found: PlacesBench, title: str, machine: Machine) -> None:
     )
     if len({row.users for row in found.rows}) > 1:
         fewest = min(row.users for row in found.rows)
-        write_line(
-            f"Ray with one user a node had {fewest} users only, which favours it: its sweep over nodes is quadratic"
-        )
+        write_line(f"with one user a node only {fewest} users: compare the rounds alone, where that favours Ray, whose")
+        write_line("sweep over nodes is quadratic; in the whole run its start weighs on fewer users, which does not")
     write_foot(machine, found.race.repeats)
 
 

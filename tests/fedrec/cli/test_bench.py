@@ -69,11 +69,11 @@ def test_places_stand_side_by_side_in_a_table_of_ordinary_width_over_the_machine
     assert MACHINE.search(printed.splitlines()[-1])
 
 
-def test_fewer_users_for_ray_are_said_to_favour_it(monkeypatch, capsys):
+def test_fewer_users_for_ray_are_said_with_what_may_be_compared(monkeypatch, capsys):
     few = (IN_PROCESS[0], Contestant(name="Ray, 1 user a node", place="in-process", nodes=0, users=4))
     monkeypatch.setattr("fedrec.cli.bench.contestants", lambda *numbers, **settings: few)
     assert run(["bench", "places", "--users", "9", "--ray-users", "4", "--rounds", "1", "--repeats", "1"]) == 0
-    assert "Ray with one user a node had 4 users only, which favours it" in capsys.readouterr().out
+    assert "with one user a node only 4 users: compare the rounds alone" in capsys.readouterr().out
 
 
 def test_a_model_that_differs_is_marked(without_ray, monkeypatch, capsys):
