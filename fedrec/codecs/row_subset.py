@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ class RowSubset:
     share: float
     seed: PublicSeed
     linear: bool = True
+    _rows: dict[tuple[str, int], Tensor] = field(default_factory=dict, compare=False, repr=False)
 
     def template(self, like: Mapping[str, Tensor]) -> EncodedUpdate:
         """Return one float32 tensor of the rows that are sent, ``[total]``."""
@@ -52,8 +53,10 @@ class RowSubset:
 
     def rows(self, name: str, count: int) -> Tensor:
         """Return which rows of a tensor with ``count`` are sent, int64, ascending."""
-        ranked = np.argsort(self.seed.words("row-subset", name, count), kind="stable")
-        return torch.from_numpy(np.sort(ranked[: self._kept(count)]))
+        if (name, count) not in self._rows:
+            ranked = np.argsort(self.seed.words("row-subset", name, count), kind="stable")
+            self._rows[name, count] = torch.from_numpy(np.sort(ranked[: self._kept(count)]))
+        return self._rows[name, count]
 
     def _kept(self, count: int) -> int:
         return math.ceil(self.share * count)
