@@ -69,6 +69,13 @@ class Histories:
         source = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
         return type(self)(self.items[source], offsets, None if self.ratings is None else self.ratings[source])
 
+    def distinct(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return users and items of the pairs that occur, each once, ascending: int64 ``[num_pairs]`` both."""
+        owners = np.repeat(np.arange(len(self), dtype=np.int64), self.lengths)
+        keys = np.sort(owners << 32 | self.items)
+        keys = keys[np.diff(keys, prepend=-1) > 0]
+        return keys >> 32, keys & (2**32 - 1)
+
 
 def _joined(rows: Sequence[NDArray[Number]], dtype: type[Number]) -> NDArray[Number]:
     return np.concatenate([np.empty(0, dtype), *rows])

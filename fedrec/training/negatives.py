@@ -23,7 +23,8 @@ def draw_negatives(
 
     int64 ``[U, count]`` and ``[U]``. Each user's draw depends on its seed, history and ``stream`` alone.
     """
-    owners, items, met = _distinct(histories, num_items)
+    owners, items = histories.distinct()
+    met = np.bincount(owners, minlength=len(histories)).astype(np.int64)
     free = num_items - met
     ranks = (uniforms(seeds, (*stream, _STREAM), count).astype(np.float64) * free[:, None]).astype(np.int64)
     # The r-th free item is r plus the number of met items that stand before it: met item number j does if its code
@@ -33,12 +34,3 @@ def draw_negatives(
     users = np.arange(len(histories), dtype=np.int64)[:, None]
     before = np.searchsorted(shifted, ranks + users * (num_items + 1), side="right") - starts[:-1, None]
     return np.where(free[:, None] > 0, ranks + before, NONE), met
-
-
-def _distinct(histories: Histories, num_items: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return users and items of each distinct pair, ascending, and how many items each user has met."""
-    owners = np.repeat(np.arange(len(histories), dtype=np.int64), histories.lengths)
-    keys = np.sort(owners * num_items + histories.items)
-    keys = keys[np.diff(keys, prepend=-1) > 0]
-    users = keys // num_items
-    return users, keys % num_items, np.bincount(users, minlength=len(histories)).astype(np.int64)

@@ -79,11 +79,9 @@ def solve_users(model: FusedRecommender, shared: SharedState, histories: Histori
 
 def _distinct(histories: Histories, device: torch.device) -> tuple[Tensor, Tensor]:
     """Return each user's distinct items, int64 ``[U, M]``, padded with 0, and which are there, float32 ``[U, M]``."""
-    owners = np.repeat(np.arange(len(histories), dtype=np.int64), histories.lengths)
-    keys = np.unique(owners * 2**32 + histories.items)
-    users, items = keys >> 32, keys & (2**32 - 1)
+    users, items = histories.distinct()
     counts = np.bincount(users, minlength=len(histories))
-    place = np.arange(len(keys)) - np.repeat(np.cumsum(counts) - counts, counts)
+    place = np.arange(len(users)) - np.repeat(np.cumsum(counts) - counts, counts)
     shape = (len(histories), max(int(counts.max(initial=0)), 1))
     rows, present = np.zeros(shape, np.int64), np.zeros(shape, np.float32)
     rows[users, place], present[users, place] = items, 1.0

@@ -78,13 +78,12 @@ def popularity_sum(histories: Histories, num_items: int, mechanism: GaussianMech
 
     Each user counts every distinct item once, and the whole vector is clipped to the mechanism's norm.
     """
-    users = np.repeat(np.arange(len(histories)), histories.lengths)
-    pairs = np.unique(np.stack([users, histories.items.astype(np.int64)]), axis=1)
-    weights = np.ones(pairs.shape[1])
+    users, items = histories.distinct()
+    weights = np.ones(len(users))
     if mechanism is not None:
-        norms = np.sqrt(np.bincount(pairs[0], minlength=len(histories)))
-        weights = np.minimum(1.0, mechanism.clip_norm / np.maximum(norms, 1e-12))[pairs[0]]
-    counts = np.bincount(pairs[1], weights=weights, minlength=num_items).astype(np.float32)
+        norms = np.sqrt(np.bincount(users, minlength=len(histories)))
+        weights = np.minimum(1.0, mechanism.clip_norm / np.maximum(norms, 1e-12))[users]
+    counts = np.bincount(items, weights=weights, minlength=num_items).astype(np.float32)
     return SharedState({"counts": torch.from_numpy(counts)})
 
 

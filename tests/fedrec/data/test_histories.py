@@ -41,3 +41,10 @@ def test_ratings_of_other_lengths_than_the_items_of_each_user_are_refused():
 def test_offsets_that_do_not_divide_the_items_are_refused(offsets):
     with pytest.raises(ValueError, match="offsets must"):
         Histories(np.array([1, 2, 3], np.int32), np.array(offsets, dtype=np.int64))
+
+
+@given(rows=ROWS)
+def test_distinct_pairs_are_those_of_sets(rows):
+    users, items = Histories.from_lists(rows).distinct()
+    expected = [(user, item) for user, row in enumerate(rows) for item in sorted(set(row))]
+    assert list(zip(users.tolist(), items.tolist(), strict=True)) == expected
