@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from fedrec.errors import ConfigError
 
@@ -193,10 +193,17 @@ class CodecConfig(Section):
     """How updates are encoded for the way up (``fedrec.codecs``)."""
 
     name: CodecName = "none"
+    """``none`` sends float32."""
     rank: Count = 16
     """Columns that ``low-rank`` keeps of each matrix's."""
     row_share: Rate = 0.25
     """Share of each matrix's rows that ``row-subset`` sends."""
+
+    @field_validator("name", mode="before")
+    @classmethod
+    def _none_is_a_name(cls, value: object) -> object:
+        """Take what ``--set federation.codec.name=none`` gives, where none elsewhere means no value."""
+        return "none" if value is None else value
 
 
 class FederationConfig(Section):

@@ -132,3 +132,8 @@ def test_the_closed_form_needs_the_branch_that_it_solves_for() -> None:
 def test_ratings_are_not_predicted_from_a_bias_of_counts() -> None:
     with pytest.raises(ConfigError, match="popularity_start=false"):
         parse_scenario({}, ["training.local.loss=mse"])
+
+
+def test_no_codec_can_be_asked_for_by_name() -> None:
+    table = {"federation": {"codec": {"name": "int8"}}}
+    assert parse_scenario(table, ["federation.codec.name=none"]).federation.codec.name == "none"
