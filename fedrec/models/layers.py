@@ -35,7 +35,7 @@ def lookup(table: Tensor, rows: Tensor) -> Tensor:
     ``table``: ``[I, D]``, or ``[U, R, D]`` where each user has rows of its own; ``rows``: int64 ``[U, N]``.
     """
     if table.dim() == 2:
-        return table[rows]
+        return F.embedding(rows, table)  # reads rows at several times the speed of ``table[rows]``
     return table.gather(1, rows[:, :, None].expand(-1, -1, table.shape[-1]))
 
 

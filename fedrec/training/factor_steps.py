@@ -19,7 +19,7 @@ from fedrec.training.examples import Examples
 from fedrec.training.ghost_norms import ROUNDING
 from fedrec.training.losses import losses_of_rows
 from fedrec.training.optimizers import State
-from fedrec.training.own_copies import step_private
+from fedrec.training.own_copies import rows_of, step_private
 from fedrec.training.touched import touched_rows
 
 _TABLE, _BIAS, _USER = "factors.embedding", "factors.bias", "user.embedding"
@@ -80,7 +80,7 @@ def train_factors(
     if local.loss != "softmax":
         touched = touched_rows(batches, model.num_items, history=False)
         rows, batches = touched.rows, touched.batches
-        table, bias = table[rows], bias[rows]
+        table, bias = rows_of(table, rows), rows_of(bias, rows)
     num_users, steps = len(batches[0].mask), len(batches)
     slopes = bias.new_zeros(num_users, steps, bias.shape[-1])
     users = table.new_zeros(num_users, steps, table.shape[-1])

@@ -19,6 +19,9 @@ MIB = 2**20
 MAX_USERS = 256
 """Users of a chunk, whatever the budget: more make nothing faster, and leave the cache."""
 
+MAX_FACTOR_USERS = 2048
+"""The same for matrix factorisation alone, whose users take so little that calls would outweigh them."""
+
 _ACTIVATIONS = 48
 """Floats that one position keeps a dimension from the forward to the backward pass, the recurrence included."""
 
@@ -111,9 +114,10 @@ def chunks(
     Raises ``MemoryBudgetError`` if a single user does not fit.
     """
     order = np.argsort(lengths, kind="stable").astype(np.int64)
+    most = MAX_FACTOR_USERS if takes_factor_steps(model, local) and not takes_common_step(local) else MAX_USERS
     start = 0
     while start < len(order):
-        size = min(MAX_USERS, len(order) - start)
+        size = min(most, len(order) - start)
         while True:
             need = bytes_per_user(model, local, int(lengths[order[start + size - 1]]), clipped)
             fitting = memory_mib * MIB // need

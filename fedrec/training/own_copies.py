@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fedrec.config import LocalConfig
 from fedrec.models.fusion import FusedRecommender
+from fedrec.models.layers import lookup
 from fedrec.models.split import PrivateState, SharedState, trainable
 from fedrec.privacy.clipping import user_norms
 from fedrec.training.examples import Examples
@@ -84,6 +85,11 @@ def train_copies(
     return CopyUpdates(moved=moved, private=private, losses=summed, rows=rows, tables=frozenset(model.item_parameters))
 
 
+def rows_of(parameter: Tensor, rows: Tensor) -> Tensor:
+    """Return each user's rows of a parameter with an item axis, ``[U, R, ...]``."""
+    return lookup(parameter, rows) if parameter.dim() == 2 else parameter.take(rows)
+
+
 def step_private(private: PrivateState, gradients: State, local: LocalConfig, active: Tensor) -> PrivateState:
     """Take one step of ``local.private_optimizer`` on each active user's own parameters."""
     memory = {name: value for name, value in private.items() if "#" in name}
@@ -99,7 +105,7 @@ def _start(model: FusedRecommender, shared: SharedState, rows: Tensor | None, nu
         if name not in trainable({name: value}):
             start[name] = value
         elif rows is not None and name in model.item_parameters:
-            start[name] = value[rows]
+            start[name] = rows_of(value, rows)
         else:
             start[name] = value.expand(num_users, *value.shape)
     return start

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,7 +24,7 @@ def touched_rows(batches: Sequence[Examples], num_items: int, *, history: bool) 
     A padded row is touched by nothing: whatever has no event or negative points at it with weight zero.
     """
     codes = torch.cat([_codes(batch, num_items, history) for batch in batches], dim=1)
-    ordered, order = codes.sort(dim=1)
+    ordered, order = _sorted(codes)
     fresh = torch.ones_like(ordered, dtype=torch.bool)
     fresh[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
     place = fresh.cumsum(1) - 1
@@ -32,6 +33,18 @@ def touched_rows(batches: Sequence[Examples], num_items: int, *, history: bool) 
     local = torch.empty_like(place).scatter_(1, order, place)
     first = torch.where(rows[:, :1] < num_items, rows[:, :1], 0)
     return Touched(rows=torch.where(rows < num_items, rows, first), batches=tuple(_renamed(batches, local, history)))
+
+
+def _sorted(codes: Tensor) -> tuple[Tensor, Tensor]:
+    """Return each row's codes in ascending order, and where they stood.
+
+    Code and place are sorted as one number, on the CPU by NumPy, which takes an eighth of the time of ``Tensor.sort``.
+    """
+    width = codes.shape[1]
+    keys = codes * width + torch.arange(width, device=codes.device)
+    keys = torch.from_numpy(np.sort(keys.numpy(), axis=1)) if keys.device.type == "cpu" else keys.sort(dim=1).values
+    ordered = torch.div(keys, width, rounding_mode="floor")
+    return ordered, keys - ordered * width
 
 
 def _codes(batch: Examples, num_items: int, history: bool) -> Tensor:
