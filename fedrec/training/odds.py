@@ -53,7 +53,8 @@ class Odds:
         self._block = max(1, BLOCK_FLOATS // (rows * self._num_items))
         held = num_users if kept else min(self._block, num_users)
         self._odds = workspace.take((held, rows, self._num_items), batch.mask.device)
-        self._totals = batch.mask.new_empty(held if self._short else 0, 1, self._num_items)
+        both = bool(self._short and self._long)
+        self._totals = batch.mask.new_empty(held, 1, self._num_items) if both else self._odds
 
     def blocks(self) -> Iterator[slice]:
         """Return slices of users that are worked on together."""
@@ -77,7 +78,8 @@ class Odds:
             self._set(self._long, product.view(*odds.shape[:2], -1) * weights[..., None], block)
         if self._short:
             totals = self._totals[self._place(block)]
-            torch.bmm(weights[:, None], odds, out=totals)
+            if self._long:
+                torch.bmm(weights[:, None], odds, out=totals)
             self._set(self._short, totals @ self._short_table, block)
 
     def add(self, into: Tables, block: slice, user_factors: Tensor | None = None) -> None:
@@ -94,7 +96,9 @@ class Odds:
 
     def _score(self, odds: Tensor, block: slice) -> None:
         flat = odds.view(-1, self._num_items)
-        if self._short:
+        if self._short and not self._long:
+            torch.mm(self._ask(self._short, block)[:, 0], self._short_table.T, out=flat)
+        elif self._short:
             odds.copy_((self._ask(self._short, block)[:, 0] @ self._short_table.T)[:, None].expand_as(odds))
         if self._long:
             asked = self._ask(self._long, block).view(len(flat), -1)
