@@ -36,19 +36,19 @@ from fedrec.cli.races import (
 )
 from fedrec.cli.scenarios import fresh_run_folder, read_scenario
 from fedrec.config import CodecConfig, Scenario
-from simulations import bench_scale as scale_race
-from simulations.bench_central import bench_central as measure_central
-from simulations.bench_central import profile_central
-from simulations.bench_codecs import bench_codecs as measure_codecs
-from simulations.bench_pfl import Work, pfl_python, profile_pfl
-from simulations.bench_pfl import bench_pfl as measure_pfl
-from simulations.bench_places import bench_places as measure_places
-from simulations.bench_places import contestants, profile_places
-from simulations.bench_quality import bench_quality as measure_quality
-from simulations.bench_scale import bench_scale as measure_scale
-from simulations.bench_scenarios import ModelName, Source, bench_scenario
-from simulations.machine import Machine
-from simulations.profiling import Profile, profile_run
+from simulations.benches import scale as scale_race
+from simulations.benches.central import bench_central as measure_central
+from simulations.benches.central import profile_central
+from simulations.benches.codecs import bench_codecs as measure_codecs
+from simulations.benches.machine import Machine
+from simulations.benches.pfl import Work, pfl_python, profile_pfl
+from simulations.benches.pfl import bench_pfl as measure_pfl
+from simulations.benches.places import bench_places as measure_places
+from simulations.benches.places import contestants, profile_places
+from simulations.benches.profiling import Profile, profile_run
+from simulations.benches.quality import bench_quality as measure_quality
+from simulations.benches.scale import bench_scale as measure_scale
+from simulations.benches.scenarios import ModelName, Source, bench_scenario
 from simulations.simulate import simulate
 
 bench_app = typer.Typer(no_args_is_help=True, help="Measure what the documents claim.")

@@ -8,16 +8,16 @@ from fedrec.cli.output import with_interval, write_line, write_table
 from fedrec.cli.races import figure, race_record, with_range, write_foot
 from fedrec.evaluation.bootstrap import Interval
 from fedrec.runs.labels import floor_label, metric_label
-from simulations import bench_central as central_race
-from simulations import bench_pfl as pfl_race
-from simulations.bench_central import CentralBench
-from simulations.bench_codecs import CodecBench, CodecRow
-from simulations.bench_pfl import PflBench
-from simulations.bench_places import SAME_DIVISION_TOLERANCE, TOLERANCE, PlacesBench
-from simulations.bench_places import Row as PlaceRow
-from simulations.bench_quality import METRICS, Comparison, Quality, QualityBench
-from simulations.bench_scale import ScaleBench, ScalePoint
-from simulations.machine import Machine
+from simulations.benches import central as central_race
+from simulations.benches import pfl as pfl_race
+from simulations.benches.central import CentralBench
+from simulations.benches.codecs import CodecBench, CodecRow
+from simulations.benches.machine import Machine
+from simulations.benches.pfl import PflBench
+from simulations.benches.places import SAME_DIVISION_TOLERANCE, TOLERANCE, PlacesBench
+from simulations.benches.places import Row as PlaceRow
+from simulations.benches.quality import METRICS, Comparison, Quality, QualityBench
+from simulations.benches.scale import ScaleBench, ScalePoint
 
 
 # --- places -------------------------------------------------------------------------------------------------------

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from fedrec.cli.output import write_json, write_line, write_note, write_table
-from simulations.machine import Machine
-from simulations.profiling import Cost, Profile
-from simulations.racing import Race, Spread
+from simulations.benches.machine import Machine
+from simulations.benches.profiling import Cost, Profile
+from simulations.benches.racing import Race, Spread
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 Repeats = Annotated[int, typer.Option(min=1, help="Laps of each entrant, in turn.")]

@@ -101,8 +101,8 @@ import sys
 import ray
 
 from fedrec.data.load import load_dataset
-from simulations.bench_scenarios import bench_scenario
-from simulations.timed_run import Population, largest_difference, run_timed
+from simulations.benches.scenarios import bench_scenario
+from simulations.benches.timed_run import Population, largest_difference, run_timed
 
 here = bench_scenario(users=9, rounds=2)
 population = Population.of(load_dataset(here.data, 0))

@@ -9,11 +9,11 @@ import pytest
 from fedrec.cli.main import run
 from fedrec.errors import ConfigError
 from fedrec.evaluation.bootstrap import Interval
-from simulations.bench_codecs import CodecBench, CodecRow
-from simulations.bench_pfl import OURS, OURS_DP, PFL_DP, THEIRS, PflBench, Work
-from simulations.bench_places import Contestant
-from simulations.bench_scale import ScaleBench, ScalePoint
-from simulations.racing import Race
+from simulations.benches.codecs import CodecBench, CodecRow
+from simulations.benches.pfl import OURS, OURS_DP, PFL_DP, THEIRS, PflBench, Work
+from simulations.benches.places import Contestant
+from simulations.benches.racing import Race
+from simulations.benches.scale import ScaleBench, ScalePoint
 
 IN_PROCESS = (
     Contestant(name="in-process, 1 node", place="in-process", nodes=1),
@@ -77,7 +77,7 @@ def test_fewer_users_for_ray_are_said_with_what_may_be_compared(monkeypatch, cap
 
 
 def test_a_model_that_differs_is_marked(without_ray, monkeypatch, capsys):
-    monkeypatch.setattr("simulations.bench_places.largest_difference", lambda one, other: 0.5)
+    monkeypatch.setattr("simulations.benches.places.largest_difference", lambda one, other: 0.5)
     assert run(["bench", "places", "--users", "9", "--rounds", "1", "--repeats", "1"]) == 0
     assert capsys.readouterr().out.count("0.5 !") == 2
 
@@ -110,7 +110,7 @@ def test_central_training_prints_a_table_over_the_machine(capsys):
 
 
 def test_rivals_that_take_other_steps_are_not_passed_over(monkeypatch, capsys):
-    monkeypatch.setattr("simulations.bench_central.TOLERANCE", -1.0)
+    monkeypatch.setattr("simulations.benches.central.TOLERANCE", -1.0)
     assert run(["bench", "central", "--users", "10", "--rounds", "1", "--repeats", "1"]) == 0
     assert "the rivals take NOT the same steps" in capsys.readouterr().out
 
@@ -237,14 +237,14 @@ def test_a_profile_of_another_kind_is_refused_before_the_race(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("command", "inside"),
     [
-        (["scale", "--users", "10"], "simulations.bench_scale.measure"),
+        (["scale", "--users", "10"], "simulations.benches.scale.measure"),
         (["codecs", "tiny", "--set", "training.rounds=1"], "simulations.simulate.simulate"),
     ],
 )
 def test_other_benches_profile_our_work_too(command, inside, without_growth, monkeypatch, tmp_path, capsys):
     rows = CodecBench(scenario="tiny", seeds=(0,), rounds=1, nodes=3, users=60, rows=())
     monkeypatch.setattr("fedrec.cli.bench.measure_codecs", lambda *scenario, **settings: rows)
-    monkeypatch.setattr("simulations.bench_scale.COMMON_ITEMS", 50)
+    monkeypatch.setattr("simulations.benches.scale.COMMON_ITEMS", 50)
     assert run(["bench", *command, "--profile", str(tmp_path / "trace.json"), "--json"]) == 0
     functions = json.loads(capsys.readouterr().out)["profile"]["functions"]
     assert inside in {cost["name"] for cost in functions}

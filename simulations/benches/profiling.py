@@ -13,7 +13,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from fedrec.errors import ConfigError
 
-HOUSE = Path(__file__).resolve().parent.parent
+HOUSE = Path(__file__).resolve().parents[2]
 """The folder that fedrec and its shells lie in."""
 MOST_OPERATORS, MOST_FUNCTIONS = 15, 40
 PARTS = ("clients", "fedrec", "server", "simulations")

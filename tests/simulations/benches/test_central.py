@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from simulations.bench_central import (
+from simulations.benches.central import (
     OWN_KERNELS,
     PLAIN,
     RATE,
@@ -14,8 +14,8 @@ from simulations.bench_central import (
     bench_central,
     profile_central,
 )
-from simulations.bench_scenarios import bench_scenario
-from simulations.central_model import Batch, CentralRecommender, central_name
+from simulations.benches.central_model import Batch, CentralRecommender, central_name
+from simulations.benches.scenarios import bench_scenario
 
 
 @pytest.mark.parametrize("model", ["mf", "trio"])

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from fedrec.errors import ConfigError, FedRecError
-from simulations.racing import Entrant, Race, Spread, in_fresh_process, in_program, race
+from simulations.benches.racing import Entrant, Race, Spread, in_fresh_process, in_program, race
 
 
 def counting(name: str, order: list[str]) -> Entrant:

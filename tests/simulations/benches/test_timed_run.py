@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from fedrec.errors import FedRecError
-from simulations import timed_run as module
-from simulations.bench_scenarios import bench_scenario
-from simulations.timed_run import Population, largest_difference, run_timed
+from simulations.benches import timed_run as module
+from simulations.benches.scenarios import bench_scenario
+from simulations.benches.timed_run import Population, largest_difference, run_timed
 
 
 @pytest.fixture

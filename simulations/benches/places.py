@@ -14,10 +14,10 @@ from pathlib import Path
 from fedrec.config import Place, Scenario
 from fedrec.data.load import load_dataset
 from fedrec.models import SharedState
-from simulations.machine import torch_threads
-from simulations.profiling import Profile, profile_run
-from simulations.racing import Entrant, Figures, Race, Spread, race
-from simulations.timed_run import Population, TimedRun, largest_difference, run_timed
+from simulations.benches.machine import torch_threads
+from simulations.benches.profiling import Profile, profile_run
+from simulations.benches.racing import Entrant, Figures, Race, Spread, race
+from simulations.benches.timed_run import Population, TimedRun, largest_difference, run_timed
 
 TOLERANCE = 1e-4
 """Largest difference of any parameter that counts as the same model where sums are taken in another order."""

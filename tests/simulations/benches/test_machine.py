@@ -6,8 +6,8 @@ import re
 import numpy as np
 import torch
 
-from simulations.machine import Machine, peak_rss_bytes, torch_threads
-from simulations.racing import in_fresh_process
+from simulations.benches.machine import Machine, peak_rss_bytes, torch_threads
+from simulations.benches.racing import in_fresh_process
 
 
 def test_a_machine_is_described_on_one_line():

@@ -23,10 +23,10 @@ from fedrec.flower.state import RoundReport, RunState
 from fedrec.flower.strategy import Hooks
 from server.app import make_server_app
 from server.federation import Federation, Outcome
-from simulations.machine import peak_rss_bytes, torch_threads
+from simulations.benches.machine import peak_rss_bytes, torch_threads
+from simulations.benches.racing import Entrant, Figures, Race, in_fresh_process, race
 from simulations.places import run_in
 from simulations.population import locate_in, willing, write_nodes
-from simulations.racing import Entrant, Figures, Race, in_fresh_process, race
 
 USERS = (1_000, 10_000, 100_000, 1_000_000)
 ITEMS = (1_000, 10_000, 100_000)

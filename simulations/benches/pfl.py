@@ -26,10 +26,10 @@ from fedrec.data.fetch import cache_folder
 from fedrec.data.histories import Histories
 from fedrec.data.items import build_catalogue
 from fedrec.errors import ConfigError
-from simulations.machine import peak_rss_bytes, torch_threads
-from simulations.profiling import Profile, profile_run
-from simulations.racing import Entrant, Figures, Race, in_fresh_process, in_program, race
-from simulations.timed_run import Population, run_timed
+from simulations.benches.machine import peak_rss_bytes, torch_threads
+from simulations.benches.profiling import Profile, profile_run
+from simulations.benches.racing import Entrant, Figures, Race, in_fresh_process, in_program, race
+from simulations.benches.timed_run import Population, run_timed
 
 PFL = "0.6.0"
 RIVAL = Path(__file__).with_name("rival_pfl.py")

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from simulations import bench_scale as module
-from simulations.bench_scale import Work, bench_scale, draw_histories, exponent, measure
+from simulations.benches import scale as module
+from simulations.benches.scale import Work, bench_scale, draw_histories, exponent, measure
 
 
 def test_the_exponent_is_that_of_a_power_law_and_undefined_for_one_size():

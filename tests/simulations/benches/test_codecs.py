@@ -7,8 +7,8 @@ import pytest
 from fedrec.config import CodecConfig, Scenario, parse_scenario
 from fedrec.errors import ConfigError
 from fedrec.runs.folder import RunFolder
-from simulations import bench_codecs as module
-from simulations.bench_codecs import CODECS, CONTROL, DISTURBANCE, bench_codecs
+from simulations.benches import codecs as module
+from simulations.benches.codecs import CODECS, CONTROL, DISTURBANCE, bench_codecs
 
 TINY = {
     "data": {"synthetic_users": 30, "synthetic_items": 40},

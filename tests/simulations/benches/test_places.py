@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from simulations.bench_places import (
+from simulations.benches.places import (
     ALL,
     ROUNDS,
     SAME_DIVISION_TOLERANCE,
@@ -16,8 +16,8 @@ from simulations.bench_places import (
     contestants,
     profile_places,
 )
-from simulations.bench_scenarios import bench_scenario
-from simulations.racing import in_fresh_process
+from simulations.benches.racing import in_fresh_process
+from simulations.benches.scenarios import bench_scenario
 
 IN_PROCESS = [one for one in contestants(3, one_user_a_node=True) if one.place == "in-process"]
 
@@ -71,7 +71,7 @@ def test_threads_are_as_before_afterwards():
 
 def test_a_profile_shows_what_a_round_is_made_of(tmp_path):
     found = profile_places(bench_scenario(users=4, rounds=1), tmp_path / "trace.json")
-    assert "simulations.timed_run.run_timed" in {cost.name for cost in found.functions}
+    assert "simulations.benches.timed_run.run_timed" in {cost.name for cost in found.functions}
     assert found.trace.exists()
 
 

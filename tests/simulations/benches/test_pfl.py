@@ -8,8 +8,8 @@ import pytest
 
 from fedrec.data.fetch import cache_folder
 from fedrec.errors import ConfigError, FedRecError
-from simulations import bench_pfl as module
-from simulations.bench_pfl import (
+from simulations.benches import pfl as module
+from simulations.benches.pfl import (
     MILLISECONDS,
     OURS,
     OURS_DP,
@@ -29,7 +29,7 @@ from simulations.bench_pfl import (
     pfl_python,
     write_users,
 )
-from simulations.timed_run import run_timed
+from simulations.benches.timed_run import run_timed
 
 TINY = Work(num_items=100, dim=4, users=40, cohort=20, positives=5, rounds=1)
 

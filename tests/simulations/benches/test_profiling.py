@@ -8,7 +8,7 @@ import torch
 
 from fedrec.data.histories import Histories
 from fedrec.errors import ConfigError
-from simulations.profiling import profile_run
+from simulations.benches.profiling import profile_run
 
 
 def work() -> None:

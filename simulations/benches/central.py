@@ -28,11 +28,11 @@ from fedrec.training.private_start import initial_private
 from fedrec.training.randomness import user_seeds
 from fedrec.training.server_step import ServerOptimizer
 from server.federation import randomness_of
-from simulations.central_model import Batch, CentralRecommender, CentralTrainer, central_name
-from simulations.machine import torch_threads
-from simulations.profiling import Profile, profile_run
-from simulations.racing import Entrant, Figures, Race, race
-from simulations.timed_run import Population, run_timed
+from simulations.benches.central_model import Batch, CentralRecommender, CentralTrainer, central_name
+from simulations.benches.machine import torch_threads
+from simulations.benches.profiling import Profile, profile_run
+from simulations.benches.racing import Entrant, Figures, Race, race
+from simulations.benches.timed_run import Population, run_timed
 
 P = ParamSpec("P")
 
