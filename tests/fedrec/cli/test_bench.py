@@ -238,7 +238,9 @@ def test_a_profile_of_another_kind_is_refused_before_the_race(tmp_path, capsys):
     ("command", "inside"),
     [
         (["scale", "--users", "10"], "simulations.benches.scale.measure"),
-        (["codecs", "tiny", "--set", "training.rounds=1"], "simulations.simulate.simulate"),
+        pytest.param(
+            ["codecs", "tiny", "--set", "training.rounds=1"], "simulations.simulate.simulate", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_other_benches_profile_our_work_too(command, inside, without_growth, monkeypatch, tmp_path, capsys):
