@@ -41,8 +41,9 @@ types: $(READY)
 contracts: $(READY)
 	$(BIN)/lint-imports
 
+# Two workers on two cores: more threads than that only wait for each other.
 unit: $(READY)
-	$(BIN)/pytest -n 2 -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow"
 
 slow: $(READY) ## the tests that take minutes
 	$(BIN)/pytest -m slow

@@ -117,6 +117,7 @@ print("ANSWER", largest_difference(placed().shared, there.shared), ray.cluster_r
 """
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_a_cluster_by_address_trains_the_same_model_and_is_left_running(cluster):
     """In a process of its own, because Ray leaves files open behind it."""

@@ -75,6 +75,7 @@ def test_a_profile_shows_what_a_round_is_made_of(tmp_path):
     assert found.trace.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_ray_and_this_process_come_to_the_same_model_on_as_many_nodes():
     """In a process of its own, because Ray leaves files open behind it."""
