@@ -213,7 +213,7 @@ def codecs(
 ) -> None:
     """Set update codecs beside the plain run: bytes on the way up, and what they cost in quality.
 
-    Minutes to an hour. A control with a disturbance in the last digit shows how far runs differ by chance.
+    Minutes to an hour. A control whose learning rate is larger by a thousandth shows how far runs differ by chance.
     """
     chosen = read_scenario(scenario, overrides or [])
     profiled = _profiled_run(chosen, profile) if profile else None

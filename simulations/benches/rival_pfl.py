@@ -1,4 +1,4 @@
-"""The rival of ``bench_pfl``: federated matrix factorisation in pfl-research, for a Python that has it and no fedrec.
+"""The rival of ``benches.pfl``: federated matrix factorisation in pfl-research, for a Python that has it and no fedrec.
 
 Reads a JSON request on standard input and answers with one line of JSON. As a user of pfl who cares for speed would
 write it: the item table is the model, user vectors are pfl's own user state in memory, local steps are by hand instead
@@ -15,21 +15,21 @@ import numpy as np
 import torch
 
 # pfl has no types, and is not installed where types are checked.
-from pfl.aggregate.simulate import SimulatedBackend  # type: ignore[import-not-found]
-from pfl.aggregate.weighting import WeightByUser  # type: ignore[import-not-found]
-from pfl.algorithm.base import NNAlgorithmParams  # type: ignore[import-not-found]
-from pfl.algorithm.federated_averaging import FederatedAveraging  # type: ignore[import-not-found]
-from pfl.callback.base import TrainingProcessCallback  # type: ignore[import-not-found]
-from pfl.data.dataset import Dataset  # type: ignore[import-not-found]
-from pfl.data.federated_dataset import FederatedDataset  # type: ignore[import-not-found]
-from pfl.data.sampling import get_user_sampler  # type: ignore[import-not-found]
-from pfl.data.user_state import InMemoryUserStateStorage  # type: ignore[import-not-found]
-from pfl.exception import UserNotFoundError  # type: ignore[import-not-found]
-from pfl.hyperparam.base import NNEvalHyperParams, NNTrainHyperParams  # type: ignore[import-not-found]
-from pfl.metrics import Metrics, Weighted  # type: ignore[import-not-found]
-from pfl.model.pytorch import PyTorchModel  # type: ignore[import-not-found]
-from pfl.privacy.gaussian_mechanism import GaussianMechanism  # type: ignore[import-not-found]
-from pfl.privacy.privacy_mechanism import CentrallyAppliedPrivacyMechanism  # type: ignore[import-not-found]
+from pfl.aggregate.simulate import SimulatedBackend
+from pfl.aggregate.weighting import WeightByUser
+from pfl.algorithm.base import NNAlgorithmParams
+from pfl.algorithm.federated_averaging import FederatedAveraging
+from pfl.callback.base import TrainingProcessCallback
+from pfl.data.dataset import Dataset
+from pfl.data.federated_dataset import FederatedDataset
+from pfl.data.sampling import get_user_sampler
+from pfl.data.user_state import InMemoryUserStateStorage
+from pfl.exception import UserNotFoundError
+from pfl.hyperparam.base import NNEvalHyperParams, NNTrainHyperParams
+from pfl.metrics import Metrics, Weighted
+from pfl.model.pytorch import PyTorchModel
+from pfl.privacy.gaussian_mechanism import GaussianMechanism
+from pfl.privacy.privacy_mechanism import CentrallyAppliedPrivacyMechanism
 from torch import Tensor
 from torch.nn import functional as F
 

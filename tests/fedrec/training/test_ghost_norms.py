@@ -1,0 +1,87 @@
+"""Norms from thin matrices in float32 never fall below what float64 makes of the gradients written out."""
+
+import numpy as np
+import pytest
+import torch
+
+from fedrec.config import LocalConfig, ModelConfig
+from fedrec.data.catalogue import Catalogue
+from fedrec.data.histories import Histories
+from fedrec.models import build_model
+from fedrec.models.fusion import FusedRecommender
+from fedrec.models.split import PrivateState, SharedState
+from fedrec.privacy.clipping import user_norms
+from fedrec.training.common_step import _ask
+from fedrec.training.draws import draw_steps
+from fedrec.training.examples import Examples
+from fedrec.training.factor_steps import train_factors
+from fedrec.training.ghost_norms import GhostNorms
+from fedrec.training.odds import Odds, Workspace
+from fedrec.training.own_copies import train_copies
+from fedrec.training.private_start import initial_private
+
+ITEMS, USERS = 800, 6
+RNG = np.random.default_rng(0)
+CATALOGUE = Catalogue(
+    item_ids=tuple(f"i{n}" for n in range(ITEMS)),
+    titles=tuple(f"Item {n}" for n in range(ITEMS)),
+    features=RNG.integers(0, 2, (ITEMS, 6)).astype(np.float32),
+    feature_names=tuple("abcdef"),
+)
+HISTORIES = Histories.from_lists([RNG.integers(0, 30 if user % 2 else ITEMS, 60) for user in range(USERS)])
+SEEDS = np.arange(USERS, dtype=np.uint64)
+
+
+def warm(config: ModelConfig, scale: float) -> tuple[FusedRecommender, SharedState, PrivateState]:
+    model, generator = build_model(config, CATALOGUE, 0), torch.Generator().manual_seed(1)
+    state = {n: v + scale * torch.randn(v.shape, generator=generator) for n, v in model.shared_state().items()}
+    own = initial_private(model, USERS, LocalConfig(private_optimizer="sgd"))
+    private = {n: v + scale * torch.randn(v.shape, generator=generator) for n, v in own.items()}
+    return model, SharedState(state), PrivateState(private)
+
+
+def double(batch: Examples) -> Examples:
+    fields = {n: getattr(batch, n) for n in ("history", "target", "mask", "keep", "negatives", "met")}
+    return Examples(**{n: v.double() if v is not None and v.is_floating_point() else v for n, v in fields.items()})
+
+
+def norms_in_float64(
+    model: FusedRecommender, shared: SharedState, private: PrivateState, batches: list[Examples], local: LocalConfig
+) -> torch.Tensor:
+    shared = SharedState({name: value.double() for name, value in shared.items()})
+    private = PrivateState({name: value.double() for name, value in private.items()})
+    exact = build_model(model.config, CATALOGUE, 0).double()  # its features too
+    moved = train_copies(exact, shared, private, list(map(double, batches)), local).moved
+    return user_norms(moved)
+
+
+@pytest.mark.parametrize("scale", [0.02, 0.3, 1.0])
+@pytest.mark.parametrize("item_embeddings", [True, False])
+def test_ghost_norms_are_upper_bounds_and_tight(scale: float, item_embeddings: bool) -> None:
+    config = ModelConfig(dim=16, history_length=40, dropout=0.2, item_embeddings=item_embeddings)
+    local = LocalConfig(private_optimizer="sgd")
+    model, shared, private = warm(config, scale)
+    batches = draw_steps(model, HISTORIES, SEEDS, 1, local)
+    asked = _ask(model, shared, private, batches[0], per_user=True, private_moves=True)
+    odds = Odds(asked.queries, asked.tables, batches[0], Workspace(), kept=True)
+    norms = GhostNorms(model, shared, batches[0], odds)
+    for block in odds.blocks():
+        odds.work(block)
+        norms.see(block)
+    gradients = asked.backward(odds.of_queries)
+    got = norms.close(gradients.shared, gradients.events)
+    exact = norms_in_float64(model, shared, private, batches, local)
+    assert bool((got >= exact).all()), (got / exact - 1).min()
+    torch.testing.assert_close(got, exact, rtol=2e-5, atol=0)
+
+
+@pytest.mark.parametrize("loss", ["softmax", "bce"])
+def test_norms_of_rank_one_steps_are_upper_bounds_and_tight(loss: str) -> None:
+    config = ModelConfig(dim=16, history_length=40, branches=("mf",))
+    local = LocalConfig(loss=loss, steps=3, private_optimizer="sgd")
+    model, shared, private = warm(config, 0.3)
+    batches = draw_steps(model, HISTORIES, SEEDS, 1, local)
+    got = train_factors(model, shared, private, batches, local).norms()
+    exact = norms_in_float64(model, shared, private, batches, local)
+    assert bool((got >= exact).all()), (got / exact - 1).min()
+    torch.testing.assert_close(got, exact, rtol=2e-5, atol=0)
