@@ -30,6 +30,7 @@ from clients.file_memory import FileMemory
 from clients.outbox import Outbox
 from clients.policy import Policy
 from clients.private_shards import PrivateShards
+from fedrec.config import DEFAULT_MEMORY_MIB
 from fedrec.data.histories import Histories
 from fedrec.errors import DataError
 from fedrec.models.split import PrivateState
@@ -38,9 +39,6 @@ from fedrec.runs.atomic import write_atomically
 from fedrec.training.randomness import user_seeds
 
 SCHEMA = 1
-
-MEMORY_MIB = 512
-"""MiB that training may hold where ``node.json`` does not say."""
 
 REMEMBERED_BYTES = 256 * 2**20
 """Bytes of histories and seeds that a process keeps between messages, of all its nodes together."""
@@ -64,7 +62,7 @@ class NodeStore:
         policy: Policy,
         durable: bool,
         device: str,
-        memory_mib: int = MEMORY_MIB,
+        memory_mib: int = DEFAULT_MEMORY_MIB,
     ) -> None:
         self.folder = folder
         self.key = key
@@ -88,7 +86,7 @@ class NodeStore:
         policy: Policy,
         durable: bool = True,
         device: str = "cpu",
-        memory_mib: int = MEMORY_MIB,
+        memory_mib: int = DEFAULT_MEMORY_MIB,
     ) -> Self:
         """Write a node's folder and open it.
 
@@ -215,7 +213,7 @@ def _head(path: Path) -> dict[str, Any]:
         raise DataError(f"{path} is not valid JSON: restore it from a copy") from error
     expected = {"schema": int, "key": str, "num_users": int, "catalogue": str, "durable": bool, "device": str}
     if isinstance(head, dict):
-        head = {"memory_mib": MEMORY_MIB, **head}
+        head = {"memory_mib": DEFAULT_MEMORY_MIB, **head}
     for name, kind in {**expected, "memory_mib": int}.items():
         if not isinstance(head, dict) or type(head.get(name)) is not kind:
             raise DataError(f"{path}: {name!r} must be {kind.__name__}: restore it from a copy")

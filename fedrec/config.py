@@ -24,6 +24,9 @@ Place = Literal["in-process", "ray"]
 Loss = Literal["softmax", "sampled-softmax", "bpr", "bce", "mse"]
 CodecName = Literal["none", "fp16", "int8", "low-rank", "row-subset"]
 
+DEFAULT_MEMORY_MIB = 512
+"""MiB that a node's training may hold where nobody says otherwise."""
+
 
 class Section(BaseModel):
     """One table of a scenario: frozen, unknown keys refused."""
@@ -245,7 +248,7 @@ class RunConfig(Section):
     device: str = "cpu"
     threads: Annotated[int, Field(ge=0)] = 0
     """PyTorch threads; 0 leaves PyTorch's choice."""
-    memory_mib: Count = 512
+    memory_mib: Count = DEFAULT_MEMORY_MIB
     """MiB that a node's training may hold at a time beside its model and histories; users are trained in chunks that
     fit."""
 

@@ -14,8 +14,8 @@ from flwr.app import Context
 from numpy.typing import NDArray
 
 from clients.policy import Policy
-from clients.store import MEMORY_MIB, NodeStore
-from fedrec.config import LocalConfig, PrivacyConfig
+from clients.store import NodeStore
+from fedrec.config import DEFAULT_MEMORY_MIB, LocalConfig, PrivacyConfig
 from fedrec.data.histories import Histories
 from fedrec.models.split import PrivateState, SplitModel
 from fedrec.training.private_start import initial_private
@@ -45,7 +45,7 @@ def write_nodes(
     user_keys: Sequence[str],
     policy: Policy,
     device: str = "cpu",
-    memory_mib: int = MEMORY_MIB,
+    memory_mib: int = DEFAULT_MEMORY_MIB,
 ) -> int:
     """Write up to ``num_nodes`` node folders with contiguous, nearly equal shares of the users; return how many.
 

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedrec.config import LocalConfig
+from fedrec.config import DEFAULT_MEMORY_MIB, LocalConfig
 from fedrec.data.histories import Histories
 from fedrec.models.fusion import FusedRecommender
 from fedrec.models.split import PrivateState, SharedState, SplitModel, trainable
@@ -33,8 +33,6 @@ from fedrec.training.own_copies import step_private, train_copies
 from fedrec.training.private_start import rebuild, solve_users
 
 logger = logging.getLogger(__name__)
-
-DEFAULT_MEMORY_MIB = 512
 
 CPU = torch.device("cpu")
 
