@@ -8,7 +8,7 @@ import json
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -19,9 +19,9 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 
-Branch = Literal["cf", "mf", "seq", "neighbours"]
+Branch = Literal["cf", "siamese", "neumf", "autoencoder", "mf", "seq", "neighbours"]
 Place = Literal["in-process", "ray"]
-Loss = Literal["softmax", "sampled-softmax", "bpr", "bce", "mse"]
+Loss = Literal["softmax", "sampled-softmax", "bpr", "bce", "triplet", "mse"]
 CodecName = Literal["none", "fp16", "int8", "low-rank", "row-subset"]
 
 DEFAULT_MEMORY_MIB = 512
@@ -45,11 +45,15 @@ class DataConfig(Section):
     """A reader's name (``fedrec data formats``), or ``auto``."""
     k_core: Annotated[int, Field(ge=0)] = 0
     """Keep users and items with at least this many events, repeatedly; 0 keeps all."""
-    split: Literal["leave-last-out", "last-n", "global-time"] = "leave-last-out"
+    split: Literal["leave-last-out", "last-n", "global-time", "cold-items"] = "leave-last-out"
     last_n: Count = 1
     """Held-out events a user and stage, for ``last-n``."""
     test_share: Rate = 0.1
     """Share of events after each cut, for ``global-time``."""
+    cold_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
+    """Share of the items that each stage hides from training and asks for, for ``cold-items``."""
+    cold_seed: Annotated[int, Field(ge=0)] = 0
+    """Draws the hidden items, the same ones for every ``run.seed``."""
     synthetic_users: Count = 600
     synthetic_items: Annotated[int, Field(ge=2)] = 400
     max_users: Annotated[int, Field(ge=0)] = 0
@@ -68,13 +72,35 @@ class ModelConfig(Section):
     item_embeddings: bool = True
     """Whether items have free embeddings beside their content vectors. Without, a tight privacy budget is spread over
     far fewer coordinates."""
-    sequence_scope: Literal["shared", "private"] = "shared"
-    """Whether the sequence encoder's weights are shared by all users or each user's own."""
+    id_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Probability with which an item's id embedding is hidden from everybody for a round of training, so that its
+    content learns to stand alone (DropoutNet, Volkovs et al., 2017). The coin is public: run seed, round and item."""
+    kl_weight: NonNegative = 0.2
+    """Weight of the autoencoder's divergence from its prior in the loss (Liang et al., 2018, section 2.2.2, beta)."""
+    sequence_encoder: Literal["gru", "lstm", "sasrec", "cnn"] = "gru"
+    """Recurrent (``gru``, ``lstm``), causal self-attention (``sasrec``), or a causal convolution over the latest nine
+    events (``cnn``)."""
+    sequence_scope: Literal["shared", "private", "hybrid"] = "shared"
+    """Whether the sequence encoder's weights are shared by all users or each user's own. ``hybrid``: shared, with a
+    gain and a shift of the encoder's output that are each user's own and start as the identity."""
+    sequence_blocks: Count = 2
+    """Attention blocks of ``sasrec``."""
+    sequence_heads: Count = 2
+    """Attention heads of ``sasrec``; must divide ``dim``."""
 
     @model_validator(mode="after")
     def _branches_are_a_set(self) -> Self:
         if not self.branches or len(set(self.branches)) != len(self.branches):
-            raise ValueError("branches must name each of cf, mf, seq, neighbours at most once, and at least one")
+            raise ValueError(f"branches must name each of {', '.join(get_args(Branch))} at most once, and at least one")
+        return self
+
+    @model_validator(mode="after")
+    def _heads_divide_the_width(self) -> Self:
+        if self.sequence_encoder == "sasrec" and "seq" in self.branches and self.dim % self.sequence_heads:
+            raise ValueError(
+                f"sequence_heads={self.sequence_heads} does not divide dim={self.dim}: set it to a divisor, or dim to a "
+                "multiple"
+            )
         return self
 
 
@@ -82,9 +108,11 @@ class LocalConfig(Section):
     """What a node does with its users in one round."""
 
     loss: Loss = "softmax"
-    """``softmax``: cross-entropy over the whole catalogue. ``sampled-softmax``, ``bpr``, ``bce``: against
+    """``softmax``: cross-entropy over the whole catalogue. ``sampled-softmax``, ``bpr``, ``bce``, ``triplet``: against
     ``num_negatives`` drawn items that the user has not met. ``mse``: squared error of the ratings. All but ``softmax``
     train, clip and sum only the items that a user touches."""
+    margin: Positive = 1.0
+    """By how much ``triplet`` wants the target's score above each negative's (Schroff et al., 2015)."""
     num_negatives: Count = 64
     """Items that a user draws for each step of a sampled loss, shared by its positions."""
     steps: Count = 1
@@ -282,6 +310,12 @@ class Scenario(Section):
                 "privacy.interaction trains by DP-SGD of its own: set training.local to loss=softmax, epochs=0, "
                 "optimizer=sgd, proximal=0 and private_start=kept"
             )
+        unproven = sorted(set(self.model.branches) & {"siamese", "neumf", "autoencoder"})
+        if self.privacy.interaction and unproven:
+            raise ValueError(
+                f"privacy.interaction takes gradients a sample, which are not proven for {', '.join(unproven)}: leave "
+                "them out of model.branches"
+            )
         collected = self.training.popularity_start and (self.privacy.popularity_share > 0 or not self.privacy.enabled)
         if "neighbours" in self.model.branches and not collected:
             raise ValueError(
@@ -297,6 +331,13 @@ class Scenario(Section):
                 "training.local.loss=mse predicts ratings, and training.popularity_start would start the item bias "
                 "from counts: set training.popularity_start=false"
             )
+        if self.evaluation.sampled_negatives and self.data.split == "cold-items":
+            raise ValueError(
+                "data.split=cold-items ranks the hidden items among themselves, which evaluation.sampled_negatives "
+                "would mix with others: set it to 0"
+            )
+        if self.privacy.interaction and self.model.id_dropout:
+            raise ValueError("privacy.interaction hides no id embeddings: set model.id_dropout=0")
         if self.evaluation.every and not set(self.evaluation.ks) >= {10}:
             raise ValueError(f"evaluation.ks must include 10, which learning curves show, got {self.evaluation.ks}")
         return self

@@ -127,7 +127,8 @@ class Phase:
 
     def measure(self, state: RunState) -> RankingResult:
         """Rank the targets by the model as it stands."""
-        return evaluate_ranking(self.score(state), self.split.train, self.split.targets, self.scenario.evaluation.ks)
+        split, ks = self.split, self.scenario.evaluation.ks
+        return evaluate_ranking(self.score(state), split.train, split.targets, ks, candidates=split.candidates)
 
     @property
     def model(self) -> FusedRecommender:

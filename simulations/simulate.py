@@ -206,6 +206,7 @@ class _Simulation:
             evaluation.bootstrap,
             self._bootstrap_rng(),
             self._dp_popularity(),
+            self.dataset.catalogue.features,
         )
 
     def _dp_popularity(self) -> DPRelease | None:

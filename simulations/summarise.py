@@ -12,7 +12,7 @@ from fedrec.baselines.floors import Floor
 from fedrec.config import Scenario
 from fedrec.data.load import Dataset
 from fedrec.evaluation.metrics import RankingResult
-from fedrec.evaluation.protocol import FULL_RANKING, protocol_fingerprint
+from fedrec.evaluation.protocol import FULL_RANKING, HIDDEN_ITEMS, protocol_fingerprint
 from fedrec.privacy.accounting import epsilon_rdp
 from fedrec.privacy.noise import noise_generator
 from fedrec.privacy.planning import live_epsilon
@@ -110,14 +110,15 @@ def _bytes(traffic: Traffic, scenario: Scenario) -> BytesSummary:
 def _protocol(findings: Findings) -> ProtocolSummary:
     dataset, scenario = findings.dataset, findings.scenario
     split = dataset.splits.final.fingerprint
+    rules = FULL_RANKING if dataset.splits.final.candidates is None else HIDDEN_ITEMS
     return ProtocolSummary(
-        fingerprint=protocol_fingerprint(split),
+        fingerprint=protocol_fingerprint(split, rules),
         split=scenario.data.split,
         split_fingerprint=split,
         ks=scenario.evaluation.ks,
-        candidates=FULL_RANKING.candidates,
-        seen=FULL_RANKING.seen,
-        ties=FULL_RANKING.ties,
+        candidates=rules.candidates,
+        seen=rules.seen,
+        ties=rules.ties,
         source=dataset.source,
         num_users=dataset.log.num_users,
         num_items=dataset.catalogue.num_items,

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fedrec.baselines import dp_popularity, ease, markov, popularity
+from fedrec.baselines import content, dp_popularity, ease, markov, popularity
 from fedrec.baselines.scorer import Scorer
+from fedrec.data.histories import Histories
 from fedrec.data.splits import Split, TwoStage
 from fedrec.evaluation.bootstrap import result_intervals
 from fedrec.evaluation.metrics import RankingResult, evaluate_ranking
@@ -23,6 +24,8 @@ EASE_GRID = (100.0, 50.0, 200.0, 500.0)
 """Regularisation. The first of a grid is taken where no user has a validation target."""
 MARKOV_GRID = (10.0, 1.0, 100.0, 1000.0)
 """Smoothing, in events."""
+PROFILE_GRID = (0.0, 0.25, 0.5, 1.0, 2.0)
+"""Weight of popularity by content beside the personal content profile, both standardised."""
 EASE_MAX_ITEMS = 6000
 """Above it EASE's dense matrix takes minutes and gigabytes: it is left out, and ``floor_notes`` says so."""
 
@@ -52,10 +55,13 @@ def measure_floors(
     resamples: int,
     rng: np.random.Generator,
     dp: DPRelease | None = None,
+    features: NDArray[np.float32] | None = None,
 ) -> dict[str, Floor]:
     """Return ``popularity``, ``dp-popularity`` (with ``dp``), ``ease`` (up to ``EASE_MAX_ITEMS`` items), ``markov``.
 
-    ``resamples`` and ``rng`` are for the bootstrap intervals.
+    Where the split asks for items that training never saw these are at chance level; with ``features``, float32
+    ``[num_items, num_features]``, ``content-popularity`` and ``content-profile`` are measured there too. ``resamples``
+    and ``rng`` are for the bootstrap intervals.
     """
     fitted: dict[str, tuple[Scorer, dict[str, float]]] = {}
     train = splits.final.train
@@ -66,6 +72,9 @@ def measure_floors(
     if num_items <= EASE_MAX_ITEMS:
         fitted["ease"] = _tuned_ease(splits, num_items)
     fitted["markov"] = _tuned_markov(splits, num_items)
+    if splits.final.candidates is not None and features is not None and content.token_columns(features).any():
+        fitted["content-popularity"] = _tuned_content_popularity(splits, features)
+        fitted["content-profile"] = _tuned_content_profile(splits, features)
     return {name: _measure(*pair, splits.final, ks, resamples, rng) for name, pair in fitted.items()}
 
 
@@ -83,7 +92,7 @@ def rank_with(scorer: Scorer, split: Split, ks: Sequence[int]) -> RankingResult:
     def score(rows: slice) -> NDArray[np.float32]:
         return scorer.score(split.train.take(np.arange(rows.start, rows.stop)))
 
-    return evaluate_ranking(score, split.train, split.targets, ks)
+    return evaluate_ranking(score, split.train, split.targets, ks, candidates=split.candidates)
 
 
 def _tuned_ease(splits: TwoStage, num_items: int) -> tuple[Scorer, dict[str, float]]:
@@ -95,6 +104,22 @@ def _tuned_ease(splits: TwoStage, num_items: int) -> tuple[Scorer, dict[str, flo
 def _tuned_markov(splits: TwoStage, num_items: int) -> tuple[Scorer, dict[str, float]]:
     chosen = _choose(lambda value: markov.fit(splits.selection.train, num_items, value), MARKOV_GRID, splits.selection)
     return markov.fit(splits.final.train, num_items, chosen), {"smoothing": chosen}
+
+
+def _tuned_content_popularity(splits: TwoStage, features: NDArray[np.float32]) -> tuple[Scorer, dict[str, float]]:
+    def fit(train: Histories, per_item: float) -> Scorer:
+        return content.fit_popularity(train, features, per_item=bool(per_item))
+
+    chosen = _choose(lambda value: fit(splits.selection.train, value), (1.0, 0.0), splits.selection)
+    return fit(splits.final.train, chosen), {"per_item": chosen}
+
+
+def _tuned_content_profile(splits: TwoStage, features: NDArray[np.float32]) -> tuple[Scorer, dict[str, float]]:
+    def fit(train: Histories, weight: float) -> Scorer:
+        return content.fit_profile(train, features, weight)
+
+    chosen = _choose(lambda value: fit(splits.selection.train, value), PROFILE_GRID, splits.selection)
+    return fit(splits.final.train, chosen), {"popularity_weight": chosen}
 
 
 def _choose(fit: Callable[[float], Scorer], grid: Sequence[float], split: Split) -> float:

@@ -25,18 +25,22 @@ class Split:
     """What is trained on and what is asked, over the same users in the same order; either row may be empty.
 
     ``fingerprint``: SHA-256 of the log, the rule, its parameters, the stage and the tie rule. Two numbers are
-    comparable only if their fingerprints are equal.
+    comparable only if their fingerprints are equal. ``candidates``: bool ``[num_items]``, the items among which targets
+    are ranked; None for the whole catalogue.
     """
 
     train: Histories
     targets: Histories
     fingerprint: str
+    candidates: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         if len(self.train) != len(self.targets):
             raise ValueError(f"train has {len(self.train)} users, targets {len(self.targets)}: they must be the same")
         if bool(np.any((self.targets.lengths > 0) & (self.train.lengths == 0))):
             raise ValueError("a user with targets must have at least one training event")
+        if self.candidates is not None and not self.candidates[self.targets.items].all():
+            raise ValueError("every target must be among the candidates")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,7 +60,9 @@ def split_log(log: InteractionLog, config: DataConfig) -> TwoStage:
     ``leave-last-out``: each user's last event is the test, the second last the choice. ``last-n``: the last
     ``last_n``, and the ``last_n`` before them; a user with too few events for a stage is not asked in it, and keeps
     what he has for training. ``global-time``: all events from the moment on that leaves about ``test_share`` of events
-    after it; users unknown before that moment are not asked.
+    after it; users unknown before that moment are not asked. ``cold-items``: ``cold_share`` of the items, drawn by
+    ``cold_seed``, are hidden from all training with all their events; a user is asked for his last event on one of
+    them, ranked among them alone. The choice hides as many further items.
     """
     rule, parameters = _rule(log, config)
     visible = np.ones(log.num_events, dtype=np.bool_)
@@ -76,6 +82,8 @@ class _Cut:
     train: Held
     held: Held
     asked: Held
+    candidates: NDArray[np.bool_] | None = None
+    """Bool ``[num_items]``; None for all."""
 
 
 def _rule(log: InteractionLog, config: DataConfig) -> tuple[Callable[[Held], _Cut], dict[str, float]]:
@@ -83,18 +91,21 @@ def _rule(log: InteractionLog, config: DataConfig) -> tuple[Callable[[Held], _Cu
         if not log.has_time:
             raise DataError("data.split=global-time needs times, but this source has order only: use leave-last-out")
         return (lambda visible: _after(log, visible, config.test_share)), {"test_share": config.test_share}
+    if config.split == "cold-items":
+        facts = {"cold_share": config.cold_share, "cold_seed": float(config.cold_seed)}
+        return (lambda visible: _hide_items(log, visible, config.cold_share, config.cold_seed)), facts
     count = 1 if config.split == "leave-last-out" else config.last_n
     return (lambda visible: _last(log, visible, count)), {"last_n": count}
 
 
-def _last(log: InteractionLog, visible: Held, count: int) -> _Cut:
-    """Hold out the last ``count`` visible events of every user who has more than ``count``."""
+def _last(log: InteractionLog, visible: Held, count: int, *, keep_one: bool = True) -> _Cut:
+    """Hold out the last ``count`` visible events of every user who has more than ``count``, or of every user."""
     order = log.order[visible[log.order]]
     users = log.users[order]
     lengths = np.bincount(users, minlength=log.num_users)
     from_end = np.cumsum(lengths)[users] - np.arange(len(order))
     held = np.zeros(log.num_events, dtype=np.bool_)
-    held[order[(from_end <= count) & (lengths[users] > count)]] = True
+    held[order[(from_end <= count) & ((lengths[users] > count) | (not keep_one))]] = True
     return _Cut(train=visible & ~held, held=held, asked=held)
 
 
@@ -110,10 +121,27 @@ def _after(log: InteractionLog, visible: Held, share: float) -> _Cut:
     return _Cut(train=train, held=held, asked=held & known[log.users])
 
 
+def _hide_items(log: InteractionLog, visible: Held, share: float, seed: int) -> _Cut:
+    """Hold out all visible events on ``share`` of the items: the first in an order by seed that have any.
+
+    Items of an earlier stage have no visible events left, so that stages hide different ones.
+    """
+    order = np.random.default_rng(seed).permutation(log.num_items)
+    met = np.bincount(log.items[visible], minlength=log.num_items) > 0
+    hidden = np.zeros(log.num_items, dtype=np.bool_)
+    hidden[order[met[order]][: max(1, round(share * log.num_items))]] = True
+    held = visible & hidden[log.items]
+    train = visible & ~held
+    known = np.bincount(log.users[train], minlength=log.num_users) > 0
+    asked = _last(log, held & known[log.users], 1, keep_one=False).held
+    return _Cut(train=train, held=held, asked=asked, candidates=hidden)
+
+
 def _split(log: InteractionLog, cut: _Cut, facts: dict[str, object]) -> Split:
     fingerprint = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     return Split(
         train=log.histories_of(cut.train),
         targets=log.histories_of(cut.asked),
         fingerprint=fingerprint,
+        candidates=cut.candidates,
     )

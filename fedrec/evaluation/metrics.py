@@ -1,4 +1,4 @@
-"""Full-ranking quality: every item of the catalogue is a candidate, except those that the user has seen.
+"""Full-ranking quality: every item of the catalogue, or of a named part, is a candidate but what the user has seen.
 
 Counts positions and leaves formulas to ``fedrec.evaluation.ties``. Knows nothing of models, splits or files.
 """
@@ -51,16 +51,25 @@ class RankingResult:
 
 
 def evaluate_ranking(
-    scores: Scores, seen: Histories, targets: Histories, ks: Sequence[int], chunk_users: int = 256
+    scores: Scores,
+    seen: Histories,
+    targets: Histories,
+    ks: Sequence[int],
+    chunk_users: int = 256,
+    candidates: NDArray[np.bool_] | None = None,
 ) -> RankingResult:
     """Rank all unseen items of the catalogue for each user and measure where the targets stand.
+
+    ``candidates``: bool ``[num_items]``, the items that are ranked; None for all. Targets must be among them.
 
     ``seen`` and ``targets`` have one row a user. Users without targets are not counted; a target that the user has
     already seen is not a candidate and so no target; a repeated target counts once. Ties count with their exact
     expectation. Raise ``ScoreError`` if a score is NaN or infinite.
     """
     _check(seen, targets, ks, chunk_users)
-    parts = [_evaluate_chunk(rows, *slab) for rows, slab in _slabs(scores, seen, targets, ks, chunk_users)]
+    if candidates is not None and not candidates[targets.items].all():
+        raise ValueError("every target must be among the candidates")
+    parts = [_evaluate_chunk(rows, *slab, candidates) for rows, slab in _slabs(scores, seen, targets, ks, chunk_users)]
     names = parts[0][1].keys() if parts else ()
     return RankingResult(
         users=np.concatenate([users for users, _ in parts]) if parts else np.empty(0, np.int64),
@@ -96,7 +105,12 @@ def check_scores(scores: NDArray[np.float32], rows: slice) -> NDArray[np.float32
 
 
 def _evaluate_chunk(
-    rows: slice, scores: NDArray[np.float32], seen: Histories, targets: Histories, ks: Sequence[int]
+    rows: slice,
+    scores: NDArray[np.float32],
+    seen: Histories,
+    targets: Histories,
+    ks: Sequence[int],
+    ranked: NDArray[np.bool_] | None,
 ) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float64]]]:
     num_items = scores.shape[1]
     seen_keys = _keys(seen, num_items)
@@ -104,6 +118,8 @@ def _evaluate_chunk(
     users, items = wanted // num_items, wanted % num_items
     candidates = scores.copy()
     candidates.reshape(-1)[seen_keys] = -np.inf
+    if ranked is not None:
+        candidates[:, ~ranked] = -np.inf
     above, tied = _positions(candidates, users, items)
     present, starts = np.unique(users, return_index=True)
     offsets = np.append(starts, len(users)).astype(np.int64)

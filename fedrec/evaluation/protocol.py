@@ -17,6 +17,9 @@ class RankingRules:
 
 FULL_RANKING = RankingRules()
 
+HIDDEN_ITEMS = RankingRules(candidates="the items hidden from training")
+"""Of the ``cold-items`` split."""
+
 
 def protocol_fingerprint(split_fingerprint: str, rules: RankingRules = FULL_RANKING) -> str:
     """Return the SHA-256 of the split's fingerprint and the ranking rules: equal where numbers are comparable."""

@@ -107,6 +107,9 @@ def test_fingerprints_differ_by_data_rule_parameter_and_stage_and_by_nothing_els
         (log, DataConfig(split="last-n", last_n=2)),
         (log, DataConfig(split="global-time", test_share=0.2)),
         (log, DataConfig(split="global-time", test_share=0.3)),
+        (log, DataConfig(split="cold-items", cold_share=0.25)),
+        (log, DataConfig(split="cold-items", cold_share=0.4)),
+        (log, DataConfig(split="cold-items", cold_share=0.25, cold_seed=1)),
     ]:
         stages = split_log(data, config)
         prints += [stages.selection.fingerprint, stages.final.fingerprint]
@@ -144,3 +147,35 @@ def test_training_histories_carry_the_ratings_of_their_events_and_the_split_is_t
     unrated = split_log(plain, DataConfig())
     assert unrated.final.train.ratings is None
     assert unrated.final.fingerprint == stages.final.fingerprint
+
+
+@given(data=st.data(), seed=st.integers(0, 3))
+def test_cold_items_are_met_by_nobody_in_training_and_each_user_is_asked_for_its_last_one(any_log, data, seed):
+    log = data.draw(any_log)
+    try:
+        stages = split_log(log, DataConfig(split="cold-items", cold_share=0.3, cold_seed=seed))
+    except DataError:
+        return
+    hidden, chosen = (set(np.flatnonzero(stage.candidates).tolist()) for stage in (stages.final, stages.selection))
+    assert not hidden & chosen
+    for user, history in enumerate(rows_of(log.histories())):
+        for stage, unseen, asked in [(stages.final, hidden, hidden), (stages.selection, hidden | chosen, chosen)]:
+            train = [item for item in history if item not in unseen]
+            assert stage.train[user].tolist() == train
+            last = [item for item in history if item in asked][-1:]
+            assert stage.targets[user].tolist() == (last if train else [])
+
+
+def test_as_many_items_are_hidden_as_were_asked_for(tiny_dataset):
+    stages = split_log(tiny_dataset.log, DataConfig(split="cold-items", cold_share=0.2))
+    assert stages.final.candidates.sum() == stages.selection.candidates.sum() == 6
+
+
+def test_a_split_refuses_a_target_that_is_no_candidate():
+    with pytest.raises(ValueError, match="candidates"):
+        Split(
+            train=Histories.from_lists([[1]]),
+            targets=Histories.from_lists([[0]]),
+            fingerprint="",
+            candidates=np.array([False, True]),
+        )

@@ -146,3 +146,28 @@ def test_seen_and_targets_are_of_the_same_users():
 def test_a_result_holds_one_value_a_user():
     with pytest.raises(ValueError, match="mrr has shape"):
         RankingResult(users=np.arange(2), values={"mrr": np.ones(3)})
+
+
+def test_ranking_among_candidates_is_ranking_a_catalogue_of_these_alone(rng):
+    scores = rng.integers(0, 5, size=(20, 12)).astype(np.float32)
+    candidates = np.arange(12) % 3 == 0
+    kept = np.flatnonzero(candidates)
+    seen = Histories.from_lists(rng.integers(0, 12, size=(20, 3)).tolist())
+    targets = Histories.from_lists([[int(item)] for item in rng.choice(kept, 20)])
+    among = [[int(np.searchsorted(kept, item)) for item in row if candidates[item]] for row in map(list, seen)]
+    alone = [[int(np.searchsorted(kept, item)) for item in row] for row in map(list, targets)]
+
+    found = evaluate_ranking(scores, seen, targets, (1, 3), candidates=candidates)
+
+    small = evaluate_ranking(scores[:, kept], Histories.from_lists(among), Histories.from_lists(alone), (1, 3))
+    assert found.users.tolist() == small.users.tolist()
+    for name, column in small.values.items():
+        np.testing.assert_allclose(found.values[name], column)
+
+
+def test_a_target_that_is_no_candidate_is_refused():
+    asked = Histories.from_lists([[1]])
+    with pytest.raises(ValueError, match="candidates"):
+        evaluate_ranking(
+            np.ones((1, 2), np.float32), Histories.from_lists([[]]), asked, (1,), candidates=np.arange(2) == 0
+        )
