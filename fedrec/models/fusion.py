@@ -1,8 +1,9 @@
 """The fused recommender ``alpha*cf + beta*mf + gamma*seq`` for many users at once.
 
-Every branch scores items by inner products of a query on the user's side with a table on the items' side, so that a
-training engine can bound a user's influence on a table without writing that table out for each user. Parameters may be
-common or stacked, one a user (``fedrec.models.layers``). Knows nothing of rounds, privacy or files.
+Every branch asks a table on the items' side with a query on the user's side. Where all ask by inner products of tables
+that parameters make linearly (``FusedRecommender.is_bilinear``), a training engine can bound a user's influence on a
+table without writing that table out for each user. Parameters may be common or stacked, one a user
+(``fedrec.models.layers``). Knows nothing of rounds, privacy or files.
 """
 
 from collections.abc import Mapping
@@ -14,17 +15,24 @@ from torch.func import functional_call
 
 from fedrec.config import Branch, ModelConfig
 from fedrec.data.catalogue import Catalogue
+from fedrec.models import neumf
+from fedrec.models.autoencoder import DECODER, ENCODER, Autoencoder, Encoded, LatentDraws
 from fedrec.models.layers import lookup, transposed
 from fedrec.models.neighbours import Neighbours
-from fedrec.models.sequence import GRUEncoder
+from fedrec.models.neumf import NeuMFItems, NeuMFUser
+from fedrec.models.sequence import SequenceAdapter, sequence_encoder
+from fedrec.models.siamese import SiameseTower
 from fedrec.models.split import RELEASED, SplitModel
 from fedrec.models.towers import INITIAL_STD, BehaviourTower, ItemTower
 
 NUM_DROPOUT_MASKS = 4
-"""Dropout masks that one forward pass reads: two of the behaviour tower, two of the sequence encoder."""
+"""Dropout masks that one forward pass reads: two of the behaviour tower, of which the siamese tower, that reads the
+same mean, reads the first too; two of the sequence encoder."""
 
-VECTORS, FACTORS, BIAS, NEIGHBOURS = "vectors", "factors", "bias", "neighbours"
+VECTORS, FACTORS, BIAS, NEIGHBOURS, TWINS = "vectors", "factors", "bias", "neighbours", "twins"
 """Names of tables."""
+
+_WITH_BIAS: tuple[Branch, ...] = ("mf", "neumf", "autoencoder")
 
 Tables = dict[str, Tensor]
 """The items' side: by name, float ``[num_items, width]``, or ``[U, R, width]`` where each user has rows of its own."""
@@ -35,10 +43,14 @@ Queries = dict[str, Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class BranchQueries:
-    """Each branch's queries, and the fusion weights, float ``[num_branches]`` or ``[U, num_branches]``."""
+    """Each branch's queries, and the fusion weights, float ``[num_branches]`` or ``[U, num_branches]``.
+
+    ``penalty``: float ``[U, L]``, what training adds to the loss at each position; None where no branch has any.
+    """
 
     queries: dict[Branch, Queries]
     weights: Tensor
+    penalty: Tensor | None = None
 
     def weight(self, branch: Branch) -> Tensor:
         """Return a branch's weight, float ``[1 or U, 1, 1]``."""
@@ -49,15 +61,25 @@ class BranchQueries:
         total: Queries = {}
         for branch, queries in self.queries.items():
             for table, query in queries.items():
-                weighted = self.weight(branch) * query
+                weighted = _weighted(table, self.weight(branch), query)
                 total[table] = total[table] + weighted if table in total else weighted
         return total
 
 
 def scores(queries: Queries, tables: Tables) -> Tensor:
     """Return the scores after each event, float ``[U, L, num_items or R]``; ``L`` is 1 if no query has more."""
-    parts = [query @ transposed(tables[name]) for name, query in queries.items()]
+    parts = [table_scores(name, query, tables[name]) for name, query in queries.items()]
     return sum(parts[1:], parts[0])
+
+
+def table_scores(name: str, query: Tensor, table: Tensor) -> Tensor:
+    """Return the scores that a query gets from the table of this name, float ``[U, L, num_items or R]``."""
+    return neumf.hidden_scores(query, table) if name == neumf.HIDDEN else query @ transposed(table)
+
+
+def _weighted(name: str, weight: Tensor, query: Tensor) -> Tensor:
+    """Return the query to the table of this name whose scores are ``weight`` times those of ``query``."""
+    return neumf.hidden_weighted(weight, query) if name == neumf.HIDDEN else weight * query
 
 
 def tables_of(model: "FusedRecommender", shared: Mapping[str, Tensor]) -> Tables:
@@ -88,9 +110,9 @@ class Factors(nn.Module):
 
 
 class FusedRecommender(SplitModel):
-    """Behaviour tower, matrix factorisation and sequence encoder under softmax fusion weights.
+    """Behaviour tower, matrix factorisation, sequence encoder and further branches under softmax fusion weights.
 
-    Private: the user embedding (mf), and the sequence encoder's weights where ``sequence_scope`` is ``private``.
+    Private: the user's vectors (mf, neumf), and the sequence encoder's weights or adapter by ``sequence_scope``.
     Shared: everything else. Weights are ``len(branches) * softmax(logits)``, so that each starts at 1.
     """
 
@@ -108,11 +130,22 @@ class FusedRecommender(SplitModel):
             shared["item_tower"] = ItemTower(features, dim, item_embeddings=config.item_embeddings)
         if "cf" in config.branches:
             shared["behaviour_tower"] = BehaviourTower(dim)
+        if self.bias_branch:
+            own = config.item_embeddings and "mf" in config.branches
+            shared["factors"] = Factors(num_items, dim, item_embeddings=own)
         if "mf" in config.branches:
-            shared["factors"] = Factors(num_items, dim, item_embeddings=config.item_embeddings)
             private["user"] = UserEmbedding(dim)
+        if "siamese" in config.branches:
+            shared["siamese"] = SiameseTower(dim)
+        if "neumf" in config.branches:
+            shared["neumf"] = NeuMFItems(num_items, dim)
+            private["neumf_user"] = NeuMFUser(dim)
+        if "autoencoder" in config.branches:
+            shared["autoencoder"] = Autoencoder(num_items, dim)
         if "seq" in config.branches:
-            (private if config.sequence_scope == "private" else shared)["sequence"] = GRUEncoder(dim)
+            (private if config.sequence_scope == "private" else shared)["sequence"] = sequence_encoder(config)
+            if config.sequence_scope == "hybrid":
+                private["sequence_adapter"] = SequenceAdapter(dim)
         if "neighbours" in config.branches:
             shared[RELEASED.rstrip(".")] = Released(num_items)
         self.private = nn.ModuleDict(private)
@@ -122,7 +155,22 @@ class FusedRecommender(SplitModel):
     @property
     def reads_history(self) -> bool:
         """Whether a branch looks at the item vectors of the history."""
-        return bool({"cf", "seq"} & set(self.config.branches))
+        return bool({"cf", "siamese", "seq"} & set(self.config.branches))
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether a branch looks at the items of the history, and asks anew after each event."""
+        return not set(self.config.branches) <= {"mf", "neumf"}
+
+    @property
+    def is_bilinear(self) -> bool:
+        """Whether all scores are inner products with parameters or with the item tower's vectors, and nothing else."""
+        return not {"siamese", "neumf", "autoencoder"} & set(self.config.branches)
+
+    @property
+    def bias_branch(self) -> Branch | None:
+        """The branch that the item bias belongs to: there is one bias, whichever branches would have one."""
+        return next((branch for branch in _WITH_BIAS if branch in self.config.branches), None)
 
     @property
     def reads_vectors(self) -> bool:
@@ -132,7 +180,15 @@ class FusedRecommender(SplitModel):
     @property
     def item_parameters(self) -> dict[str, str]:
         """The table that each shared parameter with an item axis is, or is added to, by the parameter's name."""
-        tables = {"item_tower.id_embedding": VECTORS, "factors.embedding": FACTORS, "factors.bias": BIAS}
+        tables = {
+            "item_tower.id_embedding": VECTORS,
+            "factors.embedding": FACTORS,
+            "factors.bias": BIAS,
+            "neumf.factors": neumf.PRODUCT,
+            "neumf.hidden": neumf.HIDDEN,
+            "autoencoder.encoder": ENCODER,
+            "autoencoder.decoder": DECODER,
+        }
         names = dict(self.shared.named_parameters())
         return {name: table for name, table in tables.items() if name in names}
 
@@ -142,7 +198,7 @@ class FusedRecommender(SplitModel):
         With ``rows``, embeddings and bias must be stacked rows already, ``[U, R, ...]``.
         """
         tables: Tables = {VECTORS: self.shared["item_tower"](rows)} if self.reads_vectors else {}
-        if "mf" in self.config.branches:
+        if self.bias_branch:
             factors = self._factors()
             tables[BIAS] = factors.bias[..., None]
             if factors.embedding is not None:
@@ -150,6 +206,13 @@ class FusedRecommender(SplitModel):
         if "neighbours" in self.config.branches:
             table = self._neighbours().table()
             tables[NEIGHBOURS] = table if rows is None else table[rows]
+        if "siamese" in self.config.branches:
+            tables[TWINS] = self._siamese().embed(tables[VECTORS])
+        if "neumf" in self.config.branches:
+            items = self._neumf()
+            tables |= {neumf.PRODUCT: items.factors, neumf.HIDDEN: items.hidden}
+        if "autoencoder" in self.config.branches:
+            tables[DECODER] = self._autoencoder().decoder
         return tables
 
     def forward(
@@ -160,42 +223,80 @@ class FusedRecommender(SplitModel):
         rows: Tensor | None = None,
         tables: Tables | None = None,
         events: Tensor | None = None,
+        latent: LatentDraws | None = None,
     ) -> tuple[BranchQueries, Tables]:
         """Return what users ask after each event, and the tables that they ask.
 
         ``history``: int64 ``[U, L]`` item codes, padding (any code) last. ``mask``: float ``[U, L]``. ``keep``: float
         ``[U, NUM_DROPOUT_MASKS, dim]`` dropout factors, ones for none. ``rows``: int64 ``[U, R]``, each user's own part
         of the catalogue; then codes in ``history`` count within it. ``tables`` and ``events`` (float ``[U, L, dim]``,
-        the history's vectors) may be given where they are known already.
+        the history's vectors) may be given where they are known already. ``latent``: what the autoencoder draws in
+        training.
         """
         tables = self.tables(rows) if tables is None else tables
         if self.reads_history:
             events = (lookup(tables[VECTORS], history) if events is None else events) * mask[..., None]
         queries: dict[Branch, Queries] = {}
+        penalty = None
         for branch in self.config.branches:
             if branch == "cf":
                 asked = {VECTORS: self.shared["behaviour_tower"](events, mask, keep[:, 0], keep[:, 1])}
             elif branch == "seq":
-                asked = {VECTORS: self._encoder()(events, keep[:, 2], keep[:, 3])}
+                asked = {VECTORS: self._encoded(events, keep[:, 2], keep[:, 3])}
             elif branch == "neighbours":
                 known = history if rows is None else rows.gather(1, history)
                 asked = {NEIGHBOURS: self._neighbours()(known, mask)}
+            elif branch == "siamese":
+                asked = {TWINS: self._siamese()(events, mask, keep[:, 0])}
+            elif branch == "neumf":
+                asked = neumf.ask(self._neumf_user(), self._neumf(), len(history))
+            elif branch == "autoencoder":
+                encoded: Encoded = self._autoencoder()(history, mask, latent)
+                asked, penalty = {DECODER: encoded.queries}, self.config.kl_weight * encoded.divergence
             else:
                 asked = self._ask_factors(len(history))
+            if branch == self.bias_branch:
+                asked[BIAS] = torch.ones_like(keep[:, :1, :1])
             queries[branch] = asked
-        return BranchQueries(queries=queries, weights=self.shared["fusion"]()), tables
+        return BranchQueries(queries=queries, weights=self.shared["fusion"](), penalty=penalty), tables
 
     def _ask_factors(self, num_users: int) -> Queries:
         own = self.private["user"]
         assert isinstance(own, UserEmbedding)  # the constructor's
         user = own.embedding.expand(num_users, -1)[:, None]
         table = VECTORS if self._factors().embedding is None else FACTORS
-        return {table: user, BIAS: torch.ones_like(user[..., :1])}
+        return {table: user}
 
     def _factors(self) -> Factors:
         factors = self.shared["factors"]
         assert isinstance(factors, Factors)  # the constructor's
         return factors
+
+    def _siamese(self) -> SiameseTower:
+        siamese = self.shared["siamese"]
+        assert isinstance(siamese, SiameseTower)  # the constructor's
+        return siamese
+
+    def _neumf(self) -> NeuMFItems:
+        items = self.shared["neumf"]
+        assert isinstance(items, NeuMFItems)  # the constructor's
+        return items
+
+    def _neumf_user(self) -> NeuMFUser:
+        user = self.private["neumf_user"]
+        assert isinstance(user, NeuMFUser)  # the constructor's
+        return user
+
+    def _autoencoder(self) -> Autoencoder:
+        autoencoder = self.shared["autoencoder"]
+        assert isinstance(autoencoder, Autoencoder)  # the constructor's
+        return autoencoder
+
+    def _encoded(self, events: Tensor, keep_input: Tensor, keep_output: Tensor) -> Tensor:
+        states: Tensor = self._encoder()(events, keep_input, keep_output)
+        if self.config.sequence_scope == "hybrid":
+            states = self.private["sequence_adapter"](states)
+        return states
 
     def _encoder(self) -> nn.Module:
         parts = self.private if self.config.sequence_scope == "private" else self.shared

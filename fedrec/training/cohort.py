@@ -1,9 +1,9 @@
 """The cohort engine: local training of all of a node's participating users in one call, free of Flower.
 
 The user is the batch axis, from a device with one user to a simulation with a million. Users are trained a chunk at a
-time, as many as the memory budget holds, on one of three paths: one step from common weights (``common_step``), steps
-of matrix factorisation alone (``factor_steps``), or steps on copies of their own (``own_copies``). All give what a
-plain loop over users gives.
+time, as many as the memory budget holds, on one of four paths: one step from common weights (``common_step``, or
+``plain_step`` for models that are no inner products), steps of matrix factorisation alone (``factor_steps``), or steps
+on copies of their own (``own_copies``). All give what a plain loop over users gives.
 """
 
 import logging
@@ -26,10 +26,11 @@ from fedrec.training.common_step import clipped_gradients, finite_users, summed_
 from fedrec.training.draws import draw_steps
 from fedrec.training.examples import Examples
 from fedrec.training.factor_steps import takes_factor_steps, train_factors
-from fedrec.training.memory import chunks, takes_common_step
+from fedrec.training.memory import chunks, takes_common_step, takes_plain_step
 from fedrec.training.odds import Workspace
 from fedrec.training.optimizers import State
 from fedrec.training.own_copies import step_private, train_copies
+from fedrec.training.plain_step import plain_gradients
 from fedrec.training.private_start import rebuild, solve_users
 
 logger = logging.getLogger(__name__)
@@ -99,7 +100,8 @@ class _Run:
         self._clip_norm = mechanism.clip_norm if mechanism else None
         self._device = device_of(model)
         self._shared = SharedState(on_device(shared, self._device))
-        self._common = takes_common_step(local)
+        self._common = takes_common_step(model, local)
+        self._plain = takes_plain_step(model, local, mechanism is not None)
         self._workspace = Workspace()
         self._gradients: State = {}
         self._updates = {name: torch.zeros_like(value) for name, value in trainable(self._shared).items()}
@@ -115,6 +117,8 @@ class _Run:
         with torch.no_grad():
             private = self._begin(private, histories, seeds)
             steps = draw_steps(self._model, histories, seeds, self._round, local)
+        if self._plain:
+            return self._train_plain(private, steps)
         train = self._train_common if self._common else self._train_alone
         return train(private, steps)
 
@@ -151,6 +155,20 @@ class _Run:
             return None, usable
         for name, value in found.summed.items():
             self._gradients[name] = self._gradients[name] + value if name in self._gradients else value
+        return step_private(private, found.private, self._local, steps[0].active), usable
+
+    def _train_plain(
+        self, private: PrivateState, steps: list[Examples]
+    ) -> tuple[PrivateState | None, NDArray[np.bool_]]:
+        moves = self._local.private_start == "kept"
+        found = plain_gradients(self._model, self._shared, private, steps[0], private_moves=moves)
+        usable = found.usable.cpu().numpy()
+        if not usable.all():
+            return None, usable
+        if not _all_finite(found.summed):
+            return self._train_alone(private, steps)  # finds out whose they are
+        for name, value in found.summed.items():
+            self._updates[name].add_(value, alpha=-self._local.learning_rate)
         return step_private(private, found.private, self._local, steps[0].active), usable
 
     def _train_alone(

@@ -10,10 +10,10 @@ from fedrec.config import LocalConfig
 from fedrec.data.histories import Histories
 from fedrec.errors import ConfigError
 from fedrec.models.fusion import FusedRecommender
-from fedrec.training.examples import Examples, draw_examples, pass_examples, windows_per_pass
+from fedrec.training.examples import Examples, draw_examples, pass_examples, windows_per_pass, with_latent
 from fedrec.training.negatives import draw_negatives
 
-SAMPLED = ("sampled-softmax", "bpr", "bce")
+SAMPLED = ("sampled-softmax", "bpr", "bce", "triplet")
 """Losses that read drawn negatives."""
 
 
@@ -41,7 +41,7 @@ def draw_step(
     *,
     dropout: float | None = None,
 ) -> Examples:
-    """Return one step's drawn windows; ``dropout`` overrides the model's."""
+    """Return one step's drawn windows; ``dropout`` overrides the model's, and leaves out the autoencoder's noise."""
     config = model.config
     examples = draw_examples(
         histories,
@@ -52,6 +52,8 @@ def draw_step(
         dropout=(config.dropout if model.reads_history else 0.0) if dropout is None else dropout,
         device=next(model.parameters()).device,
     )
+    if dropout is None:
+        examples = _encoded(examples, model, seeds, stream)
     return _completed(examples, model, histories, seeds, stream, local)
 
 
@@ -72,7 +74,17 @@ def _window(
         dropout=config.dropout if model.reads_history else 0.0,
         device=next(model.parameters()).device,
     )
+    examples = _encoded(examples, model, seeds, stream)
     return _completed(examples, model, histories, seeds, stream, local)
+
+
+def _encoded(
+    examples: Examples, model: FusedRecommender, seeds: NDArray[np.uint64], stream: tuple[int, ...]
+) -> Examples:
+    """Return the examples with what an autoencoder draws in training, where there is one."""
+    if "autoencoder" not in model.config.branches:
+        return examples
+    return with_latent(examples, seeds, stream, dim=model.config.dim, dropout=model.config.dropout)
 
 
 def _completed(

@@ -1,6 +1,6 @@
 """From ragged histories to the padded tensors that one vectorised step reads."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -8,10 +8,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedrec.data.histories import Histories
+from fedrec.models.autoencoder import LatentDraws
 from fedrec.models.fusion import NUM_DROPOUT_MASKS
-from fedrec.training.randomness import uniforms
+from fedrec.training.randomness import normals, uniforms
 
-_WINDOW_STREAM, _DROPOUT_STREAM = 0, 1
+_WINDOW_STREAM, _DROPOUT_STREAM, _NOISE_STREAM, _BAG_STREAM = 0, 1, 3, 4
+"""Uses of a step's random numbers; 2 is that of ``fedrec.training.negatives``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +23,8 @@ class Examples:
     ``history``, ``target``: int64 ``[U, L]``, the event and the one after it. ``mask``: float32 ``[U, L]``, 0 where
     there is none; a user without any sits the step out. ``keep``: float32 ``[U, NUM_DROPOUT_MASKS, dim]``, dropout
     factors. ``negatives``: int64 ``[U, K]``, items that the user has not met. ``met``: float32 ``[U]``, how many it
-    has. ``ratings``: float32 ``[U, L]``, of the targets. The last three only where a loss reads them.
+    has. ``ratings``: float32 ``[U, L]``, of the targets. The last three only where a loss reads them. ``latent``: what
+    the autoencoder draws; None where there is none, and for its mean.
     """
 
     history: Tensor
@@ -31,6 +34,7 @@ class Examples:
     negatives: Tensor | None = None
     met: Tensor | None = None
     ratings: Tensor | None = None
+    latent: LatentDraws | None = None
 
     @property
     def active(self) -> Tensor:
@@ -122,6 +126,18 @@ def _examples(
         keep=torch.from_numpy(keep).to(device),
         ratings=ratings,
     )
+
+
+def with_latent(
+    examples: Examples, seeds: NDArray[np.uint64], stream: tuple[int, ...], *, dim: int, dropout: float
+) -> Examples:
+    """Return the examples with draws of the autoencoder's noise and of dropout on its bag."""
+    noise = normals(seeds, (*stream, _NOISE_STREAM), dim)
+    drawn = uniforms(seeds, (*stream, _BAG_STREAM), examples.history.shape[1])
+    keep = (drawn >= dropout).astype(np.float32) / np.float32(1 - dropout)
+    device = examples.mask.device
+    latent = LatentDraws(noise=torch.from_numpy(noise).to(device), keep=torch.from_numpy(keep).to(device))
+    return replace(examples, latent=latent)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -114,6 +114,6 @@ def _back(table: Tensor, slope: Tensor) -> Tensor:
 def _slopes(every: Tensor, batch: Examples, local: LocalConfig, num_items: int) -> tuple[Tensor, Tensor]:
     """Return each user's loss, float ``[U]``, and its derivative by the scores, float ``[U, R]``."""
     leaf = every.detach().requires_grad_()
-    losses = losses_of_rows(leaf, batch, local.loss, num_items)
+    losses = losses_of_rows(leaf, batch, local.loss, num_items, local.margin)
     (slope,) = torch.autograd.grad(losses.sum(), leaf)
     return losses.detach(), slope

@@ -8,13 +8,13 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from fedrec.config import Loss
-from fedrec.models.fusion import FusedRecommender, Queries, Tables, scores
+from fedrec.models.fusion import FusedRecommender, Queries, Tables, scores, table_scores
 from fedrec.models.layers import lookup, transposed
 from fedrec.training.examples import Examples
 
-CandidateLoss = Callable[[Tensor, Tensor, Examples, int], Tensor]
-"""From scores of targets ``[U, L]`` and negatives ``[U, L or 1, K]``, examples and the number of items in the catalogue
-to each user's loss, float ``[U]``."""
+CandidateLoss = Callable[[Tensor, Tensor, Examples, int, float], Tensor]
+"""From scores of targets ``[U, L]`` and negatives ``[U, L or 1, K]``, examples, the number of items in the catalogue
+and the margin to each user's loss, float ``[U]``."""
 
 
 def user_losses(
@@ -24,21 +24,27 @@ def user_losses(
     examples: Examples,
     loss: Loss,
     rows: Tensor | None = None,
+    margin: float = 1.0,
 ) -> Tensor:
     """Return each user's mean loss over its positions, float ``[U]``; 0 for a user without any.
 
-    Parameters may be common or stacked. ``rows``: int64 ``[U, R]``, each user's part of the catalogue, within which
-    codes in ``examples`` count; item tables in ``shared`` then hold these rows, ``[U, R, ...]``.
+    With what branches add to it (``BranchQueries.penalty``). Parameters may be common or stacked. ``rows``: int64
+    ``[U, R]``, each user's part of the catalogue, within which codes in ``examples`` count; item tables in ``shared``
+    then hold these rows, ``[U, R, ...]``. ``margin``: of the triplet loss.
     """
     state = {f"shared.{name}": value for name, value in shared.items()}
     state |= {f"private.{name}": value for name, value in private.items()}
-    asked, tables = functional_call(model, state, (examples.history, examples.mask, examples.keep, rows))
+    read = (examples.history, examples.mask, examples.keep, rows)
+    asked, tables = functional_call(model, state, read, {"latent": examples.latent})
     if loss == "softmax":
-        return _softmax(scores(asked.fused(), tables), examples)
-    return CANDIDATE_LOSSES[loss](*_candidate_scores(asked.fused(), tables, examples), examples, model.num_items)
+        losses = _softmax(scores(asked.fused(), tables), examples)
+    else:
+        found = _candidate_scores(asked.fused(), tables, examples)
+        losses = CANDIDATE_LOSSES[loss](*found, examples, model.num_items, margin)
+    return losses if asked.penalty is None else losses + _mean(asked.penalty, examples)
 
 
-def losses_of_rows(every: Tensor, examples: Examples, loss: Loss, num_items: int) -> Tensor:
+def losses_of_rows(every: Tensor, examples: Examples, loss: Loss, num_items: int, margin: float = 1.0) -> Tensor:
     """Return each user's mean loss where scores are the same after every event, float ``[U]``.
 
     ``every``: float ``[U, R]``, scores of the rows within which codes in ``examples`` count.
@@ -47,7 +53,7 @@ def losses_of_rows(every: Tensor, examples: Examples, loss: Loss, num_items: int
         return _softmax(every[:, None], examples)
     positive = every.gather(1, examples.target)
     negative = every.gather(1, examples.target[:, :0] if examples.negatives is None else examples.negatives)
-    return CANDIDATE_LOSSES[loss](positive, negative[:, None], examples, num_items)
+    return CANDIDATE_LOSSES[loss](positive, negative[:, None], examples, num_items, margin)
 
 
 def _softmax(every: Tensor, examples: Examples) -> Tensor:
@@ -56,7 +62,7 @@ def _softmax(every: Tensor, examples: Examples) -> Tensor:
     return _mean(-log_odds.gather(2, examples.target[..., None])[..., 0], examples)
 
 
-def _sampled_softmax(positive: Tensor, negative: Tensor, examples: Examples, num_items: int) -> Tensor:
+def _sampled_softmax(positive: Tensor, negative: Tensor, examples: Examples, num_items: int, margin: float) -> Tensor:
     """Cross-entropy against drawn negatives, their share of the catalogue made up for (Jean et al., 2015, eq. 9)."""
     assert examples.met is not None  # examples of sampled losses have it
     correction = ((num_items - examples.met).clamp(min=1) / negative.shape[-1]).log()
@@ -64,17 +70,22 @@ def _sampled_softmax(positive: Tensor, negative: Tensor, examples: Examples, num
     return _mean(F.softplus(others - positive), examples)
 
 
-def _bpr(positive: Tensor, negative: Tensor, examples: Examples, num_items: int) -> Tensor:
+def _bpr(positive: Tensor, negative: Tensor, examples: Examples, num_items: int, margin: float) -> Tensor:
     """Mean over negatives of ``-log sigmoid(s_target - s_negative)`` (Rendle et al., 2009, section 4.1)."""
     return _mean(F.softplus(negative - positive[..., None]).mean(-1), examples)
 
 
-def _bce(positive: Tensor, negative: Tensor, examples: Examples, num_items: int) -> Tensor:
+def _bce(positive: Tensor, negative: Tensor, examples: Examples, num_items: int, margin: float) -> Tensor:
     """Binary cross-entropy, the negatives of a position together weighing as much as its target."""
     return _mean(F.softplus(-positive) + F.softplus(negative).mean(-1), examples)
 
 
-def _mse(positive: Tensor, negative: Tensor, examples: Examples, num_items: int) -> Tensor:
+def _triplet(positive: Tensor, negative: Tensor, examples: Examples, num_items: int, margin: float) -> Tensor:
+    """Mean over negatives of ``max(0, margin - s_target + s_negative)`` (Schroff et al., 2015, section 3.1)."""
+    return _mean(F.relu(margin - positive[..., None] + negative).mean(-1), examples)
+
+
+def _mse(positive: Tensor, negative: Tensor, examples: Examples, num_items: int, margin: float) -> Tensor:
     """Squared error of the targets' ratings (Koren et al., 2009, eq. 2, without its regularisation)."""
     assert examples.ratings is not None  # the caller has checked that histories have them
     return _mean((positive - examples.ratings).square(), examples)
@@ -84,6 +95,7 @@ CANDIDATE_LOSSES: dict[Loss, CandidateLoss] = {
     "sampled-softmax": _sampled_softmax,
     "bpr": _bpr,
     "bce": _bce,
+    "triplet": _triplet,
     "mse": _mse,
 }
 
@@ -95,7 +107,8 @@ def _mean(losses: Tensor, examples: Examples) -> Tensor:
 def _candidate_scores(queries: Queries, tables: Tables, examples: Examples) -> tuple[Tensor, Tensor]:
     """Return the scores of the targets, float ``[U, L]``, and of the negatives, float ``[U, L or 1, K]``.
 
-    Where a query is the same after every event, all rows are scored and scores picked; else rows are picked first.
+    Where a query is the same after every event, all rows are scored and scores picked; else rows are picked first, of
+    tables that are asked by inner products: all that are asked anew after each event.
     """
     length, picked = examples.target.shape[1], examples.target
     if examples.negatives is not None:
@@ -103,7 +116,7 @@ def _candidate_scores(queries: Queries, tables: Tables, examples: Examples) -> t
     targets, negatives = [], []
     for name, query in queries.items():
         if query.shape[1] == 1:
-            every = (query @ transposed(tables[name]))[:, 0]
+            every = table_scores(name, query, tables[name])[:, 0]
             found = every.gather(1, picked)
             targets.append(found[:, :length])
             negatives.append(found[:, None, length:])

@@ -25,12 +25,27 @@ MAX_FACTOR_USERS = 2048
 _ACTIVATIONS = 48
 """Floats that one position keeps a dimension from the forward to the backward pass, the recurrence included."""
 
+_ENCODER_ACTIVATIONS = 16
+"""The same of the autoencoder."""
+
+_TWIN_ACTIVATIONS = 10
+"""Floats that the siamese tower keeps an item and dimension where a user has a tower of its own."""
+
 _TABLE_COPIES = 8
 """Rows of an item table that a user's copy comes to: start, position, gradient, optimiser's memory, temporaries."""
 
 
-def takes_common_step(local: LocalConfig) -> bool:
-    """Return whether local training is one SGD step from common weights under the full softmax."""
+def takes_common_step(model: FusedRecommender, local: LocalConfig) -> bool:
+    """Return whether local training is one SGD step from common weights under the full softmax, of inner products."""
+    return model.is_bilinear and _is_one_step(local)
+
+
+def takes_plain_step(model: FusedRecommender, local: LocalConfig, clipped: bool) -> bool:
+    """Return whether local training is that step of another model, and nobody's update is bounded."""
+    return not model.is_bilinear and not clipped and _is_one_step(local)
+
+
+def _is_one_step(local: LocalConfig) -> bool:
     return local.loss == "softmax" and local.steps == 1 and local.epochs == 0 and local.optimizer == "sgd"
 
 
@@ -45,7 +60,7 @@ def bytes_per_user(model: FusedRecommender, local: LocalConfig, longest: int, cl
     tables = sum(size for name, size in shared.items() if name in model.item_parameters)
     size = _Size(
         positions=positions,
-        rows=positions if model.reads_history or "neighbours" in config.branches else 1,
+        rows=positions if model.looks_back else 1,
         steps=max(1, math.ceil((longest - 1) / config.history_length) * local.epochs) if local.epochs else local.steps,
         drawn=local.num_negatives if local.loss in SAMPLED else 0,
         width=tables // model.num_items,
@@ -56,8 +71,12 @@ def bytes_per_user(model: FusedRecommender, local: LocalConfig, longest: int, cl
         floats += positions * config.dim * _ACTIVATIONS + 4 * positions * positions
     if local.private_start == "ridge":
         floats += 3 * config.dim * (longest + config.dim)
-    if takes_common_step(local):
+    if "autoencoder" in config.branches:
+        floats += positions * config.dim * _ENCODER_ACTIVATIONS + 4 * positions * positions
+    if takes_common_step(model, local):
         return 4 * (floats + _common_floats(model, size, clipped))
+    if takes_plain_step(model, local, clipped):
+        return 4 * (floats + 4 * size.rows * model.num_items + _hidden_floats(model, model.num_items))
     if takes_factor_steps(model, local):
         return 4 * (floats + _factor_floats(model, local, size))
     return 4 * (floats + _copy_floats(model, local, size))
@@ -99,11 +118,18 @@ def _factor_floats(model: FusedRecommender, local: LocalConfig, size: _Size) -> 
 def _copy_floats(model: FusedRecommender, local: LocalConfig, size: _Size) -> int:
     dim, candidates = model.config.dim, size.positions + size.drawn
     rows = model.num_items if local.loss == "softmax" else size.touched(model.num_items)
-    floats = _TABLE_COPIES * (size.small + rows * size.width) + 4 * rows * dim
+    floats = _TABLE_COPIES * (size.small + rows * size.width) + 4 * rows * dim + _hidden_floats(model, rows)
+    if "siamese" in model.config.branches:
+        floats += _TWIN_ACTIVATIONS * rows * dim
     if local.loss == "softmax":
         return floats + 4 * size.rows * model.num_items
     drawn = size.steps * (8 * candidates + 4 * size.positions + 4 * dim)
     return floats + 4 * candidates * (dim + size.rows) + drawn
+
+
+def _hidden_floats(model: FusedRecommender, rows: int) -> int:
+    """Return the floats of the hidden units over a user's rows, and of their gradients."""
+    return 4 * rows * model.config.dim if "neumf" in model.config.branches else 0
 
 
 def chunks(
@@ -114,7 +140,7 @@ def chunks(
     Raises ``MemoryBudgetError`` if a single user does not fit.
     """
     order = np.argsort(lengths, kind="stable").astype(np.int64)
-    most = MAX_FACTOR_USERS if takes_factor_steps(model, local) and not takes_common_step(local) else MAX_USERS
+    most = MAX_FACTOR_USERS if takes_factor_steps(model, local) and not takes_common_step(model, local) else MAX_USERS
     start = 0
     while start < len(order):
         size = min(most, len(order) - start)

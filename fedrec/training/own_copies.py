@@ -64,7 +64,7 @@ def train_copies(
     """Take the steps of ``batches`` and return the updates. ``*_moves=False`` holds that part still."""
     rows = None
     if local.loss != "softmax":
-        touched = touched_rows(batches, model.num_items, history=set(model.config.branches) != {"mf"})
+        touched = touched_rows(batches, model.num_items, history=model.looks_back)
         rows, batches = touched.rows, touched.batches
     start = _start(model, shared, rows, len(batches[0].mask))
     moving = dict(trainable(start)) if shared_moves else {}
@@ -126,7 +126,7 @@ def _gradients(
     leaves = {name: value.detach().requires_grad_() for name, value in leaves.items()}
     copies = {**shared, **unprefixed("shared.", leaves)}
     own_parameters = {**parameters_of(private), **unprefixed("private.", leaves)}
-    losses = user_losses(model, copies, own_parameters, batch, local.loss, rows)
+    losses = user_losses(model, copies, own_parameters, batch, local.loss, rows, local.margin)
     found = torch.autograd.grad(losses.sum(), list(leaves.values()), allow_unused=True)
     gradients = {
         name: torch.zeros_like(leaf) if gradient is None else gradient

@@ -52,7 +52,7 @@ def rebuild(
     workspace = Workspace()
     for step in range(local.private_steps):
         batch = draw_step(model, histories, seeds, (round, _REBUILDING + step), local, dropout=0.0)
-        if local.loss == "softmax":
+        if local.loss == "softmax" and model.is_bilinear:
             gradients = summed_gradients(model, shared, private, batch, workspace).private
             private = step_private(private, gradients, local, batch.active)
         else:

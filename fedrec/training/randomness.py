@@ -34,6 +34,14 @@ def uniforms(seeds: NDArray[np.uint64], stream: tuple[int, ...], count: int) -> 
     return ((bits >> np.uint64(40)).astype(np.float32)) * np.float32(2.0**-24)
 
 
+def normals(seeds: NDArray[np.uint64], stream: tuple[int, ...], count: int) -> NDArray[np.float32]:
+    """Return standard normal numbers, float32 ``[num_users, count]``, by the transform of Box and Muller (1958)."""
+    drawn = uniforms(seeds, stream, 2 * count).astype(np.float64)
+    radius = np.sqrt(-2 * np.log1p(-drawn[:, ::2]))
+    normal: NDArray[np.float32] = (radius * np.cos(2 * np.pi * drawn[:, 1::2])).astype(np.float32)
+    return normal
+
+
 def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
     x = (x ^ (x >> np.uint64(30))) * _MIX_1
     x = (x ^ (x >> np.uint64(27))) * _MIX_2

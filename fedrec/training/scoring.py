@@ -7,7 +7,9 @@ from torch.func import functional_call
 
 from fedrec.config import LocalConfig
 from fedrec.data.histories import Histories
+from fedrec.models.autoencoder import DECODER
 from fedrec.models.fusion import FACTORS, NUM_DROPOUT_MASKS, VECTORS, FusedRecommender, scores, tables_of
+from fedrec.models.neumf import PRODUCT
 from fedrec.models.split import PrivateState, SharedState
 from fedrec.training.cohort import CPU, device_of, on_device
 from fedrec.training.examples import recent_events
@@ -59,7 +61,7 @@ def item_vectors(model: FusedRecommender, shared: SharedState) -> NDArray[np.flo
     """Return item vectors that lie near each other where the model treats items alike, float32 ``[num_items, ...]``.
 
     Of the neighbours branch where there is one, since it then carries the model: the part of its similarity that is an
-    inner product. Else the item tower's, or the mf branch's where no branch has a tower.
+    inner product. Else the item tower's, or where no branch has a tower those of mf, neumf or the autoencoder.
     """
     if NEIGHBOURS + "vectors" in shared:
         lengths = shared[NEIGHBOURS + "spectrum"].clamp(min=0).sqrt()
@@ -67,7 +69,8 @@ def item_vectors(model: FusedRecommender, shared: SharedState) -> NDArray[np.flo
         return released
     with torch.no_grad():
         tables = tables_of(model, shared)
-    vectors: NDArray[np.float32] = tables[VECTORS if VECTORS in tables else FACTORS].cpu().numpy()
+    name = next(name for name in (VECTORS, FACTORS, PRODUCT, DECODER) if name in tables)
+    vectors: NDArray[np.float32] = tables[name].cpu().numpy()
     return vectors
 
 
