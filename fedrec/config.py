@@ -23,6 +23,7 @@ Branch = Literal["cf", "siamese", "neumf", "autoencoder", "mf", "seq", "neighbou
 Place = Literal["in-process", "ray"]
 Loss = Literal["softmax", "sampled-softmax", "bpr", "bce", "triplet", "mse"]
 CodecName = Literal["none", "fp16", "int8", "low-rank", "row-subset"]
+TrackerName = Literal["events", "tensorboard", "mlflow", "wandb"]
 
 DEFAULT_MEMORY_MIB = 512
 """MiB that a node's training may hold where nobody says otherwise."""
@@ -279,6 +280,8 @@ class RunConfig(Section):
     memory_mib: Count = DEFAULT_MEMORY_MIB
     """MiB that a node's training may hold at a time beside its model and histories; users are trained in chunks that
     fit."""
+    trackers: tuple[TrackerName, ...] = ()
+    """Who else follows the run: aggregates alone go to ``tracking/NAME`` in its folder (``fedrec.tracking``)."""
 
 
 class Scenario(Section):
