@@ -17,6 +17,7 @@ from fedrec.config import Branch, ModelConfig
 from fedrec.data.catalogue import Catalogue
 from fedrec.models import neumf
 from fedrec.models.autoencoder import DECODER, ENCODER, Autoencoder, Encoded, LatentDraws
+from fedrec.models.content import ItemContent
 from fedrec.models.layers import lookup, transposed
 from fedrec.models.neighbours import Neighbours
 from fedrec.models.neumf import NeuMFItems, NeuMFUser
@@ -119,15 +120,18 @@ class FusedRecommender(SplitModel):
     private: nn.ModuleDict
     shared: nn.ModuleDict
 
-    def __init__(self, config: ModelConfig, features: Tensor) -> None:
+    def __init__(self, config: ModelConfig, features: Tensor | ItemContent) -> None:
         super().__init__()
         self.config = config
-        self.num_items = num_items = features.shape[0]
+        content = ItemContent.of(features)
+        self.num_items = num_items = content.num_items
         dim = config.dim
         private: dict[str, nn.Module] = {}
         shared: dict[str, nn.Module] = {"fusion": FusionLogits(config.branches)}
         if self.reads_vectors:
-            shared["item_tower"] = ItemTower(features, dim, item_embeddings=config.item_embeddings)
+            shared["item_tower"] = ItemTower(
+                content, dim, item_embeddings=config.item_embeddings, hides_ids=config.id_dropout > 0
+            )
         if "cf" in config.branches:
             shared["behaviour_tower"] = BehaviourTower(dim)
         if self.bias_branch:
@@ -166,6 +170,11 @@ class FusedRecommender(SplitModel):
     def is_bilinear(self) -> bool:
         """Whether all scores are inner products with parameters or with the item tower's vectors, and nothing else."""
         return not {"siamese", "neumf", "autoencoder"} & set(self.config.branches)
+
+    @property
+    def drops_ids(self) -> bool:
+        """Whether rounds of training hide id embeddings of the item tower."""
+        return self.config.id_dropout > 0 and self.reads_vectors and self.config.item_embeddings
 
     @property
     def bias_branch(self) -> Branch | None:
@@ -292,7 +301,8 @@ class FusedRecommender(SplitModel):
         assert isinstance(autoencoder, Autoencoder)  # the constructor's
         return autoencoder
 
-    def _encoded(self, events: Tensor, keep_input: Tensor, keep_output: Tensor) -> Tensor:
+    def _encoded(self, events: Tensor | None, keep_input: Tensor, keep_output: Tensor) -> Tensor:
+        assert events is not None  # this branch reads the history
         states: Tensor = self._encoder()(events, keep_input, keep_output)
         if self.config.sequence_scope == "hybrid":
             states = self.private["sequence_adapter"](states)
@@ -347,4 +357,4 @@ def build_model(config: ModelConfig, catalogue: Catalogue, seed: int) -> FusedRe
     """Build the model for a catalogue; equal arguments give equal parameters, whatever the global random state."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return FusedRecommender(config, torch.from_numpy(catalogue.features))
+        return FusedRecommender(config, ItemContent.of_catalogue(catalogue))

@@ -29,6 +29,21 @@ def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
     return outputs if bias is None else outputs + bias[:, None]
 
 
+def affine(inputs: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
+    """Return ``gain * inputs + shift``, coordinate by coordinate.
+
+    ``inputs``: float ``[U, N, dim]``; ``gain`` and ``shift``: ``[dim]`` or ``[U, dim]``.
+    """
+    if gain.dim() == 1:
+        return torch.addcmul(shift, inputs, gain)
+    return torch.addcmul(shift[:, None], inputs, gain[:, None])
+
+
+def layer_norm(inputs: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
+    """Return rows of zero mean and unit variance, scaled and shifted (Ba et al., 2016); shapes as in ``affine``."""
+    return affine(F.layer_norm(inputs, inputs.shape[-1:]), gain, shift)
+
+
 def lookup(table: Tensor, rows: Tensor) -> Tensor:
     """Return rows of a table, float ``[U, N, D]``.
 

@@ -1,129 +1,41 @@
-"""The sequence branch: a gated recurrent unit over item vectors, for many users at once."""
+"""The sequence branch's encoders by name, and the private adapter of a shared one.
 
-from typing import Any
+An encoder takes ``(events [U, L, dim], keep_input [U, dim], keep_output [U, dim])`` to ``[U, L, dim]``, looks at no
+later event, and ends in a linear layer that starts at zero. Its weights may be common or stacked, one a user.
+"""
 
 import torch
 from torch import Tensor, nn
 
-from fedrec.models.layers import is_expanded, linear
-from fedrec.models.towers import silent_linear
+from fedrec.config import ModelConfig
+from fedrec.models.attention import SelfAttentionEncoder
+from fedrec.models.convolution import ConvolutionEncoder
+from fedrec.models.gru import GRUEncoder
+from fedrec.models.layers import affine
+from fedrec.models.lstm import LSTMEncoder
 
 
-class GRUEncoder(nn.Module):
-    """One-layer GRU (Cho et al., 2014, in cuDNN's variant, as ``torch.nn.GRU``) with a linear output.
+def sequence_encoder(config: ModelConfig) -> nn.Module:
+    """Return a fresh encoder of the kind that ``config.sequence_encoder`` names."""
+    if config.sequence_encoder == "sasrec":
+        return SelfAttentionEncoder(
+            config.dim, config.history_length, num_blocks=config.sequence_blocks, num_heads=config.sequence_heads
+        )
+    return {"gru": GRUEncoder, "lstm": LSTMEncoder, "cnn": ConvolutionEncoder}[config.sequence_encoder](config.dim)
 
-    Weights have the names, shapes and meaning of ``torch.nn.GRU``; each may be stacked, one a user
-    (``fedrec.models.layers``), which ``torch.nn.GRU`` cannot, nor can it give gradients a user.
+
+class SequenceAdapter(nn.Module):
+    """A user's own gain and shift of what the shared encoder gives: starts as the identity.
+
+    The private part of the ``hybrid`` scope: feature-wise affine modulation (Perez et al., 2018), two numbers a
+    coordinate, which a short history can fit. ``gain`` holds what is added to 1.
     """
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        bound = dim**-0.5
-        self.weight_ih = nn.Parameter(torch.empty(3 * dim, dim).uniform_(-bound, bound))
-        self.weight_hh = nn.Parameter(torch.empty(3 * dim, dim).uniform_(-bound, bound))
-        self.bias_ih = nn.Parameter(torch.empty(3 * dim).uniform_(-bound, bound))
-        self.bias_hh = nn.Parameter(torch.empty(3 * dim).uniform_(-bound, bound))
-        self.output = silent_linear(dim)
+        self.gain = nn.Parameter(torch.zeros(dim))
+        self.shift = nn.Parameter(torch.zeros(dim))
 
-    def forward(self, events: Tensor, keep_input: Tensor, keep_output: Tensor) -> Tensor:
-        """Return the state after each event, through the output layer.
-
-        ``events``: float ``[U, L, dim]``; padding may follow the events, since a state never looks ahead.
-        ``keep_*``: float ``[U, dim]`` dropout factors, the same at every step (Gal and Ghahramani, 2016).
-        Returns float ``[U, L, dim]``.
-        """
-        inputs = linear(events * keep_input[:, None], self.weight_ih, self.bias_ih)
-        states = gru_states(inputs, self.weight_hh, self.bias_hh)
-        return linear(states * keep_output[:, None], self.output.weight, self.output.bias)
-
-
-def gru_states(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Return the states of a GRU that starts at zero, float ``[U, L, dim]``.
-
-    ``inputs``: float ``[U, L, 3*dim]``, the input's share of reset gate, update gate and candidate. ``weight``: float
-    ``[3*dim, dim]`` or ``[U, 3*dim, dim]``; ``bias``: ``[3*dim]`` or ``[U, 3*dim]``.
-    """
-    states: Tensor = _GRUStates.apply(inputs, weight, bias)[0]  # type: ignore[no-untyped-call] # torch's own
-    return states.transpose(0, 1)
-
-
-class _GRUStates(torch.autograd.Function):
-    """The recurrence by hand: its backward collects the gates' gradients and takes the weights' in one product.
-
-    Automatic differentiation adds a weight gradient a step, for stacked weights one a step and user, which costs more
-    than all else together. Tensors are time first inside, ``[L, U, ...]``, so that steps lie together in memory.
-    """
-
-    generate_vmap_rule = True  # Opacus takes gradients a sample through ``torch.func.vmap``
-
-    @staticmethod
-    def forward(inputs: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
-        dim = weight.shape[-1]
-        state = torch.zeros_like(inputs[:, 0, :dim])
-        states, gates, candidates, recalls = [], [], [], []
-        for step in inputs.unbind(1):
-            hidden = _recur(state, weight) + bias
-            gate = torch.sigmoid(step[..., : 2 * dim] + hidden[..., : 2 * dim])
-            recall = hidden[..., 2 * dim :]
-            candidate = torch.tanh(torch.addcmul(step[..., 2 * dim :], gate[..., :dim], recall))
-            state = torch.lerp(candidate, state, gate[..., dim:])
-            states.append(state)
-            gates.append(gate)
-            candidates.append(candidate)
-            recalls.append(recall)
-        return torch.stack(states), torch.stack(gates), torch.stack(candidates), torch.stack(recalls)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
-        _, weight, bias = inputs
-        ctx.mark_non_differentiable(*output[1:])
-        ctx.save_for_backward(weight, bias, *output)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        weight, bias, states, gates, candidates, recalls = ctx.saved_tensors
-        dim = weight.shape[-1]
-        resets, updates = gates[..., :dim], gates[..., dim:]
-        before = torch.cat([torch.zeros_like(states[:1]), states[:-1]])
-        # What a state's gradient is multiplied with, for all steps at once.
-        to_update = (before - candidates) * updates * (1 - updates)
-        to_candidate = (1 - updates) * (1 - candidates**2)
-        to_reset = recalls * resets * (1 - resets)
-        of_state = torch.zeros_like(states[0])
-        of_inputs, of_hidden = [], []
-        for step in range(len(states) - 1, -1, -1):
-            of_state = of_state + gradients[0][step]
-            candidate = of_state * to_candidate[step]
-            reset, update = candidate * to_reset[step], of_state * to_update[step]
-            hidden = torch.cat([reset, update, candidate * resets[step]], dim=-1)
-            of_state = torch.addcmul(_recur_back(hidden, weight), of_state, updates[step])
-            of_inputs.append(torch.cat([reset, update, candidate], dim=-1))
-            of_hidden.append(hidden)
-        hidden_gradient = torch.stack(of_hidden[::-1])
-        of_weight, of_bias = _weight_gradients(hidden_gradient, before, weight, bias)
-        return torch.stack(of_inputs[::-1], dim=1), of_weight, of_bias
-
-
-def _recur(state: Tensor, weight: Tensor) -> Tensor:
-    if weight.dim() == 2:
-        return state @ weight.T
-    if is_expanded(weight):
-        return state @ weight[0].T
-    return torch.bmm(weight, state[:, :, None])[:, :, 0]
-
-
-def _recur_back(hidden: Tensor, weight: Tensor) -> Tensor:
-    if weight.dim() == 2:
-        return hidden @ weight
-    if is_expanded(weight):
-        return hidden @ weight[0]
-    return torch.bmm(hidden[:, None], weight)[:, 0]
-
-
-def _weight_gradients(hidden: Tensor, before: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    """Return gradients of weight and bias from those of the gates, ``[L, U, 3*dim]``, summed over users or not."""
-    if weight.dim() == 2:
-        of_weight = torch.tensordot(hidden, before, dims=([0, 1], [0, 1]))
-    else:
-        of_weight = torch.bmm(hidden.permute(1, 2, 0), before.transpose(0, 1))
-    return of_weight, hidden.sum((0, 1)) if bias.dim() == 1 else hidden.sum(0)
+    def forward(self, states: Tensor) -> Tensor:
+        """Return the adapted states, float ``[U, L, dim]`` in and out."""
+        return affine(states, 1 + self.gain, self.shift)

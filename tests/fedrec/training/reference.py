@@ -19,6 +19,8 @@ from fedrec.config import LocalConfig, ModelConfig
 from fedrec.data.histories import Histories
 from fedrec.training.negatives import draw_negatives
 from fedrec.training.randomness import uniforms
+from tests.fedrec.training.plain_encoders import Adapter, plain_encoder, product_name
+from tests.fedrec.training.plain_family import Latent, MultVAE, NeuMF, NeuMFUser, Twins, draw_latent
 
 State = dict[str, Tensor]
 
@@ -31,7 +33,7 @@ REBUILDING = 1_000_000
 Place = tuple[int, ...]
 """Of a step in its round: the number of a drawn step, or those of a pass and of a window in it."""
 
-SAMPLED = ("sampled-softmax", "bpr", "bce")
+SAMPLED = ("sampled-softmax", "bpr", "bce", "triplet")
 
 
 class PlainRecommender(nn.Module):
@@ -45,24 +47,36 @@ class PlainRecommender(nn.Module):
         num_items, num_features = features.shape
         dim = config.dim
         self.register_buffer("features", features, persistent=False)
-        if {"cf", "seq"} & set(config.branches) or ("mf" in config.branches and not config.item_embeddings):
+        if {"cf", "siamese", "seq"} & set(config.branches) or ("mf" in config.branches and not config.item_embeddings):
             self.item_tower = ItemVectors(num_items, num_features, dim, config.item_embeddings)
         self.fusion = Logits(len(config.branches))
         if "cf" in config.branches:
             self.behaviour_tower = nn.ModuleDict({"hidden": nn.Linear(dim, dim), "output": nn.Linear(dim, dim)})
         if "mf" in config.branches:
-            self.factors = ItemFactors(num_items, dim, config.item_embeddings)
             self.user = Vector(dim)
+        self.with_bias = next((name for name in ("mf", "neumf", "autoencoder") if name in config.branches), None)
+        if self.with_bias:
+            self.factors = ItemFactors(num_items, dim, config.item_embeddings and "mf" in config.branches)
+        if "siamese" in config.branches:
+            self.siamese = Twins(dim)
+        if "neumf" in config.branches:
+            self.neumf, self.neumf_user = NeuMF(num_items, dim), NeuMFUser(dim)
+        if "autoencoder" in config.branches:
+            self.autoencoder = MultVAE(num_items, dim)
         if "seq" in config.branches:
-            self.sequence = nn.ModuleDict({"gru": nn.GRU(dim, dim), "output": nn.Linear(dim, dim)})
+            self.sequence = nn.ModuleDict({"encoder": plain_encoder(config), "output": nn.Linear(dim, dim)})
+            self.sequence_adapter = Adapter(dim) if config.sequence_scope == "hybrid" else None
         if "neighbours" in config.branches:
             self.released = nn.ModuleDict({"neighbours": ReleasedPairs(num_items)})
 
-    def forward(self, history: Tensor, keep: Tensor) -> Tensor:
+    def forward(self, history: Tensor, keep: Tensor, latent: Latent | None = None) -> Tensor:
         """Return the fused scores after each event, ``[length, num_items]``, of ``history`` int64 ``[length]``."""
         vectors = self.item_tower(self.features) if hasattr(self, "item_tower") else self.features
         weights = len(self.config.branches) * torch.softmax(self.fusion.logits, dim=0)
         branches = {"cf": self._cf, "mf": self._mf, "seq": self._seq, "neighbours": self._neighbours}
+        branches["siamese"] = lambda *_: self.siamese(vectors, history, keep[0])
+        branches["neumf"] = lambda *_: self._bias("neumf") + self.neumf(self.neumf_user).expand(len(history), -1)
+        branches["autoencoder"] = lambda *_: self._bias("autoencoder") + self.autoencoder(history, latent)
         scores = [branches[name](vectors, history, keep) for name in self.config.branches]
         return sum(weight * score for weight, score in zip(weights, scores, strict=True))
 
@@ -73,7 +87,8 @@ class PlainRecommender(nn.Module):
 
     def parts(self) -> tuple[State, State]:
         """Return the shared and the private parameters that training moves, by the names of the product."""
-        private = ("user.", "sequence.") if self.config.sequence_scope == "private" else ("user.",)
+        private = ("user.", "neumf_user.", "sequence_adapter.")
+        private += ("sequence.",) if self.config.sequence_scope == "private" else ()
         names = self.product_names()
         named = {names[name]: p for name, p in self.named_parameters() if not name.startswith("released.")}
         own = {name: p for name, p in named.items() if name.startswith(private)}
@@ -88,9 +103,12 @@ class PlainRecommender(nn.Module):
                     parameter.copy_(state[names[name]])
 
     def product_names(self) -> dict[str, str]:
-        """Return the product's name of each parameter; only those of the GRU differ."""
-        plain = [name for name, _ in self.named_parameters()]
-        return {name: name.replace("sequence.gru.", "sequence.").removesuffix("_l0") for name in plain}
+        """Return the product's name of each parameter; only those of sequence encoders differ."""
+        names = [name for name, _ in self.named_parameters()]
+        return {name: product_name(name) if name.startswith("sequence") else name for name in names}
+
+    def _bias(self, name: str) -> Tensor:
+        return self.factors.bias if self.with_bias == name else torch.zeros_like(self.factors.bias)
 
     def _cf(self, vectors: Tensor, history: Tensor, keep: Tensor) -> Tensor:
         seen = torch.arange(1, len(history) + 1, dtype=vectors.dtype)
@@ -104,8 +122,9 @@ class PlainRecommender(nn.Module):
         return scores.expand(len(history), -1)
 
     def _seq(self, vectors: Tensor, history: Tensor, keep: Tensor) -> Tensor:
-        states, _ = self.sequence["gru"](vectors[history] * keep[2])
-        return self.sequence["output"](states * keep[3]) @ vectors.T
+        states = self.sequence["encoder"](vectors[history] * keep[2])
+        states = self.sequence["output"](states * keep[3])
+        return (states if self.sequence_adapter is None else self.sequence_adapter(states)) @ vectors.T
 
     def _neighbours(self, vectors: Tensor, history: Tensor, keep: Tensor) -> Tensor:
         return torch.stack([self.released["neighbours"](history[: t + 1]) for t in range(len(history))])
@@ -175,6 +194,7 @@ class Window:
     ratings: Tensor | None
     keep: Tensor
     place: Place
+    latent: Latent | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,6 +214,9 @@ class User:
         shape = (4, config.dim)
         drawn = uniforms(self.seeds(), (self.round, *place, DROPOUT), 4 * config.dim).reshape(shape)
         keep = np.where(drawn < dropout, 0.0, 1 / (1 - dropout))
+        latent = None
+        if "autoencoder" in config.branches and place[0] < REBUILDING:
+            latent = draw_latent(self.seeds(), (self.round, *place), config.dim, end - start - 1, config.dropout)
         ratings = None if self.ratings is None else torch.tensor(self.ratings[start + 1 : end], dtype=torch.float64)
         return Window(
             history=torch.tensor(self.events[start : end - 1]),
@@ -201,6 +224,7 @@ class User:
             ratings=ratings,
             keep=torch.from_numpy(keep),
             place=place,
+            latent=latent,
         )
 
     def drawn_window(self, config: ModelConfig, place: Place, dropout: float) -> Window:
@@ -235,7 +259,13 @@ class User:
 
 
 def position_losses(
-    loss: str, scores: Tensor, target: Tensor, negatives: Tensor | None, odds: Tensor, ratings: Tensor | None
+    loss: str,
+    scores: Tensor,
+    target: Tensor,
+    negatives: Tensor | None,
+    odds: Tensor,
+    ratings: Tensor | None,
+    margin: float = 1.0,
 ) -> Tensor:
     """Return the loss at each position, ``[length]``, of ``scores`` ``[length, num_items]``.
 
@@ -254,6 +284,9 @@ def position_losses(
         return F.cross_entropy(logits, torch.zeros_like(target), reduction="none")
     if loss == "bpr":
         return -F.logsigmoid(right[:, None] - wrong).mean(1)
+    if loss == "triplet":
+        ones = torch.ones_like(wrong)
+        return F.margin_ranking_loss(right[:, None].expand_as(wrong), wrong, ones, margin, reduction="none").mean(1)
     return F.binary_cross_entropy_with_logits(
         torch.cat([right[:, None], wrong], dim=1),
         torch.cat([torch.ones_like(right)[:, None], torch.zeros_like(wrong)], dim=1),
@@ -269,9 +302,12 @@ def window_loss(model: PlainRecommender, user: User, window: Window, local: Loca
     if local.loss in SAMPLED and fresh == 0:
         return None
     negatives = user.negatives(window.place, local, num_items) if local.loss in SAMPLED else None
-    scores = model(window.history, window.keep)
+    scores = model(window.history, window.keep, window.latent)
     odds = torch.tensor(fresh / local.num_negatives, dtype=torch.float64)
-    return position_losses(local.loss, scores, window.target, negatives, odds, window.ratings).mean()
+    losses = position_losses(local.loss, scores, window.target, negatives, odds, window.ratings, local.margin)
+    if "autoencoder" not in model.config.branches:
+        return losses.mean()
+    return losses.mean() + model.config.kl_weight * model.autoencoder.divergence(window.history, window.latent)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -58,7 +58,19 @@ def norms_in_float64(
 @pytest.mark.parametrize("scale", [0.02, 0.3, 1.0])
 @pytest.mark.parametrize("item_embeddings", [True, False])
 def test_ghost_norms_are_upper_bounds_and_tight(scale: float, item_embeddings: bool) -> None:
-    config = ModelConfig(dim=16, history_length=40, dropout=0.2, item_embeddings=item_embeddings)
+    assert_upper_bounds_and_tight(
+        ModelConfig(dim=16, history_length=40, dropout=0.2, item_embeddings=item_embeddings), scale
+    )
+
+
+@pytest.mark.parametrize("scope", ["shared", "hybrid"])
+@pytest.mark.parametrize("encoder", ["lstm", "sasrec", "cnn"])
+def test_ghost_norms_bound_every_sequence_encoder(encoder: str, scope: str) -> None:
+    changes = {"dim": 16, "history_length": 40, "sequence_encoder": encoder, "sequence_scope": scope}
+    assert_upper_bounds_and_tight(ModelConfig.model_validate(changes), 0.1)
+
+
+def assert_upper_bounds_and_tight(config: ModelConfig, scale: float) -> None:
     local = LocalConfig(private_optimizer="sgd")
     model, shared, private = warm(config, scale)
     batches = draw_steps(model, HISTORIES, SEEDS, 1, local)

@@ -71,6 +71,29 @@ CONFIGS = {
         dim=3, history_length=5, dropout=0.5, branches=("mf", "seq"), item_embeddings=False, sequence_scope="private"
     ),
 }
+ENCODED = {
+    f"{encoder}, {scope}": ModelConfig.model_validate(
+        {
+            "dim": 4,
+            "history_length": 5,
+            "dropout": 0.25,
+            "branches": ("seq",) if scope == "shared" else ("seq", "mf"),
+            "sequence_encoder": encoder,
+            "sequence_scope": scope,
+        }
+    )
+    for encoder in ("gru", "lstm", "sasrec", "cnn")
+    for scope in ("shared", "private", "hybrid")
+}
+FAMILY = {
+    "siamese": ModelConfig(dim=4, history_length=5, dropout=0.25, branches=("siamese",)),
+    "neumf": ModelConfig(dim=4, history_length=5, dropout=0.0, branches=("neumf",)),
+    "autoencoder": ModelConfig(dim=4, history_length=5, dropout=0.25, branches=("autoencoder",)),
+    "no content, family": ModelConfig(
+        dim=3, history_length=4, dropout=0.25, branches=("neumf", "siamese", "autoencoder", "cf", "mf", "seq")
+    ),
+}
+EVERY = CONFIGS | ENCODED | FAMILY
 OPTIMIZERS = ("adagrad", "sgd", "adam")
 LOSSES = ("softmax", "sampled-softmax", "bpr", "bce", "mse")
 CLIP_NORMS = (None, 0.3)
@@ -97,7 +120,7 @@ def catalogue_of(name: str) -> Catalogue:
     features = np.random.default_rng(0).standard_normal((ITEMS, 3)).astype(np.float32)
     features[[8, 3]] = features[1]
     features[[4, 10]] = features[[2, 5]]
-    num_features = 0 if name == "no content" else 3
+    num_features = 0 if name.startswith("no content") else 3
     return Catalogue(
         item_ids=tuple(f"i{n}" for n in range(ITEMS)),
         titles=tuple(f"Item {n}" for n in range(ITEMS)),
@@ -115,7 +138,7 @@ def mechanism(clip_norm: float | None) -> GaussianMechanism | None:
 @functools.cache
 def warm(name: str, local: LocalConfig) -> tuple[FusedRecommender, SharedState, PrivateState]:
     """Return a model and users in the middle of training: every parameter and accumulator is away from zero."""
-    model = build_model(CONFIGS[name], catalogue_of(name), 0)
+    model = build_model(EVERY[name], catalogue_of(name), 0)
     generator = torch.Generator().manual_seed(1)
 
     def shaken(value: Tensor) -> Tensor:
@@ -149,7 +172,7 @@ def reference(
     round: int = ROUND,
 ) -> UserResult:
     return train_user(
-        CONFIGS[name],
+        EVERY[name],
         torch.from_numpy(catalogue_of(name).features),
         shared,
         {tensor: value[user] for tensor, value in private.items()},
@@ -231,6 +254,51 @@ def test_a_cohort_trains_as_its_users_would_with_whole_tables_one_at_a_time(
     name: str, loss: str, steps: int, clip_norm: float | None
 ) -> None:
     assert_trains_as_users_would(name, settings_of(loss, steps=steps), clip_norm)
+
+
+@pytest.mark.parametrize("clip_norm", CLIP_NORMS)
+@pytest.mark.parametrize(("loss", "steps"), [("softmax", 1), ("softmax", 2), ("bpr", 1), ("triplet", 2), ("mse", 1)])
+@pytest.mark.parametrize("name", FAMILY)
+def test_the_cf_family_trains_as_its_users_would(name: str, loss: str, steps: int, clip_norm: float | None) -> None:
+    assert_trains_as_users_would(name, settings_of(loss, steps=steps), clip_norm)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"epochs": 2},
+        {"loss": "sampled-softmax", "epochs": 1},
+        {"loss": "bce", "steps": 2, "optimizer": "adam", "learning_rate": 0.05},
+        {"steps": 2, "proximal": 0.5},
+    ],
+)
+@pytest.mark.parametrize("name", FAMILY)
+def test_the_cf_family_takes_every_kind_of_local_training(name: str, change: dict[str, object]) -> None:
+    assert_trains_as_users_would(name, settings_of(**{"loss": "softmax", **change}), 0.3, ADAM)
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+@pytest.mark.parametrize("start", ["rebuilt", "ridge"])
+@pytest.mark.parametrize("loss", ["softmax", "bpr"])
+def test_the_cf_family_trains_beside_private_vectors_that_are_made_anew(loss: str, start: str, steps: int) -> None:
+    local = settings_of(loss, steps=steps, private_start=start, private_steps=3)
+    name = "no content, family"
+    assert_near(trained(name, local, 0.3).total, summed(one_at_a_time(name, local), 0.3), 3e-5)
+
+
+@pytest.mark.parametrize("clip_norm", CLIP_NORMS)
+@pytest.mark.parametrize(("steps", "margin"), [(1, 0.3), (3, 2.0)])
+@pytest.mark.parametrize("name", ["trio", "mf", "content only"])
+def test_the_triplet_loss_wants_targets_ahead_by_the_margin(
+    name: str, steps: int, margin: float, clip_norm: float | None
+) -> None:
+    assert_trains_as_users_would(name, settings_of("triplet", steps=steps, margin=margin), clip_norm)
+
+
+@pytest.mark.parametrize(("loss", "steps"), [("softmax", 1), ("softmax", 2), ("bpr", 1)])
+@pytest.mark.parametrize("name", ENCODED)
+def test_every_sequence_encoder_trains_in_every_scope_as_users_would(name: str, loss: str, steps: int) -> None:
+    assert_trains_as_users_would(name, settings_of(loss, steps=steps), 0.3)
 
 
 @pytest.mark.parametrize("clip_norm", CLIP_NORMS)
@@ -365,7 +433,7 @@ def broad() -> tuple[FusedRecommender, SharedState, PrivateState]:
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-@pytest.mark.parametrize("loss", [*SAMPLED, "mse"])
+@pytest.mark.parametrize("loss", ["sampled-softmax", "bpr", "bce", "mse"])
 @pytest.mark.parametrize("user", [1, 4, 5])
 def test_items_that_a_user_does_not_touch_do_not_move(user: int, loss: str, optimizer: str) -> None:
     local = settings_of(loss, steps=2, num_negatives=2, optimizer=optimizer, proximal=0.1, learning_rate=0.1)
@@ -495,7 +563,7 @@ class OpacusCohort:
         self.plain = PlainRecommender(self.config, torch.from_numpy(catalogue_of(name).features).double()).double()
         self.plain.load({tensor: value.double() for tensor, value in shared.items()})
         if "seq" in self.config.branches:
-            self.plain.sequence["gru"] = SteppedGRU(self.config.dim)
+            self.plain.sequence["encoder"].cell = SteppedGRU(self.config.dim)
         self.own = {tensor: value for tensor, value in private.items() if "#" not in tensor}
         trained = self.plain.parts()[0]
         self.losses = SampleLosses({tensor: shared[tensor].double() for tensor in trained}, self._loss)
