@@ -256,8 +256,10 @@ def test_a_cohort_trains_as_its_users_would_with_whole_tables_one_at_a_time(
     assert_trains_as_users_would(name, settings_of(loss, steps=steps), clip_norm)
 
 
-@pytest.mark.parametrize("clip_norm", CLIP_NORMS)
-@pytest.mark.parametrize(("loss", "steps"), [("softmax", 1), ("softmax", 2), ("bpr", 1), ("triplet", 2), ("mse", 1)])
+@pytest.mark.parametrize(
+    ("loss", "steps", "clip_norm"),
+    [("softmax", 1, None), ("softmax", 1, 0.3), ("softmax", 2, 0.3), ("bpr", 1, None), ("triplet", 2, 0.3)],
+)
 @pytest.mark.parametrize("name", FAMILY)
 def test_the_cf_family_trains_as_its_users_would(name: str, loss: str, steps: int, clip_norm: float | None) -> None:
     assert_trains_as_users_would(name, settings_of(loss, steps=steps), clip_norm)
@@ -277,11 +279,9 @@ def test_the_cf_family_takes_every_kind_of_local_training(name: str, change: dic
     assert_trains_as_users_would(name, settings_of(**{"loss": "softmax", **change}), 0.3, ADAM)
 
 
-@pytest.mark.parametrize("steps", [1, 2])
-@pytest.mark.parametrize("start", ["rebuilt", "ridge"])
-@pytest.mark.parametrize("loss", ["softmax", "bpr"])
-def test_the_cf_family_trains_beside_private_vectors_that_are_made_anew(loss: str, start: str, steps: int) -> None:
-    local = settings_of(loss, steps=steps, private_start=start, private_steps=3)
+@pytest.mark.parametrize(("start", "loss"), [("rebuilt", "softmax"), ("rebuilt", "bpr"), ("ridge", "softmax")])
+def test_the_cf_family_trains_beside_private_vectors_that_are_made_anew(start: str, loss: str) -> None:
+    local = settings_of(loss, private_start=start, private_steps=3)
     name = "no content, family"
     assert_near(trained(name, local, 0.3).total, summed(one_at_a_time(name, local), 0.3), 3e-5)
 
