@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from fedrec.privacy.planning import plan_run
 from fedrec.runs.folder import RunFolder
 from fedrec.runs.report import write_report
 from fedrec.runs.summary import Summary
+from fedrec.tracking.group import TrackerGroup
 from fedrec.training.memory import least_memory_mib
 from fedrec.training.statistics import statistics_template
 from server.federation import Outcome
@@ -37,7 +39,11 @@ def simulate(scenario: Scenario, out: Path, *, progress: Progress | None = None)
 
     Everything that can be refused is refused before ``out`` is made. Raises ``FedRecError``s that name what is wrong.
     """
-    return _Simulation(scenario, out, progress or Silence()).run()
+    simulation = _Simulation(scenario, out, progress or Silence())
+    try:
+        return simulation.run()
+    finally:
+        simulation.trackers.end(None)
 
 
 class _Simulation:
@@ -48,6 +54,7 @@ class _Simulation:
         self.out = out
         self.progress = progress
         self.began = datetime.now(UTC)
+        self.trackers = TrackerGroup.of(scenario, out / "tracking")
         self.dataset = self._load()
         self.notes = list(self.dataset.notes)
 
@@ -56,6 +63,7 @@ class _Simulation:
             torch.set_num_threads(self.scenario.run.threads)
         self._refuse_what_cannot_work()
         folder = RunFolder.create(self.out, self.scenario)
+        self.trackers.begin(self.scenario)
         self.dataset.catalogue.save(folder.catalogue)
         clock = time.monotonic()
         scenario = self._with_chosen_rounds(folder)
@@ -146,7 +154,7 @@ class _Simulation:
             layout=Layout(nodes=scratch, catalogue=folder.catalogue, ledger=scratch / "none", checkpoints=None),
             progress=self.progress,
             look_every=selection.every,
-            on_row=folder.append_metrics,
+            on_row=self._into(folder),
             should_stop=stop,
         )
         outcome = phase.train()
@@ -174,8 +182,17 @@ class _Simulation:
             ),
             progress=self.progress,
             look_every=scenario.evaluation.every,
-            on_row=folder.append_metrics,
+            on_row=self._into(folder),
         )
+
+    def _into(self, folder: RunFolder) -> Callable[[Row], None]:
+        """Return what takes a row: the run's record, then its trackers."""
+
+        def take(row: Row) -> None:
+            folder.append_metrics(row)
+            self.trackers.log(row)
+
+        return take
 
     # --- measuring ------------------------------------------------------------------------------------------------
     def _last_row(self, folder: RunFolder, phase: Phase, outcome: Outcome, result: RankingResult) -> None:
@@ -183,7 +200,7 @@ class _Simulation:
         own = (phase.name, outcome.state.round)
         rows = [row for row in folder.metrics() if (row["phase"], row["round"]) == own]
         row: Row = {**(rows[-1] if rows else {"round": outcome.state.round, "phase": phase.name})}
-        folder.append_metrics({**row, "metrics": result.means(), "fusion": phase.fusion(outcome.state.shared)})
+        self._into(folder)({**row, "metrics": result.means(), "fusion": phase.fusion(outcome.state.shared)})
 
     def _sampled(self, phase: Phase, state: RunState) -> RankingResult | None:
         count = self.scenario.evaluation.sampled_negatives
@@ -232,6 +249,7 @@ class _Simulation:
         folder.write_per_user(results)
         summary = summarise(findings)
         folder.write_summary(summary)
+        self.trackers.end(summary)
         write_report(folder)
         return summary
 

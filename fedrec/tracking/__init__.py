@@ -1,0 +1,1 @@
+"""Following runs elsewhere: one small protocol, and adapters to what researchers already look at."""
