@@ -20,6 +20,7 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 
 Branch = Literal["cf", "siamese", "neumf", "autoencoder", "mf", "seq", "neighbours"]
+Member = Literal["popularity", "ease", "knn", "markov"]
 Place = Literal["in-process", "ray"]
 Loss = Literal["softmax", "sampled-softmax", "bpr", "bce", "triplet", "mse"]
 CodecName = Literal["none", "fp16", "int8", "low-rank", "row-subset"]
@@ -70,6 +71,20 @@ class ModelConfig(Section):
     """Most recent events that the behaviour tower and the sequence branch read."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     branches: tuple[Branch, ...] = ("cf", "mf", "seq")
+    """What is trained by gradients, together. May be empty where there are ``members``."""
+    members: tuple[Member, ...] = ()
+    """What is built from statistics that are collected before training, and mixed with the trained branches' sum by
+    standard scores."""
+    ease_regularisation: Positive = 2.0
+    """Of ``ease``, in units of the Gram matrix' mean diagonal (Steck, 2019, lambda)."""
+    knn_neighbours: Count = 100
+    """Items that each item lends its weight to in ``knn``."""
+    markov_smoothing: Positive = 10.0
+    """Events of the popularity that ``markov`` mixes with each item's transitions."""
+    length_buckets: tuple[Count, ...] = ()
+    """Rising history lengths at which another row of fusion weights begins; empty for the same weights for all."""
+    gate: bool = False
+    """Whether a learned tilt by the length of the user's history is put on the fusion weights."""
     item_embeddings: bool = True
     """Whether items have free embeddings beside their content vectors. Without, a tight privacy budget is spread over
     far fewer coordinates."""
@@ -91,8 +106,17 @@ class ModelConfig(Section):
 
     @model_validator(mode="after")
     def _branches_are_a_set(self) -> Self:
-        if not self.branches or len(set(self.branches)) != len(self.branches):
-            raise ValueError(f"branches must name each of {', '.join(get_args(Branch))} at most once, and at least one")
+        for key, named, known in (("branches", self.branches, Branch), ("members", self.members, Member)):
+            if len(set(named)) != len(named):
+                raise ValueError(f"{key} must name each of {', '.join(get_args(known))} at most once")
+        if not self.branches and not self.members:
+            raise ValueError(f"branches and members are both empty: name at least one of {', '.join(get_args(Branch))}")
+        return self
+
+    @model_validator(mode="after")
+    def _buckets_rise(self) -> Self:
+        if list(self.length_buckets) != sorted(set(self.length_buckets)):
+            raise ValueError(f"length_buckets must rise, got {list(self.length_buckets)}")
         return self
 
     @model_validator(mode="after")
@@ -141,6 +165,10 @@ class LocalConfig(Section):
     """Weight of the user embedding's squared norm in the closed form."""
     ridge_unobserved: NonNegative = 0.1
     """Weight of each item's squared score in the closed form, whether met or not (Hu et al., 2008, alpha's inverse)."""
+    calibration_share: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """Share of users who keep their latest event out of statistics and training, so that the weights of the fusion are
+    learned from events that its members have not seen. Who they are is a public coin of run seed and user; 0, and no
+    effect, where nothing is learned (``training.fusion_rounds``)."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seeds training windows, negatives and dropout (never noise); filled from ``run.seed``."""
 
@@ -171,8 +199,13 @@ class TrainingConfig(Section):
     schedule_rounds: Annotated[int, Field(ge=0)] = 0
     """Rounds over which the schedule falls; 0 means ``rounds``."""
     popularity_start: bool = True
-    """Whether statistics are collected once before training: item counts, from which the item bias starts, and item
-    pairs where the model has a ``neighbours`` branch, which needs them."""
+    """Whether statistics are collected once before training: item counts, from which the item bias starts, and what a
+    ``neighbours`` branch and ``model.members`` are made of."""
+    fusion_rounds: Annotated[int, Field(ge=0)] = 20
+    """Rounds after training in which the weights of ``model.members`` and of the trained branches' sum are learned; 0
+    leaves them at their public defaults. Without members there are none."""
+    fusion_learning_rate: Positive = 0.05
+    """Of the server's first projected step on these weights; falls to a tenth over the fusion rounds."""
     local: LocalConfig = LocalConfig()
 
 
@@ -320,6 +353,16 @@ class Scenario(Section):
                 "them out of model.branches"
             )
         collected = self.training.popularity_start and (self.privacy.popularity_share > 0 or not self.privacy.enabled)
+        if self.model.members and not collected:
+            raise ValueError(
+                f"model.members has {self.model.members[0]}, which comes from statistics before training: set "
+                "training.popularity_start=true and privacy.popularity_share above 0"
+            )
+        if not self.model.branches and self.training.rounds:
+            raise ValueError(
+                f"model.branches is empty, so that training.rounds={self.training.rounds} have nothing to train: set "
+                "training.rounds=0"
+            )
         if "neighbours" in self.model.branches and not collected:
             raise ValueError(
                 "model.branches has neighbours, which come from statistics before training: set "
@@ -344,6 +387,20 @@ class Scenario(Section):
         if self.evaluation.every and not set(self.evaluation.ks) >= {10}:
             raise ValueError(f"evaluation.ks must include 10, which learning curves show, got {self.evaluation.ks}")
         return self
+
+    @property
+    def mixes(self) -> bool:
+        """Whether weights are learned in rounds of their own, after training."""
+        return len(self.model.members) + bool(self.model.branches) > 1 and self.training.fusion_rounds > 0
+
+    @property
+    def played(self) -> TrainingConfig:
+        """The training as it is played: with the run's seed, without fusion rounds where nothing is mixed."""
+        local = {"seed": self.run.seed} if self.mixes else {"seed": self.run.seed, "calibration_share": 0.0}
+        rounds = self.training.fusion_rounds if self.mixes else 0
+        return self.training.model_copy(
+            update={"local": self.training.local.model_copy(update=local), "fusion_rounds": rounds}
+        )
 
     @property
     def noise_seed(self) -> int | None:

@@ -24,10 +24,31 @@ SharedState = NewType("SharedState", dict[str, Tensor])
 RELEASED = "released."
 """Prefix of shared parameters that the server sets from a release before training; no user's update touches them."""
 
+MEMBERS = "members."
+"""The same, of members that training does not read: they travel where the fusion is weighed, and in the served model."""
+
+MIXING = "mixing."
+"""Prefix of shared parameters that fusion rounds change after training."""
+
+ID_KEPT = "item_tower.id_kept"
+"""Name under which the coins of id dropout travel beside the shared parameters through a round's training. They are
+public, no parameters, and in no message."""
+
 
 def trainable(shared: Mapping[str, Tensor]) -> SharedState:
     """Return the shared parameters that users' updates change."""
-    return SharedState({name: value for name, value in shared.items() if not name.startswith(RELEASED)})
+    untouched = (RELEASED, MEMBERS, MIXING)
+    return SharedState({n: value for n, value in shared.items() if not n.startswith(untouched) and n != ID_KEPT})
+
+
+def read_in_training(shared: Mapping[str, Tensor]) -> SharedState:
+    """Return the shared parameters that local training reads."""
+    return SharedState({n: value for n, value in shared.items() if not n.startswith((MEMBERS, MIXING))})
+
+
+def mixing_part(shared: Mapping[str, Tensor]) -> SharedState:
+    """Return the shared parameters that fusion rounds change."""
+    return SharedState({n: value for n, value in shared.items() if n.startswith(MIXING)})
 
 
 class SplitModel(nn.Module):

@@ -1,0 +1,35 @@
+"""Item neighbourhoods as a member (Sarwar et al., 2001): cosine similarity of items by who has met them."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from fedrec.baselines.ease import Ease
+from fedrec.config import ModelConfig
+from fedrec.data.histories import Histories
+from fedrec.members.member import Released
+
+
+class NeighbourhoodMember:
+    """Scores an item by its similarity to the user's items, of which each lends to its nearest only."""
+
+    def shapes(self, num_items: int) -> dict[str, tuple[int, ...]]:
+        """Return the shape of ``similarities``, ``[num_items, num_items]``, diagonal 0, zero but for neighbours."""
+        return {"similarities": (num_items, num_items)}
+
+    def build(self, released: Released, config: ModelConfig) -> dict[str, Tensor]:
+        """Return cosines ``g_ij / sqrt(g_ii g_jj)`` of each row's ``model.knn_neighbours`` nearest items.
+
+        A noisy diagonal is lifted to the noise's deviation, so that rare items do not come near to everything.
+        """
+        gram = released.gram()
+        lengths = gram.diagonal().clamp(min=max(released.noise, 1e-6)).sqrt()
+        cosines = (gram / lengths[:, None] / lengths).fill_diagonal_(0.0).clamp(min=0.0)
+        kept = min(config.knn_neighbours, released.num_items)
+        values, places = cosines.topk(kept, dim=1)
+        return {"similarities": torch.zeros_like(cosines).scatter_(1, places, values).to(torch.float32)}
+
+    def score(self, tensors: Mapping[str, Tensor], histories: Histories) -> Tensor:
+        """Return the sum of the rows of the user's distinct items."""
+        return torch.from_numpy(Ease(tensors["similarities"]).score(histories))

@@ -1,0 +1,147 @@
+"""Mixing members that were trained apart: standard scores under weights on a simplex, learned from held-back events.
+
+A member's scores are standardised over the catalogue user by user, so that members of any scale mix (a z-score fusion,
+Wu, "Data Fusion in Information Retrieval", 2012, section 2.2). Weights are of the simplex; what they say of probability
+is a softmax over the items that the user has not met, at a temperature that is learned beside them. A user's history
+length may choose among several rows of weights, and a gate may tilt them by it smoothly.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fedrec.config import ModelConfig
+
+TRAINED = "trained"
+"""Name of the trained branches' sum among the mixed."""
+
+PRIOR: dict[str, float] = {
+    TRAINED: 1.0,
+    "ease": 0.25,
+    "knn": 0.1,
+    "ials": 0.1,
+    "markov": 0.1,
+    "popularity": 0.05,
+    "recent-popularity": 0.1,
+}
+"""Weights that learning starts from, up to their sum: what a fusion takes that learns none. Chosen on the second-last
+events of ML-100K."""
+
+PRIOR_TEMPERATURE = 2.0
+"""Inverse temperature that learning starts from: how many nats a standard score of a weighted sum is worth."""
+
+GATE_SCALE = 2.0
+"""Standard deviation of a history's log length, by which the gate's input is divided: between ML-100K's 0.9 and what
+heavier tails have."""
+
+
+def mixed_names(config: ModelConfig) -> tuple[str, ...]:
+    """Return what is mixed, in order: the trained branches' sum, if there are any, then the members."""
+    return (*((TRAINED,) if config.branches else ()), *config.members)
+
+
+class Mixing(nn.Module):
+    """The parameters: ``weights`` ``[num_buckets, num_mixed]``, ``log_temperature`` ``[1]``, ``gate`` ``[num_mixed]``.
+
+    A bucket holds users of a history length from its lower edge up to the next (``model.length_buckets``). ``gate`` is
+    there with ``model.gate`` alone.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        names = mixed_names(config)
+        prior = torch.tensor([PRIOR[name] for name in names])
+        rows = len(config.length_buckets) + 1
+        self.weights = nn.Parameter((prior / prior.sum()).repeat(rows, 1), requires_grad=False)
+        self.log_temperature = nn.Parameter(torch.tensor([PRIOR_TEMPERATURE]).log(), requires_grad=False)
+        if config.gate:
+            self.gate = nn.Parameter(torch.zeros(len(names)), requires_grad=False)
+
+
+def user_weights(config: ModelConfig, mixing: Mapping[str, Tensor], lengths: Tensor) -> Tensor:
+    """Return each user's weights, float ``[U, num_mixed]``, which sum to 1.
+
+    ``mixing``: the parameters of ``Mixing`` by name, common or one set a user. ``lengths``: int64 ``[U]``, events of each history.
+    """
+    stacked = _stacked(mixing, len(lengths))
+    raw = stacked["weights"][torch.arange(len(lengths)), bucket_of(config, lengths)]
+    if "gate" in stacked:
+        raw = raw * torch.exp(gate_input(lengths)[:, None] * stacked["gate"])
+    return raw / raw.sum(1, keepdim=True).clamp(min=1e-12)
+
+
+def _stacked(mixing: Mapping[str, Tensor], num_users: int) -> dict[str, Tensor]:
+    """Return the parameters with a user axis, common ones expanded."""
+    dims = {"weights": 3, "log_temperature": 2, "gate": 2}
+    return {n: v if v.dim() == dims[n] else v.expand(num_users, *v.shape) for n, v in mixing.items()}
+
+
+def bucket_of(config: ModelConfig, lengths: Tensor) -> Tensor:
+    """Return each user's row of weights, int64 ``[U]``."""
+    edges = torch.tensor(config.length_buckets, dtype=torch.int64)
+    return torch.bucketize(lengths, edges, right=True)
+
+
+def gate_input(lengths: Tensor) -> Tensor:
+    """Return the log of the history lengths, centred on 30 events and scaled, float ``[U]``."""
+    return (torch.log1p(lengths.float()) - 3.4) / GATE_SCALE
+
+
+def standardised(scores: Tensor) -> Tensor:
+    """Return scores ``[..., num_items]`` less their mean, over their deviation; zero where they are all equal."""
+    centred = scores - scores.mean(-1, keepdim=True)
+    spread = centred.square().mean(-1, keepdim=True).sqrt()
+    return centred / torch.where(spread > 0, spread, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """Held-back events of ``U`` users.
+
+    ``standard``: float ``[U, num_mixed, num_items]``, standard scores from the history before the event. ``candidates``:
+    bool ``[U, num_items]``, what the history has not. ``target``: int64 ``[U]``, a candidate. ``lengths``: int64
+    ``[U]``, of the history.
+    """
+
+    standard: Tensor
+    candidates: Tensor
+    target: Tensor
+    lengths: Tensor
+
+
+def log_likelihoods(config: ModelConfig, mixing: Mapping[str, Tensor], asked: Asked) -> Tensor:
+    """Return the log probability of each user's held-back event, float ``[U]``."""
+    weights = user_weights(config, mixing, asked.lengths)
+    temperature = _stacked(mixing, len(asked.target))["log_temperature"].exp()
+    mixed = temperature * (weights[:, None] @ asked.standard)[:, 0]
+    odds = mixed.masked_fill(~asked.candidates, -torch.inf).log_softmax(1)
+    return odds.gather(1, asked.target[:, None])[:, 0]
+
+
+def user_gradients(config: ModelConfig, mixing: Mapping[str, Tensor], asked: Asked) -> dict[str, Tensor]:
+    """Return each user's gradient of its log probability by each parameter, ``[U, ...]``: the way up."""
+    stacked = {name: value.clone().requires_grad_() for name, value in _stacked(mixing, len(asked.target)).items()}
+    total = log_likelihoods(config, stacked, asked).sum()
+    return dict(zip(stacked, torch.autograd.grad(total, list(stacked.values())), strict=True))
+
+
+def stepped(mixing: Mapping[str, Tensor], mean: Mapping[str, Tensor], rate: float) -> dict[str, Tensor]:
+    """Return the parameters after one step up along ``mean``, weights projected back on the simplex."""
+    moved = {name: value + rate * mean[name] for name, value in mixing.items()}
+    return {**moved, "weights": projected(moved["weights"])}
+
+
+def projected(rows: Tensor) -> Tensor:
+    """Return the nearest points of the simplex to each row, float ``[..., n]`` (Duchi et al., 2008, figure 1)."""
+    ordered = rows.sort(dim=-1, descending=True).values
+    over = ordered.cumsum(-1) - 1
+    ranks = torch.arange(1, rows.shape[-1] + 1, dtype=rows.dtype)
+    kept = (ordered * ranks > over).sum(-1, keepdim=True)
+    return (rows - over.gather(-1, kept - 1) / kept).clamp(min=0)
+
+
+def named_weights(config: ModelConfig, mixing: Mapping[str, Tensor]) -> dict[str, list[float]]:
+    """Return the weights of what is mixed, one a bucket, by name."""
+    return {name: mixing["weights"][:, at].tolist() for at, name in enumerate(mixed_names(config))}

@@ -1,0 +1,91 @@
+"""Which statistics a model needs, and their one bounded sum.
+
+All of a user's statistics together have at most the clip norm, so that they are one release.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fedrec.config import Member, ModelConfig
+from fedrec.data.histories import Histories
+from fedrec.errors import ConfigError
+from fedrec.models.split import SharedState
+from fedrec.privacy.mechanism import GaussianMechanism
+from fedrec.statistics.counts import COUNTS, count_items, count_shape
+from fedrec.statistics.gram import GRAM, count_both, gram_shape
+from fedrec.statistics.pairs import PAIRS, count_pairs, pair_shape
+from fedrec.statistics.transitions import TRANSITIONS, count_transitions, transition_shape
+
+COUNTS_SHARE = 0.1
+"""Share of a user's squared norm that its counts get where others are collected too; these divide the rest evenly."""
+
+MAX_ITEMS = 6000
+"""Largest catalogue of whose item pairs a statistic is collected: it grows with the square, to 72 MB a message here
+(144 MB for transitions)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statistic:
+    """``shape``: of the sum, from the number of items. ``total``: the sum over users, float32, each brought to a norm
+    if one is given. ``of_pairs``: whether it grows with the square of the catalogue."""
+
+    shape: Callable[[int], tuple[int, ...]]
+    total: Callable[[Histories, int, float | None], Tensor]
+    of_pairs: bool = True
+
+
+STATISTICS: dict[str, Statistic] = {
+    COUNTS: Statistic(shape=count_shape, total=count_items, of_pairs=False),
+    PAIRS: Statistic(shape=pair_shape, total=count_pairs),
+    GRAM: Statistic(shape=gram_shape, total=count_both),
+    TRANSITIONS: Statistic(shape=transition_shape, total=count_transitions),
+}
+
+_OF_MEMBERS: dict[Member, str] = {"ease": GRAM, "knn": GRAM, "markov": TRANSITIONS}
+"""Beside the counts, which every model gets."""
+
+
+def needed_statistics(config: ModelConfig) -> tuple[str, ...]:
+    """Return the names of the statistics that a model is started from, counts first."""
+    needed = {PAIRS} if "neighbours" in config.branches else set()
+    needed |= {_OF_MEMBERS[member] for member in config.members if member in _OF_MEMBERS}
+    return (COUNTS, *(name for name in STATISTICS if name in needed))
+
+
+def statistics_name(config: ModelConfig) -> str:
+    """Return how ledgers call the release of a model's statistics."""
+    return "+".join(["popularity", *needed_statistics(config)[1:]])
+
+
+def statistics_template(config: ModelConfig, num_items: int) -> SharedState:
+    """Return tensors of the names and shapes that a model's statistics have, float32; their values mean nothing.
+
+    Raises ``ConfigError`` for a catalogue that is too large for statistics of pairs.
+    """
+    needed = needed_statistics(config)
+    if num_items > MAX_ITEMS and any(STATISTICS[name].of_pairs for name in needed):
+        named = [f"{branch} in model.branches" for branch in config.branches if branch == "neighbours"]
+        named += [f"{member} in model.members" for member in config.members if member in _OF_MEMBERS]
+        raise ConfigError(
+            f"{named[0]} is made from pairs of at most {MAX_ITEMS} items, this catalogue has {num_items}: leave it out"
+        )
+    return SharedState({name: torch.empty(STATISTICS[name].shape(num_items)) for name in needed})
+
+
+def statistics_sum(
+    config: ModelConfig, histories: Histories, num_items: int, mechanism: GaussianMechanism | None
+) -> SharedState:
+    """Return the sum of the users' statistics, as ``statistics_template`` describes them.
+
+    With a ``mechanism`` all statistics of a user together have at most its clip norm.
+    """
+    needed = needed_statistics(config)
+    shares = {name: 1.0 for name in needed}
+    if len(needed) > 1:
+        rest = (1 - COUNTS_SHARE) / (len(needed) - 1)
+        shares = {name: COUNTS_SHARE if name == COUNTS else rest for name in needed}
+    norms = {name: None if mechanism is None else mechanism.clip_norm * share**0.5 for name, share in shares.items()}
+    return SharedState({name: STATISTICS[name].total(histories, num_items, norms[name]) for name in needed})
