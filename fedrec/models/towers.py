@@ -5,6 +5,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fedrec.errors import ConfigError
+from fedrec.models.content import ATTRIBUTES, IMAGE, TEXT, ContentNetwork, ItemContent, Kinds, shares
+from fedrec.models.image import ImageNetwork
 from fedrec.models.layers import linear
 
 INITIAL_STD = 0.1
@@ -12,32 +14,48 @@ INITIAL_STD = 0.1
 
 
 class ItemTower(nn.Module):
-    """Item vectors: an id embedding plus a two-layer network over public content features.
+    """Item vectors: an id embedding plus the mean of the vectors of the modalities that the item has.
 
-    The content part gives an item that nobody has rated a vector of its own; the id part is what interactions add.
-    Either may be left out, not both. Items of equal features share a content vector, which is computed once.
+    Late fusion: a two-layer network over attributes (``content``) and over text vectors (``text``), a convolutional one
+    over images (``image``). The content part gives an item that nobody has rated a vector of its own; the id part is
+    what interactions add. Either may be left out, not both. An absent modality adds nothing, whatever its place holds.
     """
 
-    distinct: Tensor
-    """Distinct rows of features, float ``[num_distinct, num_features]``."""
-    kind: Tensor
-    """Each item's row of ``distinct``, int64 ``[num_items]``."""
+    id_kept: Tensor
+    """Where ``hides_ids``: 1 for items whose id embedding shows and 0 for the others, float ``[num_items]``."""
 
-    def __init__(self, features: Tensor, dim: int, *, item_embeddings: bool = True) -> None:
+    def __init__(
+        self, features: Tensor | ItemContent, dim: int, *, item_embeddings: bool = True, hides_ids: bool = False
+    ) -> None:
         super().__init__()
-        num_items, num_features = features.shape
-        if not item_embeddings and not num_features:
+        content = ItemContent.of(features)
+        if not item_embeddings and not content.modalities:
             raise ConfigError(
                 "model.item_embeddings=false needs content features, and this catalogue has none: "
                 "set it to true, or give an item table with data.items"
             )
-        distinct, kind = features[:1], torch.zeros(num_items, dtype=torch.int64)
-        if num_features:
-            distinct, kind = torch.unique(features, dim=0, return_inverse=True)
-        self.register_buffer("distinct", distinct, persistent=False)
-        self.register_buffer("kind", kind, persistent=False)
-        self.id_embedding = nn.Parameter(torch.randn(num_items, dim) * INITIAL_STD) if item_embeddings else None
-        self.content = ContentNetwork(num_features, dim) if num_features else None
+        share = shares(content)
+        kinds = {name: Kinds(modality, share[name]) for name, modality in content.modalities.items()}
+        self.kinds = nn.ModuleDict(kinds)
+        self.id_embedding = nn.Parameter(torch.randn(content.num_items, dim) * INITIAL_STD) if item_embeddings else None
+        self.hides_ids = hides_ids and item_embeddings
+        if self.hides_ids:
+            self.register_buffer("id_kept", torch.ones(content.num_items), persistent=False)
+        self.content = ContentNetwork(kinds[ATTRIBUTES].distinct.shape[1], dim) if ATTRIBUTES in kinds else None
+        self.image = ImageNetwork(_image_shape(kinds[IMAGE].distinct), dim) if IMAGE in kinds else None
+        self.text = ContentNetwork(kinds[TEXT].distinct.shape[1], dim) if TEXT in kinds else None
+
+    @property
+    def modalities(self) -> dict[str, tuple[Kinds, ContentNetwork | ImageNetwork]]:
+        """The kinds of items and the network of each modality that some item has, by name."""
+        networks = {ATTRIBUTES: self.content, IMAGE: self.image, TEXT: self.text}
+        found = {}
+        for name, network in networks.items():
+            if network is not None:
+                kinds = self.kinds[name]
+                assert isinstance(kinds, Kinds)  # the constructor's
+                found[name] = kinds, network
+        return found
 
     def forward(self, rows: Tensor | None = None) -> Tensor:
         """Return item vectors: of the whole catalogue, float ``[num_items, dim]``, or of ``rows``.
@@ -45,27 +63,29 @@ class ItemTower(nn.Module):
         ``rows``: int64 ``[U, R]``, items that each user has rows of its own for, in the id embedding too:
         float ``[U, R, dim]`` in and out. Stacked parameters without ``rows`` give ``[U, num_items, dim]``.
         """
-        if self.content is None:
-            assert self.id_embedding is not None  # the constructor refuses a tower with neither
-            return self.id_embedding
-        content: Tensor = self.content(self.distinct) if rows is None else self.content(self.distinct[self.kind[rows]])
-        if rows is None:
-            content = content[..., self.kind, :]
-        return content if self.id_embedding is None else self.id_embedding + content
+        parts = [_of_items(kinds, network, rows) for kinds, network in self.modalities.values()]
+        if self.id_embedding is not None:
+            parts.append(self.id_embedding * _column(self.id_kept, rows) if self.hides_ids else self.id_embedding)
+        return sum(parts[1:], parts[0])
 
 
-class ContentNetwork(nn.Sequential):
-    """Two-layer perceptron ``[..., num_features] -> [..., dim]``."""
+def _of_items(kinds: Kinds, network: ContentNetwork | ImageNetwork, rows: Tensor | None) -> Tensor:
+    """Return the items' vectors of one modality, times its share."""
+    if rows is None:
+        vectors: Tensor = network(kinds.distinct)[..., kinds.kind, :]
+    else:
+        vectors = network(kinds.distinct[kinds.kind[rows]])
+    return vectors if kinds.share is None else vectors * _column(kinds.share, rows)
 
-    def __init__(self, num_features: int, dim: int) -> None:
-        super().__init__(nn.Linear(num_features, dim), nn.ReLU(), nn.Linear(dim, dim))
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Return the vectors of rows of features; with stacked weights float ``[U, ..., dim]``."""
-        first, _, last = self
-        assert isinstance(first, nn.Linear)  # as built above
-        assert isinstance(last, nn.Linear)
-        return linear(F.relu(linear(features, first.weight, first.bias)), last.weight, last.bias)
+def _column(values: Tensor, rows: Tensor | None) -> Tensor:
+    """Return values of items, of all or of ``rows``, to be multiplied with their vectors."""
+    return (values if rows is None else values[rows])[..., None]
+
+
+def _image_shape(images: Tensor) -> tuple[int, int, int]:
+    _, channels, height, width = images.shape
+    return channels, height, width
 
 
 def silent_linear(dim: int) -> nn.Linear:

@@ -26,6 +26,7 @@ from fedrec.training.common_step import clipped_gradients, finite_users, summed_
 from fedrec.training.draws import draw_steps
 from fedrec.training.examples import Examples
 from fedrec.training.factor_steps import takes_factor_steps, train_factors
+from fedrec.training.id_dropout import with_hidden_ids
 from fedrec.training.memory import chunks, takes_common_step, takes_plain_step
 from fedrec.training.odds import Workspace
 from fedrec.training.optimizers import State
@@ -99,7 +100,7 @@ class _Run:
         self._model, self._local, self._round = model, local, round
         self._clip_norm = mechanism.clip_norm if mechanism else None
         self._device = device_of(model)
-        self._shared = SharedState(on_device(shared, self._device))
+        self._shared = with_hidden_ids(model, SharedState(on_device(shared, self._device)), local.seed, round)
         self._common = takes_common_step(model, local)
         self._plain = takes_plain_step(model, local, mechanism is not None)
         self._workspace = Workspace()

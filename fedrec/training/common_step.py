@@ -108,8 +108,9 @@ def through_tower(model: FusedRecommender, shared: SharedState, summed: State) -
     """Return summed gradients with ``vectors`` carried on to the item tower's parameters, in which it is linear."""
     if VECTORS not in summed:
         return summed
-    parameters = {name: value.detach().requires_grad_() for name, value in shared.items() if name.startswith(_TOWER)}
-    vectors = functional_call(model.shared["item_tower"], unprefixed(_TOWER, parameters), ())
+    tower = {name: value.detach() for name, value in shared.items() if name.startswith(_TOWER)}
+    parameters = {name: value.requires_grad_() for name, value in trainable(tower).items()}
+    vectors = functional_call(model.shared["item_tower"], unprefixed(_TOWER, tower), ())
     found = torch.autograd.grad(vectors, list(parameters.values()), summed[VECTORS])
     rest = {name: value for name, value in summed.items() if name != VECTORS}
     return {**rest, **dict(zip(parameters, found, strict=True))}

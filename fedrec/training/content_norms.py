@@ -1,7 +1,8 @@
-"""Per-user norms of the content network's gradients, from what reaches the vectors of each kind of item.
+"""Per-user norms of the content networks' gradients, from what reaches the vectors of each kind of item.
 
-Between the vectors and the network's inner weights lies a rectifier, past which no product of small matrices gives the
-norm. So a user's gradient of the vectors is written out here, but kind by kind: items of equal features share a vector.
+Between the vectors and a network's inner weights lies a rectifier, past which no product of small matrices gives the
+norm. So a user's gradient of the vectors is written out here, but kind by kind: items of equal content share a vector.
+Fusion is linear in the modalities' vectors, so each modality has kinds and a gradient of its own.
 """
 
 from collections.abc import Mapping
@@ -10,52 +11,75 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, vjp, vmap
 
+from fedrec.models.content import ContentNetwork, Kinds
 from fedrec.models.fusion import FusedRecommender
+from fedrec.models.image import ImageNetwork
 from fedrec.models.split import SharedState
 from fedrec.models.towers import ItemTower
 from fedrec.training.examples import Examples
 from fedrec.training.optimizers import State
 from fedrec.training.own_copies import unprefixed
 
-_CONTENT = "item_tower.content."
+BACKWARD_FLOATS = 2**24
+"""Floats that users' gradients within a network may take at a time, about."""
 
 
 class ContentNorms:
-    """Gathers users' gradients of the kinds' vectors, ``[U, num_distinct, dim]``, and carries them through."""
+    """Gathers users' gradients of the kinds' vectors in all modalities, and carries them through the networks."""
 
-    def __init__(self, tower: ItemTower, parameters: State, batch: Examples) -> None:
-        self._tower, self._parameters, self._batch = tower, parameters, batch
-        dim = parameters["2.weight"].shape[0]
-        self._of_kinds = batch.mask.new_empty(len(batch.mask), len(tower.distinct), dim)
+    def __init__(self, tower: ItemTower, shared: SharedState, batch: Examples, dim: int) -> None:
+        self._parts = [
+            _ModalityNorms(kinds, network, unprefixed(f"item_tower.{name}.", shared), batch, dim)
+            for name, (kinds, network) in tower.modalities.items()
+        ]
 
     @classmethod
     def of(cls, model: FusedRecommender, shared: SharedState, batch: Examples) -> "ContentNorms | None":
         """Return a gatherer; None for a model without content network."""
-        parameters = unprefixed(_CONTENT, shared)
-        if not parameters:
+        tower = model.shared["item_tower"] if model.reads_vectors else None
+        if not isinstance(tower, ItemTower) or not tower.modalities:
             return None
-        tower = model.shared["item_tower"]
-        assert isinstance(tower, ItemTower)  # the name is its
-        return cls(tower, parameters, batch)
+        return cls(tower, shared, batch, model.config.dim)
 
     def see(self, block: slice, odds: Tensor, queries: Tensor) -> None:
         """Take a block's ``S`` ``[n, rows, I]`` and weighted ``Q`` ``[n, rows, D]``."""
-        kinds = odds.new_zeros(odds.shape[0] * odds.shape[1], len(self._tower.distinct))
-        kinds.index_add_(1, self._tower.kind, odds.reshape(len(kinds), -1))
-        torch.bmm(kinds.view(*odds.shape[:2], -1).transpose(1, 2), queries, out=self._of_kinds[block])
+        for part in self._parts:
+            part.see(block, odds, queries)
 
     def close(self, events: Tensor | None) -> Tensor:
         """Return squared norms, float64 ``[U]``. ``events``: gradient of the history's vectors, ``[U, L, D]``."""
-        of_kinds = self._of_kinds
+        return torch.stack([part.close(events) for part in self._parts]).sum(0)
+
+
+class _ModalityNorms:
+    """One modality: users' gradients of its kinds' vectors, ``[U, num_kinds, dim]``."""
+
+    def __init__(
+        self, kinds: Kinds, network: ContentNetwork | ImageNetwork, parameters: State, batch: Examples, dim: int
+    ) -> None:
+        self._kinds, self._network, self._parameters, self._batch = kinds, network, parameters, batch
+        self._of_kinds = batch.mask.new_empty(len(batch.mask), len(kinds), dim)
+
+    def see(self, block: slice, odds: Tensor, queries: Tensor) -> None:
+        if self._kinds.share is not None:
+            odds = odds * self._kinds.share
+        kinds = odds.new_zeros(odds.shape[0] * odds.shape[1], len(self._kinds))
+        kinds.index_add_(1, self._kinds.kind, odds.reshape(len(kinds), -1))
+        torch.bmm(kinds.view(*odds.shape[:2], -1).transpose(1, 2), queries, out=self._of_kinds[block])
+
+    def close(self, events: Tensor | None) -> Tensor:
+        of_kinds, history = self._of_kinds, self._batch.history
+        num_users, num_kinds, _ = of_kinds.shape
         if events is not None:
-            num_users, num_kinds, _ = of_kinds.shape
+            if self._kinds.share is not None:
+                events = events * self._kinds.share[history][..., None]
             first = torch.arange(num_users, device=events.device)[:, None] * num_kinds
-            rows = (self._tower.kind[self._batch.history] + first).flatten()
+            rows = (self._kinds.kind[history] + first).flatten()
             of_kinds.view(-1, of_kinds.shape[-1]).index_add_(0, rows, events.flatten(0, 1))
-        network, distinct = self._tower.content, self._tower.distinct
-        assert network is not None  # there are parameters of it
+        network, distinct = self._network, self._kinds.distinct
         back = vjp(lambda parameters: functional_call(network, parameters, (distinct,)), self._parameters)[1]
-        return sum_of_squares(vmap(back)(of_kinds)[0])
+        at_a_time = max(1, BACKWARD_FLOATS // (num_kinds * network.floats_per_row))
+        return sum_of_squares(vmap(back, chunk_size=None if at_a_time >= num_users else at_a_time)(of_kinds)[0])
 
 
 def sum_of_squares(gradients: Mapping[str, Tensor]) -> Tensor:

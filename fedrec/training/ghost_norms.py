@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fedrec.models.fusion import NEIGHBOURS, VECTORS, FusedRecommender
-from fedrec.models.split import SharedState
+from fedrec.models.split import ID_KEPT, SharedState
 from fedrec.training.content_norms import ContentNorms, sum_of_squares
 from fedrec.training.examples import Examples
 from fedrec.training.odds import Odds
@@ -25,6 +25,7 @@ class GhostNorms:
     def __init__(self, model: FusedRecommender, shared: SharedState, batch: Examples, odds: Odds) -> None:
         self._batch, self._odds = batch, odds
         self._tied = model.reads_history and _EMBEDDING in shared
+        self._kept = shared.get(ID_KEPT) if _EMBEDDING in shared else None
         skipped = {NEIGHBOURS} if _EMBEDDING in shared else {NEIGHBOURS, VECTORS}
         self._tables = [name for name in odds.queries if name not in skipped]
         self._content = ContentNorms.of(model, shared, batch)
@@ -36,6 +37,8 @@ class GhostNorms:
         """Take what needs the odds of a block."""
         for name in self._tables:
             odds, queries = self._odds.factors(name, block)
+            if name == VECTORS and self._kept is not None:
+                odds = odds * self._kept  # a hidden id embedding has no gradient
             products = (_gram(odds) * _gram(queries)).sum((1, 2), dtype=torch.float64)
             self._squares[block] += products
             self._terms[block] += products
@@ -56,6 +59,8 @@ class GhostNorms:
             _, queries = self._odds.factors(VECTORS, everybody)
             history = self._batch.history
             alike = (history[:, :, None] == history[:, None, :]) * _gram(events)
+            if self._kept is not None:
+                alike = alike * self._kept[history][:, :, None]
             for products in (2 * torch.cat(self._met) * torch.bmm(queries, events.transpose(1, 2)), alike):
                 self._squares += products.sum((1, 2), dtype=torch.float64)
                 self._terms += products.abs().sum((1, 2), dtype=torch.float64)

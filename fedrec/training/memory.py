@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from fedrec.config import LocalConfig
 from fedrec.errors import MemoryBudgetError
+from fedrec.models.content import ContentNetwork, Kinds
 from fedrec.models.fusion import FusedRecommender
+from fedrec.models.image import ImageNetwork
 from fedrec.models.towers import ItemTower
 from fedrec.training.draws import SAMPLED
 from fedrec.training.factor_steps import takes_factor_steps
@@ -119,6 +121,7 @@ def _copy_floats(model: FusedRecommender, local: LocalConfig, size: _Size) -> in
     dim, candidates = model.config.dim, size.positions + size.drawn
     rows = model.num_items if local.loss == "softmax" else size.touched(model.num_items)
     floats = _TABLE_COPIES * (size.small + rows * size.width) + 4 * rows * dim + _hidden_floats(model, rows)
+    floats += _network_floats(model, rows)
     if "siamese" in model.config.branches:
         floats += _TWIN_ACTIVATIONS * rows * dim
     if local.loss == "softmax":
@@ -163,6 +166,16 @@ def least_memory_mib(model: FusedRecommender, local: LocalConfig, lengths: NDArr
 
 
 def _content_floats(model: FusedRecommender, positions: int) -> int:
+    return sum(len(kinds) * (positions + 4 * model.config.dim) for kinds, _ in _modalities(model))
+
+
+def _network_floats(model: FusedRecommender, rows: int) -> int:
+    """Return the floats that the networks over images and texts keep for a user's rows, and for their gradients."""
+    contents = [kinds.distinct[0].numel() + 2 * network.floats_per_row for kinds, network in _modalities(model)]
+    return rows * sum(contents)
+
+
+def _modalities(model: FusedRecommender) -> list[tuple[Kinds, ContentNetwork | ImageNetwork]]:
+    """Return the item tower's modalities, attributes first."""
     tower = model.shared["item_tower"] if model.reads_vectors else None
-    kinds = len(tower.distinct) if isinstance(tower, ItemTower) and tower.content is not None else 0
-    return kinds * (positions + 4 * model.config.dim)
+    return list(tower.modalities.values()) if isinstance(tower, ItemTower) else []

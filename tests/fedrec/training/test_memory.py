@@ -68,11 +68,10 @@ _CATALOGUE = Catalogue(
 
 _MEASURE = """
 import json
-from types import SimpleNamespace
 import numpy as np, torch
 from fedrec.config import LocalConfig, ModelConfig
 from fedrec.data.histories import Histories
-from fedrec.models import build_model
+from fedrec.models.fusion import FusedRecommender
 from fedrec.privacy.mechanism import GaussianMechanism
 from fedrec.training.cohort import train_cohort
 from fedrec.training.private_start import initial_private
@@ -84,7 +83,7 @@ def status(field):
 torch.set_num_threads(1)
 rng = np.random.default_rng(0)
 users, items, budget = 120, 2000, 64
-catalogue = SimpleNamespace(features=rng.integers(0, 2, (items, 8)).astype(np.float32))
+features = torch.from_numpy(rng.integers(0, 2, (items, 8)).astype(np.float32))
 histories = Histories.from_lists([rng.integers(0, items, 60) for _ in range(users)])
 seeds = np.arange(users, dtype=np.uint64)
 clip = GaussianMechanism(clip_norm=1.0, noise_multiplier=1.0, sample_rate=1.0, population=users)
@@ -96,7 +95,7 @@ cases = [
 ]
 rows = []
 for config, local, mechanism in cases:
-    model = build_model(config, catalogue, 0)
+    model = FusedRecommender(config, features)
     shared, private = model.shared_state(), initial_private(model, users, local)
     for few in (np.arange(2), np.arange(users)):
         part = {name: value[few] for name, value in private.items()}
