@@ -26,17 +26,22 @@ class RankingResult:
     """Quality of each user that has a target.
 
     ``users``: int64 ``[n]``, positions among the evaluated histories, ascending. ``values``: float64 ``[n]`` by metric
-    name. ``protocol``: ``full``, or ``sampled:N`` where candidates were the target and N drawn items.
+    name. ``protocol``: ``full``, or ``sampled:N`` where candidates were the target and N drawn items. ``lists``: int32
+    ``[n, K]``, what each user would be shown, best first and equal scores by ascending code, -1 where no candidate is
+    left; None where lists were not asked for.
     """
 
     users: NDArray[np.int64]
     values: Mapping[str, NDArray[np.float64]]
     protocol: str = "full"
+    lists: NDArray[np.int32] | None = None
 
     def __post_init__(self) -> None:
         for name, column in self.values.items():
             if column.shape != self.users.shape:
                 raise ValueError(f"{name} has shape {column.shape}, the users have {self.users.shape}")
+        if self.lists is not None and len(self.lists) != len(self.users):
+            raise ValueError(f"lists have {len(self.lists)} rows, the users are {len(self.users)}")
 
     @property
     def num_users(self) -> int:
@@ -57,10 +62,12 @@ def evaluate_ranking(
     ks: Sequence[int],
     chunk_users: int = 256,
     candidates: NDArray[np.bool_] | None = None,
+    list_length: int = 0,
 ) -> RankingResult:
     """Rank all unseen items of the catalogue for each user and measure where the targets stand.
 
     ``candidates``: bool ``[num_items]``, the items that are ranked; None for all. Targets must be among them.
+    ``list_length``: how many of the best items to keep of each user, for the metrics of ``fedrec.evaluation.lists``.
 
     ``seen`` and ``targets`` have one row a user. Users without targets are not counted; a target that the user has
     already seen is not a candidate and so no target; a repeated target counts once. Ties count with their exact
@@ -69,11 +76,18 @@ def evaluate_ranking(
     _check(seen, targets, ks, chunk_users)
     if candidates is not None and not candidates[targets.items].all():
         raise ValueError("every target must be among the candidates")
-    parts = [_evaluate_chunk(rows, *slab, candidates) for rows, slab in _slabs(scores, seen, targets, ks, chunk_users)]
-    names = parts[0][1].keys() if parts else ()
+    parts = [
+        _evaluate_chunk(rows, *slab, candidates, list_length)
+        for rows, slab in _slabs(scores, seen, targets, ks, chunk_users)
+    ]
+    names = parts[0].values.keys() if parts else ()
+    empty = np.empty((0, list_length), np.int32)
     return RankingResult(
-        users=np.concatenate([users for users, _ in parts]) if parts else np.empty(0, np.int64),
-        values={name: np.concatenate([values[name] for _, values in parts]) for name in names},
+        users=np.concatenate([np.empty(0, np.int64), *[part.users for part in parts]]),
+        values={name: np.concatenate([part.values[name] for part in parts]) for name in names},
+        lists=np.concatenate([empty, *[part.lists for part in parts if part.lists is not None]])
+        if list_length
+        else None,
     )
 
 
@@ -111,19 +125,50 @@ def _evaluate_chunk(
     targets: Histories,
     ks: Sequence[int],
     ranked: NDArray[np.bool_] | None,
-) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float64]]]:
+    list_length: int,
+) -> RankingResult:
+    candidates, users, items = rank_candidates(scores, seen, targets, ranked)
+    above, tied = _positions(candidates, users, items)
+    present, starts = np.unique(users, return_index=True)
+    offsets = np.append(starts, len(users)).astype(np.int64)
+    num_candidates = np.count_nonzero(candidates[present] > -np.inf, axis=1)
+    return RankingResult(
+        users=present + rows.start,
+        values=expected_metrics(above, tied, offsets, ks, num_candidates),
+        lists=best_items(candidates[present], list_length) if list_length else None,
+    )
+
+
+def rank_candidates(
+    scores: NDArray[np.float32], seen: Histories, targets: Histories, ranked: NDArray[np.bool_] | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+    """Return the scores with minus infinity for what is no candidate, and the users and items that are asked for.
+
+    Pairs of (user, item), int64 ``[num_targets]`` both, each once, ascending, without items that the user has seen.
+    """
     num_items = scores.shape[1]
     seen_keys = _keys(seen, num_items)
     wanted = np.setdiff1d(_keys(targets, num_items), seen_keys)
-    users, items = wanted // num_items, wanted % num_items
     candidates = scores.copy()
     candidates.reshape(-1)[seen_keys] = -np.inf
     if ranked is not None:
         candidates[:, ~ranked] = -np.inf
-    above, tied = _positions(candidates, users, items)
-    present, starts = np.unique(users, return_index=True)
-    offsets = np.append(starts, len(users)).astype(np.int64)
-    return present + rows.start, expected_metrics(above, tied, offsets, ks, num_items)
+    return candidates, wanted // num_items, wanted % num_items
+
+
+def best_items(candidates: NDArray[np.float32], length: int) -> NDArray[np.int32]:
+    """Return the codes of each row's ``length`` best candidates, int32 ``[n, length]``, as ``fedrec.ranking.top_k``.
+
+    Minus infinity marks what is no candidate; -1 fills lists of rows that have too few.
+    """
+    lists = np.full((len(candidates), length), -1, np.int32)
+    kept = min(length, candidates.shape[1])
+    bound = np.partition(candidates, -kept, axis=1)[:, -kept] if kept else np.empty(0)
+    for row, (scores, least) in enumerate(zip(candidates, bound, strict=False)):
+        codes = np.flatnonzero((scores >= least) & (scores > -np.inf))
+        best = codes[np.argsort(-scores[codes], kind="stable")[:kept]]
+        lists[row, : len(best)] = best
+    return lists
 
 
 def _keys(histories: Histories, num_items: int) -> NDArray[np.int64]:

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from fedrec.data.histories import Histories
 from fedrec.evaluation.metrics import RankingResult, ScoreError, evaluate_ranking
 from fedrec.evaluation.ties import expected_metrics
+from fedrec.ranking import top_k
 
 
 def naive(scores, seen, targets, ks):
@@ -171,3 +172,23 @@ def test_a_target_that_is_no_candidate_is_refused():
         evaluate_ranking(
             np.ones((1, 2), np.float32), Histories.from_lists([[]]), asked, (1,), candidates=np.arange(2) == 0
         )
+
+
+def test_lists_are_the_ones_that_every_device_would_show(rng):
+    scores = rng.integers(0, 4, size=(30, 12)).astype(np.float32)
+    seen = [rng.choice(12, size, replace=False) for size in rng.integers(0, 12, 30)]
+    targets = Histories.from_lists([[int(item)] for item in rng.integers(0, 12, 30)])
+
+    result = evaluate_ranking(scores, Histories.from_lists(seen), targets, (1,), chunk_users=7, list_length=5)
+
+    for user, shown in zip(result.users.tolist(), result.lists, strict=True):
+        expected = top_k(scores[user], 5, seen[user]).tolist()
+        assert shown.tolist() == expected + [-1] * (5 - len(expected))
+
+
+def test_no_lists_are_kept_unless_they_are_asked_for():
+    result = evaluate_ranking(
+        np.ones((1, 3), np.float32), Histories.from_lists([[]]), Histories.from_lists([[0]]), (1,)
+    )
+
+    assert result.lists is None

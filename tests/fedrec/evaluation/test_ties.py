@@ -18,14 +18,22 @@ def positions(scores, targets):
 def metrics_of_order(order, targets, ks):
     """Textbook metrics of one ranking without ties."""
     ranks = sorted(order.index(target) + 1 for target in targets)
-    values = {"mrr": 1 / ranks[0]}
+    values = {"mrr": 1 / ranks[0], "auc": ordered_pairs(order, targets)}
     for k in ks:
         hits = [rank for rank in ranks if rank <= k]
         ideal = sum(1 / np.log2(rank + 1) for rank in range(1, min(len(targets), k) + 1))
         values[f"hr@{k}"] = float(bool(hits))
         values[f"recall@{k}"] = len(hits) / len(targets)
+        values[f"precision@{k}"] = len(hits) / k
+        values[f"map@{k}"] = sum(place / rank for place, rank in enumerate(hits, 1)) / len(targets)
         values[f"ndcg@{k}"] = sum(1 / np.log2(rank + 1) for rank in hits) / ideal
     return values
+
+
+def ordered_pairs(order, targets):
+    """Share of pairs of a target and another item that stand in this order."""
+    pairs = [order.index(target) < order.index(other) for target in targets for other in set(order) - set(targets)]
+    return np.mean(pairs) if pairs else 0.5
 
 
 def mean_over_tie_orders(scores, targets, ks):
