@@ -89,7 +89,7 @@ def _train(message: Message, store: NodeStore) -> Message:
     reply = answer(task, store)
     if isinstance(reply, Refusal):
         return write_refusal(reply, to=message)
-    decoded = allowed_reply(task.contribution, task.shared, catalogue_of(store).num_items)
+    decoded = allowed_reply(task, catalogue_of(store).num_items)
     return write_reply(reply, reply_codec(task, reply.num_users).template(decoded), to=message)
 
 

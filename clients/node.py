@@ -29,14 +29,28 @@ from fedrec.privacy.budget import Budget
 from fedrec.privacy.entries import FROM_SYSTEM, Release
 from fedrec.privacy.guarantee import INTERACTION_LEVEL
 from fedrec.privacy.mechanism import GaussianMechanism, SampledGaussian
-from fedrec.rounds import Contribution, NodeCard, Refusal, RefusalReason, TrainReply, TrainTask
+from fedrec.rounds import (
+    Contribution,
+    NodeCard,
+    Refusal,
+    RefusalReason,
+    TrainReply,
+    TrainTask,
+    carried,
+    release_name,
+)
+from fedrec.statistics.collection import statistics_sum
+from fedrec.training.calibration import calibration_of, mixing_sum, without_held_back
 from fedrec.training.cohort import train_cohort
 from fedrec.training.memory import bytes_per_user
 from fedrec.training.private_start import initial_private
-from fedrec.training.statistics import statistics_name, statistics_sum
+from fedrec.training.scoring import fold_in, standard_scores
 
 STATISTICS_USERS = 65_536
 """Users whose item statistics are taken at a time."""
+
+FUSION_USERS = 128
+"""Users whose scores by all members are held at a time."""
 
 
 def card(store: NodeStore) -> NodeCard:
@@ -86,7 +100,7 @@ def _misfit(task: TrainTask, store: NodeStore) -> Objection | None:
     if task.participants[-1] >= store.num_users:
         detail = f"this node has {store.num_users} users, asked was number {task.participants[-1]}"
         return Objection(reason=RefusalReason.PARTICIPANTS, detail=detail)
-    template = SharedState(dict(model_for(task, store).shared.named_parameters()))
+    template = carried(task.contribution, SharedState(dict(model_for(task, store).shared.named_parameters())))
     try:
         check_fits(task.shared, template, "the task")
     except ModelMismatchError as error:
@@ -137,7 +151,7 @@ def _charge(task: TrainTask, store: NodeStore) -> Objection | None:
 def _planned(task: TrainTask, store: NodeStore) -> list[tuple[Release, Budget]]:
     """Return what the round spends on this node's users, with the budget that each part must fit."""
     planned = []
-    name = "training" if task.contribution is Contribution.UPDATE else statistics_name(task.shared)
+    name = release_name(task.contribution, task.model)
     if task.mechanism is not None:
         event = _event(task.mechanism, task, store)
         release = Release(
@@ -184,19 +198,41 @@ def _contribute(task: TrainTask, store: NodeStore) -> SharedState:
     """Read the participants' rows, do the work, keep their new private parameters, return the sum."""
     if task.contribution is Contribution.POPULARITY:
         return _sum(_statistics(task, store))
+    if task.contribution is Contribution.FUSION:
+        return _sum(_weighed(task, store))
     return _sum(_trained_shards(task, store))
+
+
+def _seen(task: TrainTask, store: NodeStore) -> Histories:
+    """Return all users' histories less the events that are held back in this run."""
+    return without_held_back(store.histories(), store.user_seeds(task.local.seed), task.local.calibration_share)
 
 
 def _statistics(task: TrainTask, store: NodeStore) -> Iterator[SharedState]:
     """Yield the statistics of as many users at a time as bound the memory, whatever the node's size."""
-    histories, num_items = store.histories(), catalogue_of(store).num_items
+    histories, num_items = _seen(task, store), catalogue_of(store).num_items
     for users in divide(task.participants, STATISTICS_USERS):
-        yield statistics_sum(task.shared, histories.take(users), num_items, task.mechanism)
+        yield SharedState(statistics_sum(task.model, histories.take(users), num_items, task.mechanism))
+
+
+def _weighed(task: TrainTask, store: NodeStore) -> Iterator[SharedState]:
+    """Yield the sums of what the held-back events of a few users at a time say of the fusion's weights."""
+    model, seeds = model_for(task, store), store.user_seeds(task.local.seed)
+    held, histories = calibration_of(store.histories(), seeds, task.local.calibration_share), _seen(task, store)
+    private = _private(task, store, model)
+    asked = np.flatnonzero(np.isin(held.users, task.participants))
+    for chosen in list(divide(asked, FUSION_USERS)) or [asked]:
+        users = held.users[chosen]
+        before = histories.take(users)
+        kept = task.local.private_start == "kept"
+        own = private.read(users) if kept else fold_in(model, task.shared, before, task.local)
+        standard = standard_scores(model, task.shared, own, before)
+        yield mixing_sum(task.model, task.shared, standard, before, held.target[chosen], task.mechanism)
 
 
 def _trained_shards(task: TrainTask, store: NodeStore) -> Iterator[SharedState]:
     """Train shard by shard and yield the sums; the last thing is to let the new private parameters count."""
-    model, histories, seeds = model_for(task, store), store.histories(), store.user_seeds(task.local.seed)
+    model, histories, seeds = model_for(task, store), _seen(task, store), store.user_seeds(task.local.seed)
     private = _private(task, store, model)
     path = _train_under_opacus if task.interaction else _train
     train = coding_each_user(task, partial(path, task, store, model))

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedrec.config import CodecConfig, InteractionConfig, LocalConfig, ModelConfig
-from fedrec.models.split import SharedState
+from fedrec.models.split import SharedState, read_in_training
 from fedrec.privacy.mechanism import GaussianMechanism
+from fedrec.statistics.collection import statistics_name
 
 EncodedUpdate = NewType("EncodedUpdate", dict[str, Tensor])
 """A sum of contributions as it travels, by the names that its codec gives (``fedrec.codecs``)."""
@@ -22,8 +23,9 @@ class Contribution(StrEnum):
     UPDATE = "update"
     """The change of the user's own copy of all shared parameters after local training."""
     POPULARITY = "popularity"
-    """The user's distinct items, and with a neighbours branch the pairs of events near each other: the statistics of
-    ``fedrec.training.statistics``, bounded together."""
+    """The user's distinct items, and what else the model is started from: ``fedrec.statistics``, bounded together."""
+    FUSION = "fusion"
+    """The gradient of the fusion's weights at the event that the user holds back (``fedrec.training.calibration``)."""
 
 
 class RefusalReason(StrEnum):
@@ -51,6 +53,7 @@ class TrainTask:
     """Unique to (run, round, node, attempt); the reply repeats it."""
     contribution: Contribution
     shared: SharedState
+    """What the contribution reads: ``carried``."""
     model: ModelConfig
     model_digest: str
     """``structure_digest`` of the shared state."""
@@ -64,6 +67,21 @@ class TrainTask:
     """The interaction-level layer on the device, if asked for."""
     codec: CodecConfig = field(default_factory=CodecConfig)
     """What updates are to be encoded with; ``fedrec.codecs.replies`` says which replies are."""
+
+
+def carried(contribution: Contribution, shared: SharedState) -> SharedState:
+    """Return those of a model's shared parameters that a task of this kind carries: all where the fusion is weighed.
+
+    The members' tensors grow with the square of the catalogue, and training reads none of them.
+    """
+    return shared if contribution is Contribution.FUSION else read_in_training(shared)
+
+
+def release_name(contribution: Contribution, model: ModelConfig) -> str:
+    """Return how ledgers call the release of a round of this kind."""
+    if contribution is Contribution.POPULARITY:
+        return statistics_name(model)
+    return "training" if contribution is Contribution.UPDATE else "fusion"
 
 
 @dataclass(frozen=True, kw_only=True)

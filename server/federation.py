@@ -7,7 +7,7 @@ from pathlib import Path
 
 from flwr.serverapp import Grid
 
-from fedrec.config import Scenario, TrainingConfig
+from fedrec.config import Scenario
 from fedrec.data.catalogue import Catalogue
 from fedrec.flower.state import Randomness, RunState
 from fedrec.flower.strategy import FedRecStrategy, Hooks, Terms
@@ -59,21 +59,22 @@ class Federation:
             resume=kept.latest(initial) if kept else None,
             run_id=self.run_id,
         )
-        training, federation = self.scenario.training, self.scenario.federation
-        strategy.start(grid, write_arrays(initial), training.rounds, federation.round_timeout)
+        training, federation = self.scenario.played, self.scenario.federation
+        rounds = training.rounds + training.fusion_rounds
+        strategy.start(grid, write_arrays(initial), rounds, federation.round_timeout)
         plan = plan_for(strategy.state.roster.population)
         return Outcome(state=strategy.state, stopped=strategy.stopped, plan=plan)
 
     def plan(self, population: int) -> RunPlan | None:
         """Return the mechanisms of this run over ``population`` users; None without user-level privacy."""
         privacy = self.scenario.privacy
-        return plan_run(privacy, self.scenario.training, population) if privacy.enabled else None
+        return plan_run(privacy, self.scenario.played, population) if privacy.enabled else None
 
     def _terms(self) -> Terms:
         scenario = self.scenario
         return Terms(
             model=scenario.model,
-            training=_seeded(scenario),
+            training=scenario.played,
             federation=scenario.federation,
             catalogue_digest=self.catalogue.digest,
             num_items=self.catalogue.num_items,
@@ -92,11 +93,6 @@ def randomness_of(scenario: Scenario) -> Randomness:
     """
     secret = scenario.privacy.enabled and scenario.noise_seed is None
     return Randomness(cohort_seed=None if secret else scenario.run.seed, noise_seed=scenario.noise_seed)
-
-
-def _seeded(scenario: Scenario) -> TrainingConfig:
-    local = scenario.training.local.model_copy(update={"seed": scenario.run.seed})
-    return scenario.training.model_copy(update={"local": local})
 
 
 def _saving(hooks: Hooks, checkpoints: Checkpoints) -> Hooks:

@@ -24,9 +24,9 @@ from fedrec.privacy.planning import plan_run
 from fedrec.runs.folder import RunFolder
 from fedrec.runs.report import write_report
 from fedrec.runs.summary import Summary
+from fedrec.statistics.collection import statistics_template
 from fedrec.tracking.group import TrackerGroup
 from fedrec.training.memory import least_memory_mib
-from fedrec.training.statistics import statistics_template
 from server.federation import Outcome
 from simulations.phase import Layout, Phase, Row
 from simulations.progress import Progress, Silence
@@ -118,7 +118,7 @@ class _Simulation:
             )
         model = build_model(self.scenario.model, self.dataset.catalogue, self.scenario.run.seed)
         self._refuse_too_little_memory(model)
-        statistics_template(model.shared_state(), self.dataset.catalogue.num_items)
+        statistics_template(self.scenario.model, self.dataset.catalogue.num_items)
         if self.scenario.privacy.enabled:
             plan_run(self.scenario.privacy, self.scenario.training, self.dataset.log.num_users)
 

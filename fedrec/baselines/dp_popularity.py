@@ -8,10 +8,11 @@ import torch
 
 from fedrec.baselines.popularity import Popularity
 from fedrec.data.histories import Histories
+from fedrec.models.split import SharedState
 from fedrec.privacy.mechanism import GaussianMechanism
 from fedrec.privacy.planning import solve_noise
 from fedrec.privacy.release import release
-from fedrec.training.statistics import popularity_sum
+from fedrec.statistics.counts import COUNTS, count_items
 
 
 def whole_budget(epsilon: float, delta: float, population: int) -> GaussianMechanism:
@@ -22,5 +23,5 @@ def whole_budget(epsilon: float, delta: float, population: int) -> GaussianMecha
 
 def fit(train: Histories, num_items: int, mechanism: GaussianMechanism, generator: torch.Generator) -> Popularity:
     """Release the histogram of ``train`` once, with noise from ``generator``."""
-    released = release(popularity_sum(train, num_items, mechanism), mechanism, generator)
-    return Popularity(released["counts"].numpy())
+    counts = SharedState({COUNTS: count_items(train, num_items, mechanism.clip_norm)})
+    return Popularity(release(counts, mechanism, generator)[COUNTS].numpy())

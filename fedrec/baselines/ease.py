@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from fedrec.baselines.popularity import distinct_pairs
 from fedrec.data.histories import Histories
+from fedrec.statistics.gram import weighted_gram
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,16 +30,10 @@ class Ease:
         return scores.numpy()
 
 
-def gram(train: Histories, num_items: int, chunk_users: int = 2048) -> Tensor:
+def gram(train: Histories, num_items: int) -> Tensor:
     """Return ``X'X``, float64 ``[num_items, num_items]``: users who took both items."""
-    items, users = distinct_pairs(train)
-    both = torch.zeros(num_items, num_items, dtype=torch.float64)
-    for start in range(0, len(train), chunk_users):
-        part = slice(*np.searchsorted(users, [start, start + chunk_users]))
-        taken = torch.zeros(min(chunk_users, len(train) - start), num_items)
-        taken[torch.from_numpy(users[part] - start), torch.from_numpy(items[part])] = 1.0
-        both += taken.T @ taken
-    return both
+    users, items = train.distinct()
+    return weighted_gram(users, items, np.ones(len(train)), num_items)
 
 
 def fit_gram(both: Tensor, regularisation: float) -> Ease:

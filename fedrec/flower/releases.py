@@ -14,15 +14,23 @@ from fedrec.privacy.ledger import Ledger
 from fedrec.privacy.mechanism import GaussianMechanism
 from fedrec.privacy.planning import RunPlan
 from fedrec.privacy.release import release
-from fedrec.training.statistics import statistics_name
 
 
 class Releases:
-    """A run's releases under its plan. Round 0 is the popularity release, the others are training."""
+    """A run's releases under its plan. Round 0 is that of statistics; the others are training, then the fusion's."""
 
     def __init__(
-        self, plan: RunPlan, ledger: Ledger, randomness: Randomness, *, run_id: str, config_digest: str
+        self,
+        plan: RunPlan,
+        ledger: Ledger,
+        randomness: Randomness,
+        *,
+        name_of: Callable[[int], str],
+        run_id: str,
+        config_digest: str,
     ) -> None:
+        """``name_of``: what the ledger calls the release of a round."""
+        self._name_of = name_of
         self._plan = plan
         self._ledger = ledger
         self._randomness = randomness
@@ -65,7 +73,7 @@ class Releases:
         planned = Release(
             run_id=self._run_id,
             round=round,
-            name="training" if round else statistics_name(total),
+            name=self._name_of(round),
             mechanism=mechanism,
             noise_source=noise.description,
             config_digest=self._config_digest,

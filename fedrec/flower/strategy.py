@@ -28,13 +28,15 @@ from fedrec.flower.roster import Whereabouts, enrol
 from fedrec.flower.state import Randomness, RoundReport, RunState
 from fedrec.flower.traffic import wire_bytes
 from fedrec.flower.wire import RollCall, allowed_reply, read_shared, task_message, write_arrays
-from fedrec.models.split import SharedState, check_fits, structure_digest
+from fedrec.models.mixing import stepped
+from fedrec.models.split import MIXING, SharedState, check_fits, mixing_part, structure_digest
 from fedrec.privacy.ledger import Ledger
+from fedrec.privacy.mechanism import GaussianMechanism
 from fedrec.privacy.planning import RunPlan
 from fedrec.privacy.sampling import poisson_cohort
-from fedrec.rounds import Contribution, TrainTask
+from fedrec.rounds import Contribution, TrainTask, carried, release_name
 from fedrec.training.server_step import ServerOptimizer
-from fedrec.training.statistics import start_from_statistics
+from fedrec.training.start import start_from_statistics
 
 logger = logging.getLogger(__name__)
 
@@ -167,15 +169,18 @@ class FedRecStrategy(Strategy):
             raise ValueError("FedRecStrategy takes its settings in the constructor and evaluates through hooks")
         self._timeout = timeout
         self._begin(grid, read_shared(initial_arrays))
-        arrays = write_arrays(self.state.shared)
+        arrays = self._carried_in(self.state.round + 1)
         for number in range(self.state.round + 1, num_rounds + 1):
             if self.stopped or not self._affords(number):
                 break
             messages = self.configure_train(number, arrays, ConfigRecord(), grid)
-            changed, _ = self.aggregate_train(number, self._replies(grid, messages))
-            arrays = changed or arrays
+            self.aggregate_train(number, self._replies(grid, messages))
+            arrays = self._carried_in(number + 1)
         self._checkpoint()
-        return Result(arrays=arrays)
+        return Result(arrays=write_arrays(self.state.shared))
+
+    def _carried_in(self, number: int) -> ArrayRecord:
+        return write_arrays(carried(self._contribution(number), self.state.shared))
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -189,8 +194,11 @@ class FedRecStrategy(Strategy):
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Fold the replies, charge the ledger, release, step; return the new shared parameters and no metrics."""
+        contribution = self._current().task.contribution
         mean, report = self._conclude(replies)
-        if mean is not None:
+        if mean is not None and contribution is Contribution.FUSION:
+            self._state = replace(self.state, shared=self._mixed(mean, server_round))
+        elif mean is not None:
             shared = self._optimizer.step(self.state.shared, mean, server_round)
             self._state = replace(self.state, shared=shared, optimizer=self._optimizer.state())
         self._finish(replace(self.state, round=server_round), report)
@@ -233,8 +241,20 @@ class FedRecStrategy(Strategy):
             return None
         if self._ledger is None:
             raise ValueError("a run with user-level privacy needs a ledger")
-        digest = self._terms.config_digest
-        return Releases(plan, self._ledger, self._randomness, run_id=self._run_id, config_digest=digest)
+        return Releases(
+            plan,
+            self._ledger,
+            self._randomness,
+            name_of=lambda round: release_name(self._contribution(round), self._terms.model),
+            run_id=self._run_id,
+            config_digest=self._terms.config_digest,
+        )
+
+    def _contribution(self, number: int) -> Contribution:
+        """Return what users add in a round: statistics in round 0, then updates, in the last rounds the fusion's."""
+        if number == 0:
+            return Contribution.POPULARITY
+        return Contribution.UPDATE if number <= self._terms.training.rounds else Contribution.FUSION
 
     def _resume(self, state: RunState) -> None:
         if state.optimizer:
@@ -247,14 +267,32 @@ class FedRecStrategy(Strategy):
         if not self._affords(0):
             return
         everyone = np.arange(self.state.roster.population, dtype=np.int64)
-        current = self._open_round(0, everyone, write_arrays(self.state.shared))
+        carries = carried(Contribution.POPULARITY, self.state.shared)
+        current = self._open_round(0, everyone, write_arrays(carries))
         messages = self._messages(current, {ask.key for ask in current.asks})
         mean, report = self._conclude(self._replies(grid, messages))
         if mean is not None:
             counts = mean["counts"]
-            shared = start_from_statistics(self.state.shared, mean)
+            population, mechanism = self.state.roster.population, self._mechanism(0)
+            shared = start_from_statistics(self._terms.model, self.state.shared, mean, population, mechanism)
             self._state = replace(self.state, shared=shared, popularity=counts)
         self._finish(self.state, report)
+
+    def _mixed(self, mean: SharedState, number: int) -> SharedState:
+        """Return the shared parameters with the fusion's weights one step on; the step falls to a tenth.
+
+        Only a public share of the users hold an event back, so the mean over all is divided by it.
+        """
+        training = self._terms.training
+        progress = (number - training.rounds - 1) / max(training.fusion_rounds, 1)
+        rate = training.fusion_learning_rate * (1 - 0.9 * progress) / training.local.calibration_share
+        mixing = {name.removeprefix(MIXING): value for name, value in mixing_part(self.state.shared).items()}
+        steps = {name.removeprefix(MIXING): value for name, value in mean.items()}
+        moved = {MIXING + name: value for name, value in stepped(mixing, steps, rate).items()}
+        return SharedState({**self.state.shared, **moved})
+
+    def _mechanism(self, number: int) -> GaussianMechanism | None:
+        return self._releases.mechanism(number) if self._releases else None
 
     def _affords(self, number: int) -> bool:
         """Return whether the round's release fits the budget, before any node is troubled; if not, stop."""
@@ -266,8 +304,8 @@ class FedRecStrategy(Strategy):
 
     # --- asking ---------------------------------------------------------------------------------------------------
     def _open_round(self, number: int, cohort: NDArray[np.int64], arrays: ArrayRecord) -> _Round:
-        contribution = Contribution.UPDATE if number else Contribution.POPULARITY
-        mechanism = self._releases.mechanism(number) if self._releases else None
+        contribution, mechanism = self._contribution(number), self._mechanism(number)
+        shared = carried(contribution, self.state.shared)
         asks = tuple(
             _Ask(key=card.key, nonce=secrets.token_hex(16), participants=participants)
             for card, participants in self.state.roster.divide(cohort)
@@ -277,9 +315,9 @@ class FedRecStrategy(Strategy):
             round=number,
             nonce="",
             contribution=contribution,
-            shared=self.state.shared,
+            shared=shared,
             model=self._terms.model,
-            model_digest=structure_digest(self.state.shared),
+            model_digest=structure_digest(shared),
             catalogue_digest=self._terms.catalogue_digest,
             participants=cohort,
             local=self._terms.training.local,
@@ -289,7 +327,7 @@ class FedRecStrategy(Strategy):
         )
         fold = Fold(
             asked=[Asked(key=ask.key, nonce=ask.nonce, num_users=len(ask.participants)) for ask in asks],
-            allowed=allowed_reply(contribution, self.state.shared, self._terms.num_items),
+            allowed=allowed_reply(task, self._terms.num_items),
             clip_norm=mechanism.clip_norm if mechanism else None,
             codec=lambda num_users: reply_codec(task, num_users),
         )

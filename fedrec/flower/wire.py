@@ -24,10 +24,10 @@ from torch import Tensor
 
 from fedrec.config import CodecConfig, InteractionConfig, LocalConfig, ModelConfig
 from fedrec.errors import ModelMismatchError, ProtocolError
-from fedrec.models.split import SharedState, check_fits, trainable
+from fedrec.models.split import SharedState, check_fits, mixing_part, trainable
 from fedrec.privacy.mechanism import GaussianMechanism
 from fedrec.rounds import Contribution, EncodedUpdate, NodeCard, Refusal, RefusalReason, TrainReply, TrainTask
-from fedrec.training.statistics import statistics_template
+from fedrec.statistics.collection import statistics_template
 
 VERSION = 1
 """Of the messages. A node and a server that differ in it refuse each other by the field's name."""
@@ -123,11 +123,13 @@ def read_task(message: Message) -> TrainTask:
     )
 
 
-def allowed_reply(contribution: Contribution, shared: SharedState, num_items: int) -> SharedState:
+def allowed_reply(task: TrainTask, num_items: int) -> SharedState:
     """Return tensors of the names, shapes and dtypes that a reply must decode to; their values mean nothing."""
-    if contribution is Contribution.POPULARITY:
-        return statistics_template(shared, num_items)
-    return trainable(shared)
+    if task.contribution is Contribution.POPULARITY:
+        return SharedState(statistics_template(task.model, num_items))
+    if task.contribution is Contribution.FUSION:
+        return mixing_part(task.shared)
+    return trainable(task.shared)
 
 
 # --- the answer ---------------------------------------------------------------------------------------------------

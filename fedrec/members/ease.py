@@ -14,13 +14,10 @@ from fedrec.members.member import Released
 class EaseMember:
     """Scores a user by the sum of the rows of his items."""
 
-    def shapes(self, num_items: int) -> dict[str, tuple[int, ...]]:
-        """Return the shape of ``weights``, ``[num_items, num_items]``, diagonal 0."""
-        return {"weights": (num_items, num_items)}
-
     def build(self, released: Released, config: ModelConfig) -> dict[str, Tensor]:
-        """Return the weights under ``model.ease_regularisation``, in units of the Gram matrix' mean diagonal.
+        """Return ``weights`` ``[num_items, num_items]``, diagonal 0.
 
+        The regularisation is ``model.ease_regularisation`` in units of the Gram matrix' mean diagonal.
         Noise shifts eigenvalues by up to ``2 noise sqrt(num_items)`` (Wigner's semicircle); the diagonal is raised by
         as much, so that the matrix stays positive definite.
         """

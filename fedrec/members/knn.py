@@ -14,13 +14,10 @@ from fedrec.members.member import Released
 class NeighbourhoodMember:
     """Scores an item by its similarity to the user's items, of which each lends to its nearest only."""
 
-    def shapes(self, num_items: int) -> dict[str, tuple[int, ...]]:
-        """Return the shape of ``similarities``, ``[num_items, num_items]``, diagonal 0, zero but for neighbours."""
-        return {"similarities": (num_items, num_items)}
-
     def build(self, released: Released, config: ModelConfig) -> dict[str, Tensor]:
-        """Return cosines ``g_ij / sqrt(g_ii g_jj)`` of each row's ``model.knn_neighbours`` nearest items.
+        """Return ``similarities`` ``[num_items, num_items]``, diagonal 0.
 
+        Cosines ``g_ij / sqrt(g_ii g_jj)`` of each row's ``model.knn_neighbours`` nearest items, 0 for the rest.
         A noisy diagonal is lifted to the noise's deviation, so that rare items do not come near to everything.
         """
         gram = released.gram()

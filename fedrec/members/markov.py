@@ -16,13 +16,10 @@ from fedrec.statistics.transitions import TRANSITIONS
 class MarkovMember:
     """Log probabilities of the next item given the last, smoothed towards popularity."""
 
-    def shapes(self, num_items: int) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of ``following``, ``[num_items, num_items]``, and ``start``, ``[num_items]``."""
-        return {"following": (num_items, num_items), "start": (num_items,)}
-
     def build(self, released: Released, config: ModelConfig) -> dict[str, Tensor]:
-        """Return ``log((n_ij + s p_j) / (n_i + s))`` with ``s`` of ``model.markov_smoothing`` events, and ``log p``.
+        """Return ``following`` ``[num_items, num_items]`` and ``start`` ``[num_items]``.
 
+        ``log((n_ij + s p_j) / (n_i + s))`` with ``s`` of ``model.markov_smoothing`` events, and ``log p``.
         Counts of transitions that noise alone explains (below two of its deviations) count as none.
         """
         counts = released.sums[COUNTS].double().clamp(min=0) + 1e-3

@@ -31,12 +31,8 @@ class Released:
 class Member(Protocol):
     """One member's two halves; both are pure functions of their arguments."""
 
-    def shapes(self, num_items: int) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of its tensors, all float32, by name."""
-        ...
-
     def build(self, released: Released, config: ModelConfig) -> dict[str, Tensor]:
-        """Return its tensors from released sums: post-processing, which spends no privacy."""
+        """Return its tensors, of the shapes of ``fedrec.models.members``: post-processing, which spends no privacy."""
         ...
 
     def score(self, tensors: Mapping[str, Tensor], histories: Histories) -> Tensor:

@@ -13,12 +13,8 @@ from fedrec.statistics.counts import COUNTS
 class PopularityMember:
     """Log counts, so that standard scores are not ruled by a few blockbusters."""
 
-    def shapes(self, num_items: int) -> dict[str, tuple[int, ...]]:
-        """Return the shape of ``logs``, ``[num_items]``."""
-        return {"logs": (num_items,)}
-
     def build(self, released: Released, config: ModelConfig) -> dict[str, Tensor]:
-        """Return the logs of the counts."""
+        """Return ``logs``, ``[num_items]``."""
         return {"logs": log_counts(released.sums[COUNTS])}
 
     def score(self, tensors: Mapping[str, Tensor], histories: Histories) -> Tensor:

@@ -22,11 +22,6 @@ REGISTRY: dict[MemberName, Member] = {
 }
 
 
-def member_shapes(config: ModelConfig, num_items: int) -> dict[str, dict[str, tuple[int, ...]]]:
-    """Return the shapes of the tensors of a model's members, by member and name."""
-    return {name: REGISTRY[name].shapes(num_items) for name in config.members}
-
-
 def build_members(shared: SharedState, released: Released, config: ModelConfig) -> SharedState:
     """Return ``shared`` with the tensors of the members set from released sums."""
     built = dict(shared)

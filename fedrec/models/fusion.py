@@ -8,6 +8,7 @@ table without writing that table out for each user. Parameters may be common or 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import fmean
 
 import torch
 from torch import Tensor, nn
@@ -19,11 +20,13 @@ from fedrec.models import neumf
 from fedrec.models.autoencoder import DECODER, ENCODER, Autoencoder, Encoded, LatentDraws
 from fedrec.models.content import ItemContent
 from fedrec.models.layers import lookup, transposed
+from fedrec.models.members import MemberTensors
+from fedrec.models.mixing import TRAINED, Mixing, named_weights
 from fedrec.models.neighbours import Neighbours
 from fedrec.models.neumf import NeuMFItems, NeuMFUser
 from fedrec.models.sequence import SequenceAdapter, sequence_encoder
 from fedrec.models.siamese import SiameseTower
-from fedrec.models.split import RELEASED, SplitModel
+from fedrec.models.split import MEMBERS, MIXING, RELEASED, SplitModel
 from fedrec.models.towers import INITIAL_STD, BehaviourTower, ItemTower
 
 NUM_DROPOUT_MASKS = 4
@@ -127,7 +130,10 @@ class FusedRecommender(SplitModel):
         self.num_items = num_items = content.num_items
         dim = config.dim
         private: dict[str, nn.Module] = {}
-        shared: dict[str, nn.Module] = {"fusion": FusionLogits(config.branches)}
+        shared: dict[str, nn.Module] = {"fusion": FusionLogits(config.branches)} if config.branches else {}
+        if config.members:
+            shared[MEMBERS.rstrip(".")] = MemberTensors(config, num_items)
+            shared[MIXING.rstrip(".")] = Mixing(config)
         if self.reads_vectors:
             shared["item_tower"] = ItemTower(
                 content, dim, item_embeddings=config.item_embeddings, hides_ids=config.id_dropout > 0
@@ -348,9 +354,19 @@ class FusionLogits(nn.Module):
 
 
 def fusion_weights(config: ModelConfig, shared: Mapping[str, Tensor]) -> dict[str, float]:
-    """Return each branch's share of the fusion (alpha, beta, gamma of cf, mf, seq), which sum to 1."""
-    shares = torch.softmax(shared["fusion.logits"].detach(), dim=0).tolist()
-    return dict(zip(config.branches, shares, strict=True))
+    """Return the share of the fusion of each branch (alpha, beta, gamma of cf, mf, seq) and member; they sum to 1.
+
+    Where users of several history lengths have weights of their own, the mean over these.
+    """
+    shares: dict[str, float] = {}
+    if config.branches:
+        within = torch.softmax(shared["fusion.logits"].detach(), dim=0).tolist()
+        shares = dict(zip(map(str, config.branches), within, strict=True))
+    if not config.members:
+        return shares
+    mixed = {name: fmean(rows) for name, rows in named_weights(config, shared[MIXING + "weights"]).items()}
+    trained = mixed.pop(TRAINED, 0.0)
+    return {**{name: trained * share for name, share in shares.items()}, **mixed}
 
 
 def build_model(config: ModelConfig, catalogue: Catalogue, seed: int) -> FusedRecommender:

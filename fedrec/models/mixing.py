@@ -63,7 +63,8 @@ class Mixing(nn.Module):
 def user_weights(config: ModelConfig, mixing: Mapping[str, Tensor], lengths: Tensor) -> Tensor:
     """Return each user's weights, float ``[U, num_mixed]``, which sum to 1.
 
-    ``mixing``: the parameters of ``Mixing`` by name, common or one set a user. ``lengths``: int64 ``[U]``, events of each history.
+    ``mixing``: the parameters of ``Mixing`` by name, common or one set a user. ``lengths``: int64 ``[U]``,
+    events of each history.
     """
     stacked = _stacked(mixing, len(lengths))
     raw = stacked["weights"][torch.arange(len(lengths)), bucket_of(config, lengths)]
@@ -91,18 +92,22 @@ def gate_input(lengths: Tensor) -> Tensor:
 
 def standardised(scores: Tensor) -> Tensor:
     """Return scores ``[..., num_items]`` less their mean, over their deviation; zero where they are all equal."""
-    centred = scores - scores.mean(-1, keepdim=True)
-    spread = centred.square().mean(-1, keepdim=True).sqrt()
-    return centred / torch.where(spread > 0, spread, 1.0)
+    return (scores - scores.mean(-1, keepdim=True)) / deviation(scores)
+
+
+def deviation(scores: Tensor) -> Tensor:
+    """Return the standard deviation of scores over the catalogue, ``[..., 1]``; 1 where they are all equal."""
+    spread = scores.std(-1, keepdim=True, correction=0)
+    return torch.where(spread > 0, spread, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
     """Held-back events of ``U`` users.
 
-    ``standard``: float ``[U, num_mixed, num_items]``, standard scores from the history before the event. ``candidates``:
-    bool ``[U, num_items]``, what the history has not. ``target``: int64 ``[U]``, a candidate. ``lengths``: int64
-    ``[U]``, of the history.
+    ``standard``: float ``[U, num_mixed, num_items]``, standard scores from the history before the event.
+    ``candidates``: bool ``[U, num_items]``, what the history has not. ``target``: int64 ``[U]``, a candidate.
+    ``lengths``: int64 ``[U]``, of the history.
     """
 
     standard: Tensor
@@ -142,6 +147,6 @@ def projected(rows: Tensor) -> Tensor:
     return (rows - over.gather(-1, kept - 1) / kept).clamp(min=0)
 
 
-def named_weights(config: ModelConfig, mixing: Mapping[str, Tensor]) -> dict[str, list[float]]:
-    """Return the weights of what is mixed, one a bucket, by name."""
-    return {name: mixing["weights"][:, at].tolist() for at, name in enumerate(mixed_names(config))}
+def named_weights(config: ModelConfig, weights: Tensor) -> dict[str, list[float]]:
+    """Return the weights of what is mixed, one a bucket, by name; ``weights``: of ``Mixing``."""
+    return {name: weights[:, at].tolist() for at, name in enumerate(mixed_names(config))}

@@ -1,6 +1,6 @@
 """The neighbours branch: which items follow each other, from one released statistic, in a few components.
 
-Untrained. Its tensors are set once by the server from a noisy sum of item pairs (``fedrec.training.statistics``), so
+Untrained. Its tensors are set once by the server from a noisy sum of item pairs (``fedrec.statistics.pairs``), so
 that they are post-processing of a release; no update touches them. The item side of neighbourhood models (Sarwar et
 al., 2001) and of Markov chains, in the low rank that noise leaves.
 """

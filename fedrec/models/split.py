@@ -25,7 +25,7 @@ RELEASED = "released."
 """Prefix of shared parameters that the server sets from a release before training; no user's update touches them."""
 
 MEMBERS = "members."
-"""The same, of members that training does not read: they travel where the fusion is weighed, and in the served model."""
+"""The same, of members that training does not read: they travel where the fusion is weighed and in served models."""
 
 MIXING = "mixing."
 """Prefix of shared parameters that fusion rounds change after training."""

@@ -70,7 +70,7 @@ def plan_run(privacy: PrivacyConfig, training: TrainingConfig, population: int) 
         epsilon=privacy.epsilon,
         delta=privacy.delta,
         sample_rate=training.sample_rate,
-        rounds=max(1, training.rounds),
+        rounds=max(1, training.rounds + training.fusion_rounds),
         before=before,
     )
     plan = RunPlan(
@@ -81,7 +81,7 @@ def plan_run(privacy: PrivacyConfig, training: TrainingConfig, population: int) 
             population=population,
         ),
         popularity=popularity,
-        rounds=training.rounds,
+        rounds=training.rounds + training.fusion_rounds,
         epsilon_budget=privacy.epsilon,
         delta=privacy.delta,
     )

@@ -12,7 +12,6 @@ from torch import Tensor
 from fedrec.config import Member, ModelConfig
 from fedrec.data.histories import Histories
 from fedrec.errors import ConfigError
-from fedrec.models.split import SharedState
 from fedrec.privacy.mechanism import GaussianMechanism
 from fedrec.statistics.counts import COUNTS, count_items, count_shape
 from fedrec.statistics.gram import GRAM, count_both, gram_shape
@@ -29,8 +28,11 @@ MAX_ITEMS = 6000
 
 @dataclass(frozen=True, kw_only=True)
 class Statistic:
-    """``shape``: of the sum, from the number of items. ``total``: the sum over users, float32, each brought to a norm
-    if one is given. ``of_pairs``: whether it grows with the square of the catalogue."""
+    """A sum over users.
+
+    ``shape``: from the number of items. ``total``: the sum, float32, each user brought to a norm if one is given.
+    ``of_pairs``: whether it grows with the square of the catalogue.
+    """
 
     shape: Callable[[int], tuple[int, ...]]
     total: Callable[[Histories, int, float | None], Tensor]
@@ -60,7 +62,7 @@ def statistics_name(config: ModelConfig) -> str:
     return "+".join(["popularity", *needed_statistics(config)[1:]])
 
 
-def statistics_template(config: ModelConfig, num_items: int) -> SharedState:
+def statistics_template(config: ModelConfig, num_items: int) -> dict[str, Tensor]:
     """Return tensors of the names and shapes that a model's statistics have, float32; their values mean nothing.
 
     Raises ``ConfigError`` for a catalogue that is too large for statistics of pairs.
@@ -72,20 +74,20 @@ def statistics_template(config: ModelConfig, num_items: int) -> SharedState:
         raise ConfigError(
             f"{named[0]} is made from pairs of at most {MAX_ITEMS} items, this catalogue has {num_items}: leave it out"
         )
-    return SharedState({name: torch.empty(STATISTICS[name].shape(num_items)) for name in needed})
+    return {name: torch.empty(STATISTICS[name].shape(num_items)) for name in needed}
 
 
 def statistics_sum(
     config: ModelConfig, histories: Histories, num_items: int, mechanism: GaussianMechanism | None
-) -> SharedState:
+) -> dict[str, Tensor]:
     """Return the sum of the users' statistics, as ``statistics_template`` describes them.
 
     With a ``mechanism`` all statistics of a user together have at most its clip norm.
     """
     needed = needed_statistics(config)
-    shares = {name: 1.0 for name in needed}
+    shares = dict.fromkeys(needed, 1.0)
     if len(needed) > 1:
         rest = (1 - COUNTS_SHARE) / (len(needed) - 1)
         shares = {name: COUNTS_SHARE if name == COUNTS else rest for name in needed}
     norms = {name: None if mechanism is None else mechanism.clip_norm * share**0.5 for name, share in shares.items()}
-    return SharedState({name: STATISTICS[name].total(histories, num_items, norms[name]) for name in needed})
+    return {name: STATISTICS[name].total(histories, num_items, norms[name]) for name in needed}

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fedrec.data.histories import Histories
@@ -34,9 +35,9 @@ def count_both(histories: Histories, num_items: int, norm: float | None) -> Tens
 
 
 def weighted_gram(
-    users: "np.ndarray[tuple[int], np.dtype[np.int64]]",
-    items: "np.ndarray[tuple[int], np.dtype[np.int64]]",
-    factors: "np.ndarray[tuple[int], np.dtype[np.float64]]",
+    users: NDArray[np.int64],
+    items: NDArray[np.int64],
+    factors: NDArray[np.float64],
     num_items: int,
 ) -> Tensor:
     """Return ``sum_u factors_u x_u x_u'``, float64 ``[num_items, num_items]``.

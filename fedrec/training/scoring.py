@@ -3,19 +3,22 @@
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.func import functional_call
 
 from fedrec.config import LocalConfig
 from fedrec.data.histories import Histories
+from fedrec.members.registry import score_member
 from fedrec.models.autoencoder import DECODER
 from fedrec.models.fusion import FACTORS, NUM_DROPOUT_MASKS, VECTORS, FusedRecommender, scores, tables_of
+from fedrec.models.mixing import TRAINED, deviation, mixed_names, standardised, user_weights
 from fedrec.models.neumf import PRODUCT
-from fedrec.models.split import PrivateState, SharedState
+from fedrec.models.split import MEMBERS, MIXING, PrivateState, SharedState, mixing_part
 from fedrec.training.cohort import CPU, device_of, on_device
 from fedrec.training.examples import recent_events
 from fedrec.training.optimizers import parameters_of
 from fedrec.training.private_start import rebuild, solve_users
-from fedrec.training.statistics import NEIGHBOURS
+from fedrec.training.start import NEIGHBOURS
 
 CHUNK_USERS = 512
 
@@ -23,13 +26,27 @@ CHUNK_USERS = 512
 def branch_scores(
     model: FusedRecommender, shared: SharedState, private: PrivateState, histories: Histories
 ) -> dict[str, NDArray[np.float32]]:
-    """Return each branch's weighted scores after the latest event, float32 ``[U, num_items]``; they add up."""
+    """Return what each branch and member adds to the scores after the latest event, float32 ``[U, num_items]``.
+
+    They add up to the scores. With members, the branches' parts are those of their standardised sum.
+    """
     here = SharedState(on_device(shared, device_of(model)))
-    parts = [_scores(model, here, *chunk) for chunk in _chunks(private, histories)]
+    parts = [_parts(model, here, *chunk) for chunk in _chunks(private, histories)]
     if not parts:
         empty = np.empty((0, model.num_items), np.float32)
-        return dict.fromkeys(map(str, model.config.branches), empty)
+        return dict.fromkeys([*model.config.branches, *model.config.members], empty)
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def standard_scores(
+    model: FusedRecommender, shared: SharedState, private: PrivateState, histories: Histories
+) -> Tensor:
+    """Return the standard scores of all that is mixed (``mixed_names``), float32 ``[U, num_mixed, num_items]``."""
+    here = SharedState(on_device(shared, device_of(model)))
+    chunks = [_standard(model, here, *chunk) for chunk in _chunks(private, histories)]
+    if not chunks:
+        return torch.empty(0, len(mixed_names(model.config)), model.num_items)
+    return torch.cat([torch.stack(list(chunk.values()), dim=1) for chunk in chunks])
 
 
 def score_users(
@@ -69,6 +86,9 @@ def item_vectors(model: FusedRecommender, shared: SharedState) -> NDArray[np.flo
         return released
     with torch.no_grad():
         tables = tables_of(model, shared)
+    if not tables:  # members alone: items are alike that follow from alike histories
+        rows = [value for name, value in shared.items() if name.startswith(MEMBERS) and value.dim() == 2]
+        return (rows[0] if rows else torch.zeros(model.num_items, 1)).numpy()
     name = next(name for name in (VECTORS, FACTORS, PRODUCT, DECODER) if name in tables)
     vectors: NDArray[np.float32] = tables[name].cpu().numpy()
     return vectors
@@ -80,9 +100,44 @@ def _chunks(private: PrivateState, histories: Histories) -> list[tuple[PrivateSt
     return [(PrivateState({n: v[users] for n, v in private.items()}), histories.take(users)) for users in slices]
 
 
-def _scores(
+def _parts(
     model: FusedRecommender, shared: SharedState, private: PrivateState, histories: Histories
 ) -> dict[str, NDArray[np.float32]]:
+    """Return what each branch and member adds to the scores."""
+    config, trained = model.config, _scores(model, shared, private, histories)
+    if not config.members:
+        return {name: scores.numpy() for name, scores in trained.items()}
+    mixing = {name.removeprefix(MIXING): value.cpu() for name, value in mixing_part(shared).items()}
+    weights = user_weights(config, mixing, torch.from_numpy(histories.lengths))
+    weight = {name: weights[:, [at]] for at, name in enumerate(mixed_names(config))}
+    parts = {name: weight[name] * scores for name, scores in _member_scores(model, shared, histories).items()}
+    if trained:
+        spread = deviation(torch.stack(list(trained.values())).sum(0))
+        own = {name: scores - scores.mean(1, keepdim=True) for name, scores in trained.items()}
+        parts = {**{name: weight[TRAINED] * scores / spread for name, scores in own.items()}, **parts}
+    return {name: scores.numpy() for name, scores in parts.items()}
+
+
+def _standard(
+    model: FusedRecommender, shared: SharedState, private: PrivateState, histories: Histories
+) -> dict[str, Tensor]:
+    """Return standard scores by name, in the order of ``mixed_names``."""
+    trained = _scores(model, shared, private, histories)
+    mixed = {TRAINED: standardised(torch.stack(list(trained.values())).sum(0))} if trained else {}
+    return {**mixed, **_member_scores(model, shared, histories)}
+
+
+def _member_scores(model: FusedRecommender, shared: SharedState, histories: Histories) -> dict[str, Tensor]:
+    here = on_device(shared, CPU)
+    return {name: standardised(score_member(name, here, histories)) for name in model.config.members}
+
+
+def _scores(
+    model: FusedRecommender, shared: SharedState, private: PrivateState, histories: Histories
+) -> dict[str, Tensor]:
+    """Return the trained branches' weighted scores, float32 ``[U, num_items]``, on the CPU."""
+    if not model.config.branches:
+        return {}
     device = device_of(model)
     recent = recent_events(histories, model.config.history_length, device)
     keep = torch.ones(len(histories), NUM_DROPOUT_MASKS, model.config.dim, device=device)
@@ -97,5 +152,5 @@ def _scores(
                 name: (query if query.shape[1] == 1 else query[users, recent.last][:, None])
                 for name, query in queries.items()
             }
-            found[str(branch)] = (asked.weight(branch) * scores(last, tables))[:, 0].cpu().numpy()
+            found[str(branch)] = (asked.weight(branch) * scores(last, tables))[:, 0].cpu()
     return found

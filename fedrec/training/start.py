@@ -5,9 +5,8 @@ Post-processing of a release: it spends no privacy.
 
 from collections.abc import Mapping
 
-from torch import Tensor
-
 import torch
+from torch import Tensor
 
 from fedrec.config import ModelConfig
 from fedrec.members.member import Released

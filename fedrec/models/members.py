@@ -1,0 +1,27 @@
+"""The shared tensors of a model's members: set by the server from a release, read by ``fedrec.members``."""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from fedrec.config import Member, ModelConfig
+
+SHAPES: dict[Member, Callable[[int], dict[str, tuple[int, ...]]]] = {
+    "popularity": lambda num_items: {"logs": (num_items,)},
+    "ease": lambda num_items: {"weights": (num_items, num_items)},
+    "knn": lambda num_items: {"similarities": (num_items, num_items)},
+    "markov": lambda num_items: {"following": (num_items, num_items), "start": (num_items,)},
+}
+"""Of each member's tensors by name, from the number of items. What they mean is said where they are built."""
+
+
+class MemberTensors(nn.Module):
+    """Zero tensors of the right shapes under ``<member>.<tensor>``, no part of any update."""
+
+    def __init__(self, config: ModelConfig, num_items: int) -> None:
+        super().__init__()
+        for member in config.members:
+            shapes = SHAPES[member](num_items).items()
+            tensors = {name: nn.Parameter(torch.zeros(shape), requires_grad=False) for name, shape in shapes}
+            self.add_module(member, nn.ParameterDict(tensors))
