@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fedrec.config import LocalConfig
+from fedrec.config import LocalConfig, ModelConfig
 from fedrec.errors import MemoryBudgetError
 from fedrec.models.content import ContentNetwork, Kinds
 from fedrec.models.fusion import FusedRecommender
@@ -26,6 +26,9 @@ MAX_FACTOR_USERS = 2048
 
 _ACTIVATIONS = 48
 """Floats that one position keeps a dimension from the forward to the backward pass, the recurrence included."""
+
+_BLOCK_ACTIVATIONS = 18
+"""The same of one attention block, but for the attention weights."""
 
 _ENCODER_ACTIVATIONS = 16
 """The same of the autoencoder."""
@@ -71,6 +74,7 @@ def bytes_per_user(model: FusedRecommender, local: LocalConfig, longest: int, cl
     floats = 6 * sum(value.numel() for value in model.private.parameters()) + 16 * positions
     if model.reads_history:
         floats += positions * config.dim * _ACTIVATIONS + 4 * positions * positions
+    floats += _attention_floats(config, positions)
     if local.private_start == "ridge":
         floats += 3 * config.dim * (longest + config.dim)
     if "autoencoder" in config.branches:
@@ -82,6 +86,14 @@ def bytes_per_user(model: FusedRecommender, local: LocalConfig, longest: int, cl
     if takes_factor_steps(model, local):
         return 4 * (floats + _factor_floats(model, local, size))
     return 4 * (floats + _copy_floats(model, local, size))
+
+
+def _attention_floats(config: ModelConfig, positions: int) -> int:
+    """Return what attention blocks keep of a user: weights of every head and block, and three more while at work."""
+    if "seq" not in config.branches or config.sequence_encoder != "sasrec":
+        return 0
+    weights = (config.sequence_blocks + 3) * config.sequence_heads * positions * positions
+    return weights + config.sequence_blocks * positions * config.dim * _BLOCK_ACTIVATIONS
 
 
 @dataclass(frozen=True, kw_only=True)

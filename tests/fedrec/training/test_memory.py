@@ -88,10 +88,12 @@ histories = Histories.from_lists([rng.integers(0, items, 60) for _ in range(user
 seeds = np.arange(users, dtype=np.uint64)
 clip = GaussianMechanism(clip_norm=1.0, noise_multiplier=1.0, sample_rate=1.0, population=users)
 mf = ModelConfig(branches=("mf",))
+attentive = ModelConfig(branches=("seq",), sequence_encoder="sasrec", sequence_heads=16, sequence_blocks=3)
 cases = [
     (ModelConfig(), LocalConfig(), clip), (ModelConfig(), LocalConfig(), None),
     (ModelConfig(), LocalConfig(loss="bce"), clip), (ModelConfig(), LocalConfig(steps=2), clip),
     (mf, LocalConfig(loss="bce", steps=2), clip), (mf, LocalConfig(), clip),
+    (attentive, LocalConfig(), clip), (attentive, LocalConfig(loss="bce"), clip),
 ]
 rows = []
 for config, local, mechanism in cases:
