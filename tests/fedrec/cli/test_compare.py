@@ -14,7 +14,7 @@ from fedrec.runs.summary import Summary
 USERS = np.arange(300)
 
 
-def summary_of(name, hits, epsilon, fingerprint):
+def summary_of(name, hits, epsilon, fingerprint, seed):
     privacy = {
         "epsilon": epsilon,
         "epsilon_rdp": epsilon,
@@ -40,7 +40,7 @@ def summary_of(name, hits, epsilon, fingerprint):
         "num_events": 3000,
         "evaluated_users": 300,
         "bootstrap": 200,
-        "seed": 0,
+        "seed": seed,
     }
     return Summary.model_validate(
         {
@@ -68,9 +68,10 @@ def summary_of(name, hits, epsilon, fingerprint):
 
 @pytest.fixture
 def make_run(tmp_path):
-    def make(name, hits, epsilon=None, fingerprint="ml-100k"):
-        folder = RunFolder.create(tmp_path / name, Scenario())
-        folder.write_summary(summary_of(name, hits, epsilon, fingerprint))
+    def make(name, hits, epsilon=None, fingerprint="ml-100k", seed=0, dim=64):
+        scenario = Scenario.model_validate({"run": {"seed": seed, "name": name}, "model": {"dim": dim}})
+        folder = RunFolder.create(tmp_path / name, scenario)
+        folder.write_summary(summary_of(name, hits, epsilon, fingerprint, seed))
         folder.write_per_user({"model": RankingResult(users=USERS, values={"hr@10": hits, "ndcg@10": hits / 2})})
         return str(folder.path)
 
@@ -108,10 +109,46 @@ def test_json_holds_what_the_tables_say(make_run, hits, capsys):
     assert table["protocol"]["fingerprint"] == "ml-100k"
 
 
-def test_several_comparisons_are_said_to_be_uncorrected(make_run, hits, capsys):
+def test_several_comparisons_are_corrected_and_said_to_be(make_run, hits, capsys):
     run(["compare", *(make_run(name, hits) for name in ("a", "b", "c"))])
 
-    assert "2 comparisons: no correction is made" in capsys.readouterr().out
+    assert "corrected for 2 comparisons a metric" in capsys.readouterr().out
+
+
+def test_what_could_not_have_been_seen_is_printed(make_run, hits, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "140")
+    first, second = make_run("a", hits), make_run("b", hits[::-1].copy())
+
+    run(["compare", first, second, "--json"])
+    detectable = json.loads(capsys.readouterr().out)["runs"][1]["differences"]["hr@10"]["detectable"]
+    run(["compare", first, second])
+
+    assert f"{detectable:.3f}" in capsys.readouterr().out
+
+
+def test_runs_of_one_setting_are_pooled_over_their_seeds(make_run, hits, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    runs = [make_run(f"plain-{seed}", hits + seed / 100, seed=seed) for seed in (0, 1, 2)]
+    runs += [make_run(f"wide-{seed}", hits + 0.1 + seed / 100, seed=seed, dim=8) for seed in (0, 1, 2)]
+
+    assert run(["compare", "--seeds", *runs]) == 0
+    shown = capsys.readouterr().out
+    run(["compare", "--seeds", "--json", *runs])
+
+    rows = json.loads(capsys.readouterr().out)["runs"]
+    assert [row["seeds"] for row in rows] == [[0, 1, 2], [0, 1, 2]]
+    assert rows[0]["spreads"]["hr@10"]["seed_deviation"] == pytest.approx(0.01)
+    assert rows[1]["differences"]["hr@10"]["mean"] == pytest.approx(0.1)
+    assert rows[1]["differences"]["hr@10"]["seed_deviation"] == pytest.approx(0)
+    assert "plain-0 and 2 more" in shown
+    assert "+-0.010" in shown
+
+
+def test_seeds_of_one_setting_alone_are_nothing_to_compare(make_run, hits, capsys):
+    runs = [make_run(f"plain-{seed}", hits, seed=seed) for seed in (0, 1)]
+
+    assert run(["compare", "--seeds", *runs]) == 2
+    assert "differ in their seed alone" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("as_json", [[], ["--json"]])

@@ -4,6 +4,7 @@ import pytest
 from fedrec.config import Scenario
 from fedrec.errors import ConfigError, DataError
 from fedrec.evaluation.metrics import RankingResult
+from fedrec.evaluation.significance import holm
 from fedrec.runs.comparison import compare_runs
 from fedrec.runs.folder import RunFolder
 
@@ -39,6 +40,26 @@ def test_differences_are_against_the_first_run_user_by_user(make_run, hits):
     assert better.differences["hr@10"].low == pytest.approx(0.1)
     assert better.differences["mrr"].mean == pytest.approx(0.05)
     assert not equal.differences["hr@10"].excludes_zero
+
+
+def test_p_is_corrected_for_how_many_runs_are_held_against_the_first(make_run, hits):
+    rng = np.random.default_rng(5)
+    runs = [make_run("first", hits)]
+    runs += [make_run(f"other-{n}", hits + rng.normal(0.05, 0.5, 200)) for n in range(3)]
+
+    others = compare_runs(runs, np.random.default_rng(0))[1:]
+
+    p, corrected = zip(*((run.differences["mrr"].p, run.differences["mrr"].p_holm) for run in others), strict=True)
+    assert list(corrected) == holm(p)
+
+
+def test_a_difference_that_is_the_same_for_everybody_is_significant_and_none_is_not(make_run, hits):
+    runs = [make_run("first", hits), make_run("better", hits + 0.1), make_run("equal", hits)]
+
+    _, better, equal = compare_runs(runs, np.random.default_rng(0))
+
+    assert better.differences["hr@10"].is_significant
+    assert equal.differences["hr@10"].p == 1.0
 
 
 def test_only_metrics_that_all_runs_have_are_compared(make_run, hits):
