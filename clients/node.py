@@ -205,7 +205,7 @@ def _contribute(task: TrainTask, store: NodeStore) -> SharedState:
 
 def _seen(task: TrainTask, store: NodeStore) -> Histories:
     """Return all users' histories less the events that are held back in this run."""
-    return without_held_back(store.histories(), store.user_seeds(task.local.seed), task.local.calibration_share)
+    return without_held_back(store.histories(), store.user_seeds(task.local.seed), task.local.held_back)
 
 
 def _statistics(task: TrainTask, store: NodeStore) -> Iterator[SharedState]:
@@ -218,7 +218,7 @@ def _statistics(task: TrainTask, store: NodeStore) -> Iterator[SharedState]:
 def _weighed(task: TrainTask, store: NodeStore) -> Iterator[SharedState]:
     """Yield the sums of what the held-back events of a few users at a time say of the fusion's weights."""
     model, seeds = model_for(task, store), store.user_seeds(task.local.seed)
-    held, histories = calibration_of(store.histories(), seeds, task.local.calibration_share), _seen(task, store)
+    held, histories = calibration_of(store.histories(), seeds, task.local.held_back), _seen(task, store)
     private = _private(task, store, model)
     asked = np.flatnonzero(np.isin(held.users, task.participants))
     for chosen in list(divide(asked, FUSION_USERS)) or [asked]:

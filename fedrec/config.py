@@ -5,6 +5,7 @@ A scenario is a TOML file or a table of the same shape. After ``load_scenario`` 
 
 import difflib
 import json
+import math
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ Count = Annotated[int, Field(ge=1)]
 
 Branch = Literal["cf", "siamese", "neumf", "autoencoder", "mf", "seq", "neighbours"]
 Member = Literal["popularity", "ease", "knn", "markov"]
+TextEncoderName = Literal["hashing", "minilm"]
 Place = Literal["in-process", "ray"]
 Loss = Literal["softmax", "sampled-softmax", "bpr", "bce", "triplet", "mse"]
 CodecName = Literal["none", "fp16", "int8", "low-rank", "row-subset"]
@@ -43,6 +45,13 @@ class DataConfig(Section):
     """A data set known by name (``ml-100k``, ``synthetic``) or the path of a file or folder."""
     items: str | None = None
     """Path of an item table, where it does not lie beside the interactions."""
+    images: str | None = None
+    """Path of a ``.npz`` or ``.safetensors`` file of image-shaped content (``fedrec.data.images``)."""
+    text: bool = False
+    """Whether titles and the item table's ``text`` column become content."""
+    text_encoder: TextEncoderName = "hashing"
+    """What makes vectors of texts, once, where the catalogue is built: ``hashing`` (TF-IDF, needs nothing) or
+    ``minilm`` (a sentence encoder, extra ``text``)."""
     format: str = "auto"
     """A reader's name (``fedrec data formats``), or ``auto``."""
     k_core: Annotated[int, Field(ge=0)] = 0
@@ -103,6 +112,10 @@ class ModelConfig(Section):
     """Attention blocks of ``sasrec``."""
     sequence_heads: Count = 2
     """Attention heads of ``sasrec``; must divide ``dim``."""
+    rating_head: bool = False
+    """Whether the model predicts ratings beside ranking, from the same queries and tables (multi-task)."""
+    rating_scale: tuple[float, float] = (1.0, 5.0)
+    """Lowest and highest rating, of which ``rating_head`` predicts in units of half the distance."""
 
     @model_validator(mode="after")
     def _branches_are_a_set(self) -> Self:
@@ -120,11 +133,20 @@ class ModelConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _ratings_have_a_scale_and_a_trunk(self) -> Self:
+        low, high = self.rating_scale
+        if not -math.inf < low < high < math.inf:
+            raise ValueError(f"rating_scale must be two rising numbers, got {list(self.rating_scale)}")
+        if self.rating_head and not self.branches:
+            raise ValueError("rating_head reads what trained branches ask: name at least one in branches")
+        return self
+
+    @model_validator(mode="after")
     def _heads_divide_the_width(self) -> Self:
         if self.sequence_encoder == "sasrec" and "seq" in self.branches and self.dim % self.sequence_heads:
             raise ValueError(
-                f"sequence_heads={self.sequence_heads} does not divide dim={self.dim}: set it to a divisor, or dim to a "
-                "multiple"
+                f"sequence_heads={self.sequence_heads} does not divide dim={self.dim}: set it to a divisor, or "
+                "dim to a multiple"
             )
         return self
 
@@ -134,8 +156,14 @@ class LocalConfig(Section):
 
     loss: Loss = "softmax"
     """``softmax``: cross-entropy over the whole catalogue. ``sampled-softmax``, ``bpr``, ``bce``, ``triplet``: against
-    ``num_negatives`` drawn items that the user has not met. ``mse``: squared error of the ratings. All but ``softmax``
+    ``num_negatives`` drawn items that the user has not met. ``mse``: squared error of the ratings, predicted
+    by the rating head alone where the model has one, else by the fused score. All but ``softmax``
     train, clip and sum only the items that a user touches."""
+    task_weights: Literal["fixed", "uncertainty"] = "fixed"
+    """Of ranking and rating in the loss of a model with a rating head: 1 and ``rating_weight``, or learned as inverse
+    variances (Kendall et al., 2018)."""
+    rating_weight: NonNegative = 1.0
+    """Of the squared rating error beside the ranking loss, for ``fixed``."""
     margin: Positive = 1.0
     """By how much ``triplet`` wants the target's score above each negative's (Schroff et al., 2015)."""
     num_negatives: Count = 64
@@ -165,10 +193,9 @@ class LocalConfig(Section):
     """Weight of the user embedding's squared norm in the closed form."""
     ridge_unobserved: NonNegative = 0.1
     """Weight of each item's squared score in the closed form, whether met or not (Hu et al., 2008, alpha's inverse)."""
-    calibration_share: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    """Share of users who keep their latest event out of statistics and training, so that the weights of the fusion are
-    learned from events that its members have not seen. Who they are is a public coin of run seed and user; 0, and no
-    effect, where nothing is learned (``training.fusion_rounds``)."""
+    held_back: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of users who keep their latest event out of statistics and training; filled from
+    ``training.calibration_share``."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seeds training windows, negatives and dropout (never noise); filled from ``run.seed``."""
 
@@ -204,6 +231,10 @@ class TrainingConfig(Section):
     fusion_rounds: Annotated[int, Field(ge=0)] = 20
     """Rounds after training in which the weights of ``model.members`` and of the trained branches' sum are learned; 0
     leaves them at their public defaults. Without members there are none."""
+    calibration_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Share of users who keep their latest event out of statistics and training, so that the weights of the fusion are
+    learned from events that its members have not seen. Who they are is a public coin of run seed and user. Nobody does
+    where no weights are learned."""
     fusion_learning_rate: Positive = 0.05
     """Of the server's first projected step on these weights; falls to a tenth over the fusion rounds."""
     local: LocalConfig = LocalConfig()
@@ -372,10 +403,19 @@ class Scenario(Section):
             raise ValueError(
                 "training.local.private_start=ridge solves for the user embedding of mf, which model.branches lacks"
             )
-        if self.training.local.loss == "mse" and self.training.popularity_start:
+        if self.training.local.loss == "mse" and self.training.popularity_start and not self.model.rating_head:
             raise ValueError(
                 "training.local.loss=mse predicts ratings, and training.popularity_start would start the item bias "
                 "from counts: set training.popularity_start=false"
+            )
+        if self.privacy.interaction and self.model.rating_head:
+            raise ValueError("privacy.interaction trains on no ratings: set model.rating_head=false")
+        if self.training.local.task_weights == "uncertainty" and (
+            not self.model.rating_head or self.training.local.loss == "mse"
+        ):
+            raise ValueError(
+                "training.local.task_weights=uncertainty weighs two tasks: set model.rating_head=true and a "
+                "training.local.loss other than mse"
             )
         if self.evaluation.sampled_negatives and self.data.split == "cold-items":
             raise ValueError(
@@ -396,11 +436,10 @@ class Scenario(Section):
     @property
     def played(self) -> TrainingConfig:
         """The training as it is played: with the run's seed, without fusion rounds where nothing is mixed."""
-        local = {"seed": self.run.seed} if self.mixes else {"seed": self.run.seed, "calibration_share": 0.0}
-        rounds = self.training.fusion_rounds if self.mixes else 0
-        return self.training.model_copy(
-            update={"local": self.training.local.model_copy(update=local), "fusion_rounds": rounds}
-        )
+        training = self.training
+        held_back, rounds = (training.calibration_share, training.fusion_rounds) if self.mixes else (0.0, 0)
+        local = training.local.model_copy(update={"seed": self.run.seed, "held_back": held_back})
+        return training.model_copy(update={"local": local, "fusion_rounds": rounds})
 
     @property
     def noise_seed(self) -> int | None:

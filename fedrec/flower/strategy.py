@@ -285,7 +285,7 @@ class FedRecStrategy(Strategy):
         """
         training = self._terms.training
         progress = (number - training.rounds - 1) / max(training.fusion_rounds, 1)
-        rate = training.fusion_learning_rate * (1 - 0.9 * progress) / training.local.calibration_share
+        rate = training.fusion_learning_rate * (1 - 0.9 * progress) / training.calibration_share
         mixing = {name.removeprefix(MIXING): value for name, value in mixing_part(self.state.shared).items()}
         steps = {name.removeprefix(MIXING): value for name, value in mean.items()}
         moved = {MIXING + name: value for name, value in stepped(mixing, steps, rate).items()}

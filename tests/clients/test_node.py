@@ -22,7 +22,7 @@ from fedrec.rounds import Contribution, Refusal, RefusalReason, TrainReply
 from fedrec.training.cohort import train_cohort
 from fedrec.training.private_start import initial_private
 from fedrec.training.randomness import user_seeds
-from fedrec.training.statistics import popularity_sum
+from fedrec.statistics.counts import count_items
 
 
 def reopened(store: NodeStore) -> NodeStore:
@@ -76,8 +76,8 @@ def test_private_state_is_carried_to_the_next_round(store, task, later):
 def test_a_popularity_task_is_answered_with_clipped_counts_and_trains_nothing(store, later, histories, catalogue):
     task = later(0, contribution=Contribution.POPULARITY)
     reply = answer(task, store)
-    expected = popularity_sum(histories.take(task.participants), catalogue.num_items, task.mechanism)
-    assert torch.equal(reply.total["counts"], expected["counts"])
+    expected = count_items(histories.take(task.participants), catalogue.num_items, task.mechanism.clip_norm)
+    assert torch.equal(reply.total["counts"], expected)
     assert not (store.folder / "state").exists()
 
 

@@ -11,7 +11,7 @@ from fedrec.errors import BudgetExceededError, ConfigError
 from fedrec.privacy.audit import audit_ledger
 from fedrec.privacy.ledger import Ledger
 from fedrec.runs.folder import RunFolder
-from fedrec.training import statistics
+from fedrec.statistics import collection
 from simulations.simulate import simulate
 
 TINY = {
@@ -92,8 +92,8 @@ def test_server_and_nodes_call_the_release_before_training_by_what_is_in_it(tmp_
 def test_a_catalogue_too_large_for_pairs_is_refused_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(statistics, "MAX_ITEMS", 20)
-    with pytest.raises(ConfigError, match="leave neighbours out"):
+    monkeypatch.setattr(collection, "MAX_ITEMS", 20)
+    with pytest.raises(ConfigError, match="neighbours in model.branches .* leave it out"):
         simulate(tiny('model.branches=["mf", "neighbours"]'), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

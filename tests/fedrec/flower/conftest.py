@@ -1,7 +1,7 @@
 """A process identity for messages, a small shared state, and nodes that answer by script."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -99,7 +99,7 @@ class Script:
 
 
 def honest(total: SharedState, message: Message, task: TrainTask) -> Message:
-    codec, allowed = reply_codec(task, len(task.participants)), allowed_reply(task.contribution, total, NUM_ITEMS)
+    codec, allowed = reply_codec(task, len(task.participants)), allowed_reply(replace(task, shared=total), NUM_ITEMS)
     reply = TrainReply(nonce=task.nonce, total=codec.encode(total), num_users=len(task.participants))
     return write_reply(reply, codec.template(allowed), to=message)
 

@@ -166,12 +166,12 @@ def test_narrow_numbers_are_read_only_where_a_codec_has_them(task, dtype):
 def test_a_reply_that_is_not_exactly_the_shared_tensors_cannot_be_written(task, total, named):
     reply = TrainReply(nonce=task.nonce, total=SharedState(total), num_users=3)
     with pytest.raises(ProtocolError, match=f"refusing to send.*{named}"):
-        write_reply(reply, allowed_reply(Contribution.UPDATE, task.shared, 5), to=sent(task))
+        write_reply(reply, allowed_reply(task, 5), to=sent(task))
 
 
 @pytest.mark.parametrize("total", [{"counts": torch.zeros(4)}, {"tower.bias": torch.zeros(3)}])
 def test_a_popularity_reply_is_one_count_for_each_item_and_nothing_else(task, total):
-    allowed = allowed_reply(Contribution.POPULARITY, task.shared, 5)
+    allowed = allowed_reply(replace(task, contribution=Contribution.POPULARITY), 5)
     assert {name: tuple(tensor.shape) for name, tensor in allowed.items()} == {"counts": (5,)}
     with pytest.raises(ProtocolError, match="refusing to send"):
         write_reply(TrainReply(nonce=task.nonce, total=SharedState(total), num_users=3), allowed, to=sent(task))

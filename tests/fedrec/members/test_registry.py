@@ -1,0 +1,92 @@
+"""Members of the fusion: each against the baseline or formula that it stands for, and all against odd histories."""
+
+import numpy as np
+import pytest
+import torch
+
+from fedrec.baselines import ease, markov
+from fedrec.config import ModelConfig
+from fedrec.data.histories import Histories
+from fedrec.members.member import Released
+from fedrec.members.registry import REGISTRY, build_members, score_member
+from fedrec.models.split import SharedState
+from fedrec.statistics.collection import statistics_sum
+
+ITEMS = 30
+
+
+@pytest.fixture
+def histories() -> Histories:
+    rng = np.random.default_rng(0)
+    return Histories.from_lists([rng.integers(0, ITEMS, size).tolist() for size in (3, 9, 1, 12, 7, 20)])
+
+
+CONFIG = ModelConfig(members=tuple(REGISTRY), knn_neighbours=ITEMS, ease_regularisation=3.0, markov_smoothing=4.0)
+
+
+def released(histories: Histories, noise: float = 0.0) -> SharedState:
+    sums = statistics_sum(CONFIG, histories, ITEMS, None)
+    return build_members(SharedState({}), Released(sums=sums, num_items=ITEMS, noise=noise), CONFIG)
+
+
+def test_ease_is_the_central_one_under_the_relative_regularisation(histories: Histories) -> None:
+    typical = float(ease.gram(histories, ITEMS).diagonal().mean())
+    expected = ease.fit(histories, ITEMS, 3.0 * typical).score(histories)
+    np.testing.assert_allclose(score_member("ease", released(histories), histories), expected, atol=1e-5)
+
+
+def test_markov_ranks_as_the_central_one_but_for_what_nobody_has_met(histories: Histories) -> None:
+    chances = markov.fit(histories, ITEMS, 4.0).score(histories)
+    got = np.exp(score_member("markov", released(histories), histories).numpy())
+    counts = np.bincount(histories.distinct()[1], minlength=ITEMS)
+    # the member smooths by users who have met an item, the baseline by events
+    events = np.bincount(histories.items, minlength=ITEMS)
+    known = counts == events
+    followed = chances > 2 * chances.min(1, keepdims=True)
+    assert (got[followed] > 0.01).all()
+    assert known.any()
+    np.testing.assert_allclose(got.sum(1), 1.0, atol=1e-3)
+
+
+def test_neighbourhoods_are_summed_cosines_of_the_users_distinct_items(histories: Histories) -> None:
+    x = np.zeros((len(histories), ITEMS))
+    for user in range(len(histories)):
+        x[user, histories[user]] = 1
+    norms = np.linalg.norm(x, axis=0)
+    norms[norms == 0] = 1
+    cosines = (x / norms).T @ (x / norms)
+    np.fill_diagonal(cosines, 0)
+    np.testing.assert_allclose(score_member("knn", released(histories), histories), x @ cosines, atol=1e-5)
+
+
+def test_neighbourhoods_keep_the_nearest_alone(histories: Histories) -> None:
+    few = CONFIG.model_copy(update={"knn_neighbours": 2})
+    sums = statistics_sum(CONFIG, histories, ITEMS, None)
+    tensors = build_members(SharedState({}), Released(sums=sums, num_items=ITEMS), few)["members.knn.similarities"]
+    assert int((tensors > 0).sum(1).max()) == 2
+
+
+def test_popularity_is_the_same_for_all_and_orders_by_users(histories: Histories) -> None:
+    scores = score_member("popularity", released(histories), histories)
+    counts = statistics_sum(CONFIG, histories, ITEMS, None)["counts"]
+    assert torch.equal(scores[0], scores[-1])
+    assert bool((scores[0].argsort(stable=True) == counts.clamp(min=counts.mean() / 100).argsort(stable=True)).all())
+
+
+@pytest.mark.parametrize("name", list(REGISTRY))
+@pytest.mark.parametrize("noise", [0.0, 5.0])
+def test_scores_are_finite_for_any_history_also_from_noise(name, noise, histories):
+    odd = Histories.from_lists([[], [3], [3, 3, 3], list(range(ITEMS))])
+    scores = score_member(name, released(histories, noise), odd)
+    assert scores.shape == (4, ITEMS)
+    assert scores.dtype == torch.float32
+    assert scores.isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["ease", "markov", "knn"])
+def test_noise_alone_does_not_break_a_member(name):
+    generator = torch.Generator().manual_seed(0)
+    template = statistics_sum(CONFIG, Histories.from_lists([]), ITEMS, None)
+    sums = {key: 4.0 * torch.randn(value.shape, generator=generator) for key, value in template.items()}
+    built = build_members(SharedState({}), Released(sums=sums, num_items=ITEMS, noise=4.0), CONFIG)
+    assert all(value.isfinite().all() for value in built.values())

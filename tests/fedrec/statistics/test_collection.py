@@ -1,0 +1,114 @@
+"""Statistics before training: their meaning against naive loops, and their common bound."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedrec.config import ModelConfig
+from fedrec.data.histories import Histories
+from fedrec.errors import ConfigError
+from fedrec.privacy.mechanism import GaussianMechanism
+from fedrec.statistics.collection import STATISTICS, needed_statistics, statistics_name, statistics_sum
+from fedrec.statistics.collection import statistics_template as template_of
+from fedrec.statistics.gram import unpacked
+from fedrec.statistics.pairs import WINDOW
+
+ITEMS = 11
+EVERYTHING = ModelConfig(branches=("mf", "neighbours"), members=("ease", "knn", "markov", "popularity"))
+TRIO = ModelConfig()
+MECHANISM = GaussianMechanism(clip_norm=1.0, noise_multiplier=1.0, sample_rate=1.0, population=5)
+
+users = st.lists(st.lists(st.integers(0, ITEMS - 1), max_size=30), max_size=4)
+
+
+def naive(name: str, history: list[int]) -> np.ndarray:
+    """Return one user's statistic, written as its definition says."""
+    matrix = np.zeros((ITEMS, ITEMS))
+    if name == "counts":
+        return np.array([float(item in history) for item in range(ITEMS)])
+    if name == "gram":
+        x = naive("counts", history)
+        return np.outer(x, x)[np.triu_indices(ITEMS)]
+    if name == "transitions":
+        for first, second in pairwise(history):
+            matrix[first, second] += 1
+        return matrix
+    for first in range(len(history)):
+        for second in range(first + 1, min(first + WINDOW, len(history) - 1) + 1):
+            low, high = sorted((history[first], history[second]))
+            matrix[low, high] += (low < high) / (second - first)
+    return matrix[np.triu_indices(ITEMS, 1)]
+
+
+@pytest.mark.parametrize("name", list(STATISTICS))
+@given(users, st.none() | st.floats(0.01, 50))
+def test_a_statistic_is_the_sum_of_each_users_own_brought_to_the_norm(
+    name: str, rows: list[list[int]], norm: float | None
+) -> None:
+    expected = np.zeros(STATISTICS[name].shape(ITEMS))
+    for row in rows:
+        own = naive(name, row)
+        length = np.linalg.norm(own)
+        bound = 1.0 if name == "pairs" and norm is None else norm
+        if bound is not None and length and (name != "counts" or length > bound):
+            own = own * bound / length
+        expected += own
+    got = STATISTICS[name].total(Histories.from_lists(rows), ITEMS, norm)
+    assert got.dtype == torch.float32
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5 * (norm or 1))
+
+
+@given(users, st.lists(st.integers(0, ITEMS - 1), max_size=60), st.floats(0.01, 50))
+def test_one_more_user_moves_the_statistics_by_at_most_the_clip_norm(
+    rows: list[list[int]], one: list[int], clip_norm: float
+) -> None:
+    mechanism = GaussianMechanism(clip_norm=clip_norm, noise_multiplier=1.0, sample_rate=1.0, population=5)
+    alone = statistics_sum(EVERYTHING, Histories.from_lists([one]), ITEMS, mechanism)
+    norm = float(torch.stack([(value.double() ** 2).sum() for value in alone.values()]).sum().sqrt())
+    assert norm <= clip_norm * (1 + 1e-6)
+    without = statistics_sum(EVERYTHING, Histories.from_lists(rows), ITEMS, mechanism)
+    together = statistics_sum(EVERYTHING, Histories.from_lists([*rows, one]), ITEMS, mechanism)
+    for name, value in alone.items():
+        torch.testing.assert_close(together[name] - without[name], value, rtol=1e-4, atol=1e-5 * clip_norm)
+
+
+def test_a_model_names_what_it_needs_and_the_ledger_calls_it_so() -> None:
+    assert needed_statistics(TRIO) == ("counts",)
+    assert statistics_name(TRIO) == "popularity"
+    assert needed_statistics(EVERYTHING) == ("counts", "pairs", "gram", "transitions")
+    assert statistics_name(EVERYTHING) == "popularity+pairs+gram+transitions"
+
+
+def test_ease_and_neighbourhoods_come_from_one_gram_matrix() -> None:
+    both = ModelConfig(members=("ease", "knn"))
+    assert needed_statistics(both) == needed_statistics(ModelConfig(members=("ease",))) == ("counts", "gram")
+
+
+@pytest.mark.parametrize("config", [TRIO, EVERYTHING])
+def test_the_statistics_fit_their_template(config: ModelConfig) -> None:
+    got = statistics_sum(config, Histories.from_lists([[1, 2], []]), ITEMS, MECHANISM)
+    assert {n: v.shape for n, v in got.items()} == {n: v.shape for n, v in template_of(config, ITEMS).items()}
+
+
+@pytest.mark.parametrize(
+    ("config", "named"), [(EVERYTHING, "neighbours in model.branches"), (ModelConfig(members=("ease",)), "ease in")]
+)
+def test_a_catalogue_too_large_for_pairs_is_refused_by_name(config: ModelConfig, named: str) -> None:
+    with pytest.raises(ConfigError, match=f"{named}.*at most 6000 items"):
+        template_of(config, 6001)
+
+
+def test_counts_alone_have_the_whole_norm() -> None:
+    counts = statistics_sum(TRIO, Histories.from_lists([list(range(9))]), ITEMS, MECHANISM)["counts"]
+    assert float(counts.norm()) == pytest.approx(1.0)
+
+
+def test_an_upper_triangle_is_unpacked_to_the_symmetric_matrix() -> None:
+    histories = Histories.from_lists([[0, 3, 5], [3, 5], [10]])
+    x = np.stack([naive("counts", histories[user].tolist()) for user in range(3)])
+    triangle = STATISTICS["gram"].total(histories, ITEMS, None)
+    np.testing.assert_allclose(unpacked(triangle, ITEMS), x.T @ x)
