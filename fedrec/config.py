@@ -69,6 +69,19 @@ class DataConfig(Section):
     synthetic_items: Annotated[int, Field(ge=2)] = 400
     max_users: Annotated[int, Field(ge=0)] = 0
     """Keep only the first this many users; 0 keeps all."""
+    user_folds: Annotated[int, Field(ge=0)] = 0
+    """Divide users into this many folds, hide one from training and ask its users as new ones; 0 hides nobody."""
+    user_fold: Annotated[int, Field(ge=0)] = 0
+    """Which of ``user_folds`` is hidden, from 0."""
+
+    @model_validator(mode="after")
+    def _the_fold_exists(self) -> Self:
+        if self.user_folds == 1 or self.user_fold >= max(self.user_folds, 1):
+            raise ValueError(
+                f"user_folds={self.user_folds} and user_fold={self.user_fold}: take two folds or more, and a fold "
+                "below their number"
+            )
+        return self
 
 
 class ModelConfig(Section):
@@ -204,6 +217,11 @@ class LocalConfig(Section):
         if self.epochs and self.steps > 1:
             raise ValueError(f"steps={self.steps} and epochs={self.epochs} both say how long to train: leave one out")
         return self
+
+    @property
+    def fixed_rating_weight(self) -> float | None:
+        """The rating loss's weight; None where it is learned."""
+        return self.rating_weight if self.task_weights == "fixed" else None
 
     @property
     def is_plain(self) -> bool:

@@ -22,7 +22,7 @@ FILES = ("catalogue.json", "catalogue.safetensors")
 class Known:
     """Content of one modality, where it is known.
 
-    ``values``: float32 ``[num_items, ...]``, finite and of any value where it is not. ``present``: bool ``[num_items]``.
+    ``values``: float32 ``[num_items, ...]``, finite, meaningless where it is not. ``present``: bool ``[num_items]``.
     """
 
     values: NDArray[np.float32]

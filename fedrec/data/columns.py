@@ -33,6 +33,7 @@ ITEM_ROLES: Mapping[str, tuple[str, ...]] = {
     "title": ("title", "movie_title", "item_name", "product_title", "name"),
     "year": ("year", "release_year"),
     "genre": ("genre", "genres", "class"),
+    "text": ("text", "description", "overview", "plot", "summary"),
 }
 """Names of an item table's columns by role; other columns keep their own name."""
 

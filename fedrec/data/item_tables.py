@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fedrec.data.columns import ITEM_ROLES, match_columns
 from fedrec.data.features import are_years
 from fedrec.data.interactions import atomic_header, sniff_delimiter
-from fedrec.data.items import TITLE, ItemTable
+from fedrec.data.items import TEXT, TITLE, ItemTable
 from fedrec.data.parquet import parquet_block
 from fedrec.data.text_files import (
     Block,
@@ -165,7 +165,7 @@ class _Columns:
     def add(self, name: str, kind: str, values: Sequence[str], where: Where, divider: str | None) -> None:
         if name == "item_id":
             return
-        if name == TITLE:
+        if name in (TITLE, TEXT):
             self.text[name] = tuple(value.strip() for value in values)
         elif kind == "token":
             self.token[name] = tuple(value.strip() for value in values)

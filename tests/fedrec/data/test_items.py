@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -67,3 +69,33 @@ def test_a_catalogue_of_one_item_is_refused(table):
 def test_nonsense_is_refused_at_birth(columns, message):
     with pytest.raises(ValueError, match=message):
         ItemTable(**{"item_ids": ("a", "b"), **columns})
+
+
+class FakeEncoder:
+    """Two numbers a text: its length, and whether it has a stop."""
+
+    def encode(self, texts):
+        return np.array([[len(text) * (text != "long"), "." in text] for text in texts], dtype=np.float32)
+
+
+def test_titles_and_texts_become_vectors_of_the_items_that_have_any(table):
+    several = replace(table, text={"title": ("Alpha", "", "Gamma"), "text": ("plot", "long", "")})
+    texts = build_catalogue(["c", "zz", "b", "a"], several, encoder=FakeEncoder()).texts
+    assert texts.values.tolist() == [[5, 0], [0, 0], [0, 0], [11, 1]]
+    assert texts.present.tolist() == [True, False, False, True]  # "b" has a text of which the encoder makes nothing
+    assert build_catalogue(["zz", "a"], table).texts is None
+    assert build_catalogue(["a", "b"], None, encoder=FakeEncoder()).texts is None
+
+
+def test_images_are_put_beside_the_items_that_they_are_of(table):
+    image = np.full((1, 2, 2), 0.5, dtype=np.float32)
+    images = build_catalogue(["b", "a"], table, {"a": image, "elsewhere": image}).images
+    assert images.present.tolist() == [False, True]
+    assert images.values[1].tolist() == image.tolist()
+    assert not images.values[0].any()
+    assert build_catalogue(["b", "c"], table, {"a": image}).images is None
+
+
+def test_items_that_the_table_lacks_are_marked_as_not_described(table):
+    assert build_catalogue(["zz", "a"], table).described.tolist() == [False, True]
+    assert build_catalogue(["zz", "a"], None).described.tolist() == [True, True]

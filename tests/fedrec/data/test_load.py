@@ -119,3 +119,14 @@ def test_duplicates_do_not_change_what_is_loaded(shop):
     write(shop / "interactions.csv", "user,item,time", "1,b,10", "1,a,20", "2,a,30", "2,c,40", "1,c,50", "3,a,60")
     without = load_dataset(DataConfig(source=str(shop)), seed=0).log
     np.testing.assert_array_equal(with_repeat.histories().items, without.histories().items)
+
+
+def test_images_and_texts_join_the_catalogue_where_the_scenario_asks(tmp_path):
+    config = DataConfig(synthetic_users=20, synthetic_items=10)
+    ids = load_dataset(config, 0).catalogue.item_ids
+    np.savez(tmp_path / "images.npz", item_ids=np.array(ids[:4]), images=np.zeros((4, 1, 3, 3)))
+    asked = config.model_copy(update={"images": str(tmp_path / "images.npz"), "text": True})
+    found = load_dataset(asked, 0)
+    assert found.catalogue.images.present.sum() == 4
+    assert found.catalogue.texts.values.shape == (len(ids), 256)
+    assert f"4 of {len(ids)} items have image content" in found.notes
