@@ -45,7 +45,8 @@ class Dataset:
 def load_dataset(config: DataConfig, seed: int) -> Dataset:
     """Read or draw ``config.source``, drop repeated events, filter, split; ``seed`` draws the synthetic population.
 
-    Filters in this order: repeated events, ``max_users``, ``k_core``; users are hidden after the split. Raise ``DataError`` naming file, line or key.
+    Filters in this order: repeated events, ``max_users``, ``k_core``; users are hidden after the split. Raise
+    ``DataError`` naming file, line or key.
     """
     raw, table, notes = _read(config, seed)
     log, dropped = deduplicate(raw)

@@ -107,6 +107,20 @@ class InteractionLog:
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         return Histories(self.items[order], offsets, None if self.ratings is None else self.ratings[order])
 
+    def of_users(self, kept: NDArray[np.bool_]) -> Self:
+        """Return the events of the users for whom ``kept`` (bool ``[num_users]``) holds; all items stay."""
+        events = kept[self.users]
+        new_code = np.cumsum(kept, dtype=np.int32) - 1
+        return type(self)(
+            users=new_code[self.users[events]].astype(np.int32),
+            items=self.items[events],
+            timestamps=self.timestamps[events],
+            rows=self.rows[events],
+            user_ids=tuple(user_id for user_id, own in zip(self.user_ids, kept, strict=True) if own),
+            item_ids=self.item_ids,
+            ratings=None if self.ratings is None else self.ratings[events],
+        )
+
     def select(self, kept: NDArray[np.bool_]) -> Self:
         """Return the events where ``kept`` holds; users and items without an event leave and codes close up."""
         users, user_ids = _compact(self.users[kept], self.user_ids)
