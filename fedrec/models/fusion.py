@@ -7,7 +7,7 @@ table without writing that table out for each user. Parameters may be common or 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 import torch
@@ -24,6 +24,7 @@ from fedrec.models.members import MemberTensors
 from fedrec.models.mixing import TRAINED, Mixing, named_weights
 from fedrec.models.neighbours import Neighbours
 from fedrec.models.neumf import NeuMFItems, NeuMFUser
+from fedrec.models.rating import RATING, RatingHead, RatingQueries, RatingUser
 from fedrec.models.sequence import SequenceAdapter, sequence_encoder
 from fedrec.models.siamese import SiameseTower
 from fedrec.models.split import MEMBERS, MIXING, RELEASED, SplitModel
@@ -50,11 +51,13 @@ class BranchQueries:
     """Each branch's queries, and the fusion weights, float ``[num_branches]`` or ``[U, num_branches]``.
 
     ``penalty``: float ``[U, L]``, what training adds to the loss at each position; None where no branch has any.
+    ``rating``: what the rating head asks; None without one.
     """
 
     queries: dict[Branch, Queries]
     weights: Tensor
     penalty: Tensor | None = None
+    rating: RatingQueries | None = None
 
     def weight(self, branch: Branch) -> Tensor:
         """Return a branch's weight, float ``[1 or U, 1, 1]``."""
@@ -158,6 +161,9 @@ class FusedRecommender(SplitModel):
                 private["sequence_adapter"] = SequenceAdapter(dim)
         if "neighbours" in config.branches:
             shared[RELEASED.rstrip(".")] = Released(num_items)
+        if config.rating_head:
+            shared["rating"] = RatingHead(num_items, dict.fromkeys(self._taste_tables, dim))
+            private["rating_user"] = RatingUser()
         self.private = nn.ModuleDict(private)
         self.shared = nn.ModuleDict(shared)
         self.check_split()
@@ -174,8 +180,11 @@ class FusedRecommender(SplitModel):
 
     @property
     def is_bilinear(self) -> bool:
-        """Whether all scores are inner products with parameters or with the item tower's vectors, and nothing else."""
-        return not {"siamese", "neumf", "autoencoder"} & set(self.config.branches)
+        """Whether all scores are inner products with parameters or with the item tower's vectors, and nothing else.
+
+        False with a rating head, which asks the tables a second time.
+        """
+        return not {"siamese", "neumf", "autoencoder"} & set(self.config.branches) and not self.config.rating_head
 
     @property
     def drops_ids(self) -> bool:
@@ -203,6 +212,7 @@ class FusedRecommender(SplitModel):
             "neumf.hidden": neumf.HIDDEN,
             "autoencoder.encoder": ENCODER,
             "autoencoder.decoder": DECODER,
+            "rating.item_bias": RATING,
         }
         names = dict(self.shared.named_parameters())
         return {name: table for name, table in tables.items() if name in names}
@@ -228,6 +238,8 @@ class FusedRecommender(SplitModel):
             tables |= {neumf.PRODUCT: items.factors, neumf.HIDDEN: items.hidden}
         if "autoencoder" in self.config.branches:
             tables[DECODER] = self._autoencoder().decoder
+        if self.config.rating_head:
+            tables[RATING] = self._rating_head().item_bias[..., None]
         return tables
 
     def forward(
@@ -273,7 +285,13 @@ class FusedRecommender(SplitModel):
             if branch == self.bias_branch:
                 asked[BIAS] = torch.ones_like(keep[:, :1, :1])
             queries[branch] = asked
-        return BranchQueries(queries=queries, weights=self.shared["fusion"](), penalty=penalty), tables
+        found = BranchQueries(queries=queries, weights=self.shared["fusion"](), penalty=penalty)
+        return self._with_rating(found, len(history)) if self.config.rating_head else found, tables
+
+    def _with_rating(self, asked: BranchQueries, num_users: int) -> BranchQueries:
+        user = self.private["rating_user"]
+        assert isinstance(user, RatingUser)  # the constructor's
+        return replace(asked, rating=self._rating_head()(asked.fused(), user.bias.expand(num_users, -1)))
 
     def _ask_factors(self, num_users: int) -> Queries:
         own = self.private["user"]
@@ -281,6 +299,19 @@ class FusedRecommender(SplitModel):
         user = own.embedding.expand(num_users, -1)[:, None]
         table = VECTORS if self._factors().embedding is None else FACTORS
         return {table: user}
+
+    @property
+    def _taste_tables(self) -> list[str]:
+        """The tables of item vectors that branches ask by inner products."""
+        branches, own = set(self.config.branches), self.config.item_embeddings
+        asked = {VECTORS: bool({"cf", "seq"} & branches) or ("mf" in branches and not own)}
+        asked[FACTORS] = "mf" in branches and own
+        return [name for name, needed in asked.items() if needed]
+
+    def _rating_head(self) -> RatingHead:
+        head = self.shared["rating"]
+        assert isinstance(head, RatingHead)  # the constructor's
+        return head
 
     def _factors(self) -> Factors:
         factors = self.shared["factors"]

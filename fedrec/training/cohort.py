@@ -162,7 +162,9 @@ class _Run:
         self, private: PrivateState, steps: list[Examples]
     ) -> tuple[PrivateState | None, NDArray[np.bool_]]:
         moves = self._local.private_start == "kept"
-        found = plain_gradients(self._model, self._shared, private, steps[0], private_moves=moves)
+        weight = self._local.fixed_rating_weight
+        given = (self._model, self._shared, private, steps[0])
+        found = plain_gradients(*given, private_moves=moves, rating_weight=weight)
         usable = found.usable.cpu().numpy()
         if not usable.all():
             return None, usable

@@ -27,7 +27,9 @@ _TABLE, _BIAS, _USER = "factors.embedding", "factors.bias", "user.embedding"
 
 def takes_factor_steps(model: FusedRecommender, local: LocalConfig) -> bool:
     """Return whether local training is SGD of matrix factorisation with its own item embeddings, and nothing else."""
-    return model.config.branches == ("mf",) and model.config.item_embeddings and local.optimizer == "sgd"
+    config = model.config
+    alone = config.branches == ("mf",) and config.item_embeddings and not config.rating_head
+    return alone and local.optimizer == "sgd"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """Losses of next-item prediction, a user each. Knows queries, tables and examples; nothing of rounds or privacy."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 from fedrec.config import Loss
 from fedrec.models.fusion import FusedRecommender, Queries, Tables, scores, table_scores
 from fedrec.models.layers import lookup, transposed
+from fedrec.models.rating import RatingQueries
 from fedrec.training.examples import Examples
 
 CandidateLoss = Callable[[Tensor, Tensor, Examples, int, float], Tensor]
@@ -25,23 +27,33 @@ def user_losses(
     loss: Loss,
     rows: Tensor | None = None,
     margin: float = 1.0,
+    rating_weight: float | None = 1.0,
 ) -> Tensor:
     """Return each user's mean loss over its positions, float ``[U]``; 0 for a user without any.
 
     With what branches add to it (``BranchQueries.penalty``). Parameters may be common or stacked. ``rows``: int64
     ``[U, R]``, each user's part of the catalogue, within which codes in ``examples`` count; item tables in ``shared``
-    then hold these rows, ``[U, R, ...]``. ``margin``: of the triplet loss.
+    then hold these rows, ``[U, R, ...]``. ``margin``: of the triplet loss. ``rating_weight``: of the rating head's
+    loss, where there are a head and ratings; None weighs both tasks by their learned variances.
     """
     state = {f"shared.{name}": value for name, value in shared.items()}
     state |= {f"private.{name}": value for name, value in private.items()}
     read = (examples.history, examples.mask, examples.keep, rows)
     asked, tables = functional_call(model, state, read, {"latent": examples.latent})
-    if loss == "softmax":
+    rating = _rating_losses(model, asked.rating, tables, examples)
+    if rating is not None and loss == "mse":
+        losses = rating
+    elif loss == "softmax":
         losses = _softmax(scores(asked.fused(), tables), examples)
     else:
         found = _candidate_scores(asked.fused(), tables, examples)
         losses = CANDIDATE_LOSSES[loss](*found, examples, model.num_items, margin)
-    return losses if asked.penalty is None else losses + _mean(asked.penalty, examples)
+    losses = losses if asked.penalty is None else losses + _mean(asked.penalty, examples)
+    if rating is None or loss == "mse":
+        return losses
+    if rating_weight is not None:
+        return losses + rating_weight * rating
+    return _weighed_by_variance(losses, rating, shared["rating.log_variances"], examples)
 
 
 def losses_of_rows(every: Tensor, examples: Examples, loss: Loss, num_items: int, margin: float = 1.0) -> Tensor:
@@ -89,6 +101,31 @@ def _mse(positive: Tensor, negative: Tensor, examples: Examples, num_items: int,
     """Squared error of the targets' ratings (Koren et al., 2009, eq. 2, without its regularisation)."""
     assert examples.ratings is not None  # the caller has checked that histories have them
     return _mean((positive - examples.ratings).square(), examples)
+
+
+def _rating_losses(
+    model: FusedRecommender, asked: RatingQueries | None, tables: Tables, examples: Examples
+) -> Tensor | None:
+    """Squared error of the targets' ratings, in units of half the rating scale, as the rating head predicts them.
+
+    None without a head or without ratings: such users train the ranking alone.
+    """
+    if asked is None or examples.ratings is None:
+        return None
+    low, high = model.config.rating_scale
+    wanted = (examples.ratings - (low + high) / 2) / ((high - low) / 2)
+    predicted, _ = _candidate_scores(asked.queries, tables, replace(examples, negatives=None))
+    return _mean((predicted + asked.level - wanted).square(), examples)
+
+
+def _weighed_by_variance(ranking: Tensor, rating: Tensor, log_variances: Tensor, examples: Examples) -> Tensor:
+    """Weigh a classification and a regression by their learned variances (Kendall et al., 2018, equation 10).
+
+    ``log_variances``: float ``[2]`` or ``[U, 2]``. A user who sits the step out has no loss, and so no say in them.
+    """
+    of_ranking, of_rating = log_variances.unbind(-1)
+    weighed = (-of_ranking).exp() * ranking + (-of_rating).exp() / 2 * rating
+    return weighed + (of_ranking + of_rating) / 2 * examples.active
 
 
 CANDIDATE_LOSSES: dict[Loss, CandidateLoss] = {

@@ -30,6 +30,9 @@ _ACTIVATIONS = 48
 _BLOCK_ACTIVATIONS = 18
 """The same of one attention block, but for the attention weights."""
 
+_RATING_ACTIVATIONS = 8
+"""The same of the rating head."""
+
 _ENCODER_ACTIVATIONS = 16
 """The same of the autoencoder."""
 
@@ -75,6 +78,8 @@ def bytes_per_user(model: FusedRecommender, local: LocalConfig, longest: int, cl
     if model.reads_history:
         floats += positions * config.dim * _ACTIVATIONS + 4 * positions * positions
     floats += _attention_floats(config, positions)
+    if config.rating_head:
+        floats += positions * config.dim * _RATING_ACTIVATIONS
     if local.private_start == "ridge":
         floats += 3 * config.dim * (longest + config.dim)
     if "autoencoder" in config.branches:

@@ -126,7 +126,8 @@ def _gradients(
     leaves = {name: value.detach().requires_grad_() for name, value in leaves.items()}
     copies = {**shared, **unprefixed("shared.", leaves)}
     own_parameters = {**parameters_of(private), **unprefixed("private.", leaves)}
-    losses = user_losses(model, copies, own_parameters, batch, local.loss, rows, local.margin)
+    weights = (local.margin, local.fixed_rating_weight)
+    losses = user_losses(model, copies, own_parameters, batch, local.loss, rows, *weights)
     found = torch.autograd.grad(losses.sum(), list(leaves.values()), allow_unused=True)
     gradients = {
         name: torch.zeros_like(leaf) if gradient is None else gradient

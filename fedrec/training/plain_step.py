@@ -17,14 +17,24 @@ from fedrec.training.own_copies import prefixed, unprefixed
 
 
 def plain_gradients(
-    model: FusedRecommender, shared: SharedState, private: PrivateState, batch: Examples, *, private_moves: bool = True
+    model: FusedRecommender,
+    shared: SharedState,
+    private: PrivateState,
+    batch: Examples,
+    *,
+    private_moves: bool = True,
+    rating_weight: float | None = 1.0,
 ) -> CommonGradients:
-    """Return the plain sum of the users' gradients of the full softmax, and their own of what is private."""
+    """Return the plain sum of the users' gradients of the full softmax, and their own of what is private.
+
+    With the rating head's loss where there is one (``user_losses``).
+    """
     own = parameters_of(private)
     leaves = {**prefixed("shared.", trainable(shared)), **(prefixed("private.", own) if private_moves else {})}
     leaves = {name: value.detach().requires_grad_() for name, value in leaves.items()}
     copies = {**shared, **unprefixed("shared.", leaves)}
-    losses = user_losses(model, copies, {**own, **unprefixed("private.", leaves)}, batch, "softmax")
+    given = (model, copies, {**own, **unprefixed("private.", leaves)}, batch)
+    losses = user_losses(*given, "softmax", rating_weight=rating_weight)
     found = torch.autograd.grad(losses.sum(), list(leaves.values()), allow_unused=True)
     gradients: dict[str, Tensor] = {
         name: torch.zeros_like(leaf) if gradient is None else gradient

@@ -68,6 +68,8 @@ class PlainRecommender(nn.Module):
             self.sequence_adapter = Adapter(dim) if config.sequence_scope == "hybrid" else None
         if "neighbours" in config.branches:
             self.released = nn.ModuleDict({"neighbours": ReleasedPairs(num_items)})
+        if config.rating_head:
+            self.rating, self.rating_user = Ratings(config, num_items), Bias()
 
     def forward(self, history: Tensor, keep: Tensor, latent: Latent | None = None) -> Tensor:
         """Return the fused scores after each event, ``[length, num_items]``, of ``history`` int64 ``[length]``."""
@@ -80,6 +82,24 @@ class PlainRecommender(nn.Module):
         scores = [branches[name](vectors, history, keep) for name in self.config.branches]
         return sum(weight * score for weight, score in zip(weights, scores, strict=True))
 
+    def rate(self, history: Tensor, keep: Tensor, target: Tensor) -> Tensor:
+        """Return what the user would rate each next item, ``[length]``, in units of half the scale from its middle."""
+        shares = len(self.config.branches) * torch.softmax(self.fusion.logits, dim=0)
+        weights = dict(zip(self.config.branches, shares, strict=True))
+        predicted = self.rating.mean + self.rating.item_bias[target] + self.rating_user.bias
+        if hasattr(self, "item_tower"):
+            vectors = self.item_tower(self.features)
+            tower = vectors * self.rating.gains["vectors"] if "vectors" in self.rating.gains else vectors
+        for branch, weight in weights.items():
+            if branch == "mf":
+                own = self.factors.embedding
+                items = tower if own is None else own * self.rating.gains["factors"]
+                predicted = predicted + weight * items[target] @ self.user.embedding
+            else:
+                taste = {"cf": self._cf_taste, "seq": self._seq_taste}[branch](vectors, history, keep)
+                predicted = predicted + weight * (taste * tower[target]).sum(1)
+        return predicted
+
     def item_table(self) -> Tensor:
         """Return the items' vectors of the mf branch, ``[num_items, dim]``."""
         own = self.factors.embedding
@@ -87,7 +107,7 @@ class PlainRecommender(nn.Module):
 
     def parts(self) -> tuple[State, State]:
         """Return the shared and the private parameters that training moves, by the names of the product."""
-        private = ("user.", "neumf_user.", "sequence_adapter.")
+        private = ("user.", "neumf_user.", "sequence_adapter.", "rating_user.")
         private += ("sequence.",) if self.config.sequence_scope == "private" else ()
         names = self.product_names()
         named = {names[name]: p for name, p in self.named_parameters() if not name.startswith("released.")}
@@ -111,23 +131,51 @@ class PlainRecommender(nn.Module):
         return self.factors.bias if self.with_bias == name else torch.zeros_like(self.factors.bias)
 
     def _cf(self, vectors: Tensor, history: Tensor, keep: Tensor) -> Tensor:
+        return self._cf_taste(vectors, history, keep) @ vectors.T
+
+    def _cf_taste(self, vectors: Tensor, history: Tensor, keep: Tensor) -> Tensor:
         seen = torch.arange(1, len(history) + 1, dtype=vectors.dtype)
         mean = vectors[history].cumsum(0) / seen[:, None]
         tower = self.behaviour_tower
         taste = mean + tower["output"](F.relu(tower["hidden"](mean * keep[0])))
-        return (taste * keep[1]) @ vectors.T
+        return taste * keep[1]
 
     def _mf(self, vectors: Tensor, history: Tensor, keep: Tensor) -> Tensor:
         scores = self.item_table() @ self.user.embedding + self.factors.bias
         return scores.expand(len(history), -1)
 
     def _seq(self, vectors: Tensor, history: Tensor, keep: Tensor) -> Tensor:
+        return self._seq_taste(vectors, history, keep) @ vectors.T
+
+    def _seq_taste(self, vectors: Tensor, history: Tensor, keep: Tensor) -> Tensor:
         states = self.sequence["encoder"](vectors[history] * keep[2])
         states = self.sequence["output"](states * keep[3])
-        return (states if self.sequence_adapter is None else self.sequence_adapter(states)) @ vectors.T
+        return states if self.sequence_adapter is None else self.sequence_adapter(states)
 
     def _neighbours(self, vectors: Tensor, history: Tensor, keep: Tensor) -> Tensor:
         return torch.stack([self.released["neighbours"](history[: t + 1]) for t in range(len(history))])
+
+
+class Ratings(nn.Module):
+    """The rating head's shared parameters."""
+
+    def __init__(self, config: ModelConfig, num_items: int) -> None:
+        super().__init__()
+        branches, own = set(config.branches), config.item_embeddings
+        names = ["vectors"] if {"cf", "seq"} & branches or ("mf" in branches and not own) else []
+        names += ["factors"] if "mf" in branches and own else []
+        self.mean = nn.Parameter(torch.zeros(1))
+        self.item_bias = nn.Parameter(torch.zeros(num_items))
+        self.gains = nn.ParameterDict({name: torch.zeros(config.dim) for name in names})
+        self.log_variances = nn.Parameter(torch.zeros(2))
+
+
+class Bias(nn.Module):
+    """A user's rating bias."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(1))
 
 
 class ItemVectors(nn.Module):
@@ -305,9 +353,25 @@ def window_loss(model: PlainRecommender, user: User, window: Window, local: Loca
     scores = model(window.history, window.keep, window.latent)
     odds = torch.tensor(fresh / local.num_negatives, dtype=torch.float64)
     losses = position_losses(local.loss, scores, window.target, negatives, odds, window.ratings, local.margin)
+    if model.config.rating_head:
+        return both_losses(model, window, losses.mean(), local)
     if "autoencoder" not in model.config.branches:
         return losses.mean()
     return losses.mean() + model.config.kl_weight * model.autoencoder.divergence(window.history, window.latent)
+
+
+def both_losses(model: PlainRecommender, window: Window, ranking: Tensor, local: LocalConfig) -> Tensor:
+    """Return the loss of ranking and rating; of rating alone where that is the ranking loss too."""
+    low, high = model.config.rating_scale
+    assert window.ratings is not None
+    wanted = (window.ratings - low) / (high - low) * 2 - 1
+    rating = F.mse_loss(model.rate(window.history, window.keep, window.target), wanted)
+    if local.loss == "mse":
+        return rating
+    if local.task_weights == "fixed":
+        return ranking + local.rating_weight * rating
+    deviations = (model.rating.log_variances / 2).exp()
+    return ranking / deviations[0] ** 2 + rating / (2 * deviations[1] ** 2) + deviations.log().sum()
 
 
 @dataclass(frozen=True, kw_only=True)
