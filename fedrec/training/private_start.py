@@ -4,14 +4,13 @@ Post-processing of what was released, on the user's own device: it spends no pri
 """
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from fedrec.config import LocalConfig
 from fedrec.data.histories import Histories
 from fedrec.models.fusion import FACTORS, VECTORS, FusedRecommender, tables_of
 from fedrec.models.split import PrivateState, SharedState, SplitModel
+from fedrec.training import implicit_als
 from fedrec.training.common_step import summed_gradients
 from fedrec.training.draws import draw_step
 from fedrec.training.odds import Workspace
@@ -68,21 +67,9 @@ def solve_users(model: FusedRecommender, shared: SharedState, histories: Histori
     """
     tables = tables_of(model, shared)
     items = tables[FACTORS if FACTORS in tables else VECTORS]
-    rows, present = _distinct(histories, items.device)
-    own = items[rows] * present[..., None]
-    unit = torch.eye(items.shape[1], device=items.device)
-    common = local.ridge_unobserved * (items.T @ items) + local.ridge * unit
-    users = torch.linalg.solve(common + own.transpose(1, 2) @ own, own.sum(1))
+    weights = implicit_als.Weights(
+        unobserved=local.ridge_unobserved, regularisation=local.ridge, frequency_exponent=0.0
+    )
+    users = implicit_als.solve_users(items, histories, weights)
     state = initial_private(model, len(histories), local)
     return PrivateState({**{name: value.to(items.device) for name, value in state.items()}, _EMBEDDING: users})
-
-
-def _distinct(histories: Histories, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return each user's distinct items, int64 ``[U, M]``, padded with 0, and which are there, float32 ``[U, M]``."""
-    users, items = histories.distinct()
-    counts = np.bincount(users, minlength=len(histories))
-    place = np.arange(len(users)) - np.repeat(np.cumsum(counts) - counts, counts)
-    shape = (len(histories), max(int(counts.max(initial=0)), 1))
-    rows, present = np.zeros(shape, np.int64), np.zeros(shape, np.float32)
-    rows[users, place], present[users, place] = items, 1.0
-    return torch.from_numpy(rows).to(device), torch.from_numpy(present).to(device)
