@@ -110,6 +110,9 @@ def _misfit(task: TrainTask, store: NodeStore) -> Objection | None:
     odd = [name for name, tensor in sorted(task.shared.items()) if not bool(torch.isfinite(tensor).all())]
     if odd:
         return Objection(reason=RefusalReason.TENSORS, detail=f"tensor {odd[0]!r} of the task is not finite")
+    if task.contribution is Contribution.FUSION and not task.model.members:
+        detail = "the task asks for the weights of a fusion, and its model has no members to weigh"
+        return Objection(reason=RefusalReason.PROTOCOL, detail=detail)
     if task.interaction is not None and task.contribution is Contribution.POPULARITY:
         detail = "the interaction-level layer does not cover item counts: set training.popularity_start = false"
         return Objection(reason=RefusalReason.PROTOCOL, detail=detail)

@@ -349,6 +349,8 @@ class EvaluationConfig(Section):
     """Also report the paper protocol with this many fixed negatives (99 in the literature); 0 does not."""
     floors: bool = True
     """Whether popularity, EASE and first-order Markov are measured beside the model."""
+    new_user_events: tuple[Count, ...] = (1, 3, 5)
+    """How many of their last events are known of the users that ``data.user_folds`` hides, one figure each."""
 
 
 class RunConfig(Section):

@@ -11,18 +11,19 @@ from clients import node, private_shards
 from clients.node import answer, card
 from clients.policy import Policy
 from clients.store import NodeStore
-from fedrec.config import InteractionConfig
+from fedrec.config import InteractionConfig, LocalConfig, ModelConfig
+from fedrec.data.histories import Histories
 from fedrec.errors import MemoryBudgetError
 from fedrec.models import build_model
 from fedrec.models.split import SharedState, structure_digest
 from fedrec.privacy.accounting import epsilon_pld
 from fedrec.privacy.guarantee import INTERACTION_LEVEL
 from fedrec.privacy.mechanism import GaussianMechanism, SampledGaussian
-from fedrec.rounds import Contribution, Refusal, RefusalReason, TrainReply
+from fedrec.rounds import Contribution, Refusal, RefusalReason, TrainReply, carried
+from fedrec.statistics.counts import count_items
 from fedrec.training.cohort import train_cohort
 from fedrec.training.private_start import initial_private
 from fedrec.training.randomness import user_seeds
-from fedrec.statistics.counts import count_items
 
 
 def reopened(store: NodeStore) -> NodeStore:
@@ -84,18 +85,43 @@ def test_a_popularity_task_is_answered_with_clipped_counts_and_trains_nothing(st
 # --- many users -------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("contribution", list(Contribution))
 def test_a_node_of_several_shards_answers_as_a_node_of_one_and_keeps_the_same(
-    make_store, task, later, private_of, monkeypatch, contribution
+    make_store, catalogue, later, private_of, monkeypatch, contribution
 ):
     one, several = make_store(number=0), make_store(number=1)
-    task = later(1, contribution=contribution, participants=np.arange(3))
+    model = ModelConfig(dim=4, history_length=6, dropout=0.0, members=("ease", "markov"))
+    shared = carried(contribution, build_model(model, catalogue, seed=0).shared_state())
+    task = later(
+        1,
+        contribution=contribution,
+        participants=np.arange(3),
+        model=model,
+        shared=shared,
+        model_digest=structure_digest(shared),
+        local=LocalConfig(seed=3, held_back=0.9),
+    )
     expected = answer(task, one).total
     monkeypatch.setattr(private_shards, "MOST_USERS", 1)
     monkeypatch.setattr(node, "STATISTICS_USERS", 2)
+    monkeypatch.setattr(node, "FUSION_USERS", 1)
     total = answer(task, several).total
     assert len(list(several.folder.glob("state/*.safetensors"))) == (3 if contribution is Contribution.UPDATE else 0)
     assert {name: value.dtype for name, value in total.items()} == {n: value.dtype for n, value in expected.items()}
     torch.testing.assert_close(total, expected, atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(private_of(several), private_of(one), atol=1e-6, rtol=1e-5)
+
+
+def test_a_fusion_without_members_is_refused(store, later):
+    refusal = answer(later(1, contribution=Contribution.FUSION), store)
+    assert refusal.reason is RefusalReason.PROTOCOL
+    assert "no members" in refusal.detail
+
+
+def test_what_is_held_back_reaches_no_statistic_and_no_update(make_store, later, histories, catalogue):
+    """With all that can be held back gone, a node answers as one that never had it."""
+    held = later(0, contribution=Contribution.POPULARITY, local=LocalConfig(seed=3, held_back=1 - 1e-9))
+    shorter = Histories.from_lists([histories[0][:-1].tolist(), histories[1].tolist(), histories[2][:-1].tolist()])
+    expected = count_items(shorter.take(held.participants), catalogue.num_items, held.mechanism.clip_norm)
+    torch.testing.assert_close(answer(held, make_store(number=0)).total["counts"], expected)
 
 
 def test_a_round_that_fails_midway_leaves_the_private_parameters_as_they_were(store, later, private_of, monkeypatch):

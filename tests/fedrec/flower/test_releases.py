@@ -23,7 +23,14 @@ def ledger(tmp_path) -> Ledger:
 
 
 def made(plan, ledger, randomness=SEEDED) -> Releases:
-    return Releases(plan(10), ledger, randomness, run_id="run-1", config_digest="abc")
+    return Releases(
+        plan(10),
+        ledger,
+        randomness,
+        name_of=lambda round: "training" if round else "popularity",
+        run_id="run-1",
+        config_digest="abc",
+    )
 
 
 def test_a_release_is_charged_with_its_mechanism_and_committed_with_its_digest(plan, ledger):
