@@ -23,6 +23,7 @@ from fedrec.flower.strategy import Hooks
 from fedrec.models import FusedRecommender, SharedState, build_model
 from fedrec.models.fusion import fusion_weights
 from fedrec.training.scoring import fold_in, score_users
+from fedrec.training.unseen_items import with_unseen_items
 from server.app import make_server_app, metrics_row
 from server.federation import Federation, Outcome
 from simulations.places import run_in
@@ -113,6 +114,7 @@ class Phase:
     def score(self, state: RunState) -> Callable[[slice], NDArray[np.float32]]:
         """Return the fused scores of the whole catalogue, for slices of the users."""
         model, local = self.model, self.scenario.training.local
+        shared = with_unseen_items(model, state.shared, self.catalogue, state.popularity)
         stored = private_reader(self.layout.nodes, state.run_id, model, local)
         everyone = np.arange(len(self.split.train), dtype=np.int64)
 
@@ -120,15 +122,17 @@ class Phase:
             users = everyone[rows]
             histories = self.split.train.take(users)
             kept = local.private_start == "kept"
-            private = stored(users) if kept else fold_in(model, state.shared, histories, local)
-            return score_users(model, state.shared, private, histories)
+            private = stored(users) if kept else fold_in(model, shared, histories, local)
+            return score_users(model, shared, private, histories)
 
         return of
 
-    def measure(self, state: RunState) -> RankingResult:
-        """Rank the targets by the model as it stands."""
+    def measure(self, state: RunState, list_length: int = 0) -> RankingResult:
+        """Rank the targets by the model as it stands, and keep lists of ``list_length`` items."""
         split, ks = self.split, self.scenario.evaluation.ks
-        return evaluate_ranking(self.score(state), split.train, split.targets, ks, candidates=split.candidates)
+        return evaluate_ranking(
+            self.score(state), split.train, split.targets, ks, candidates=split.candidates, list_length=list_length
+        )
 
     @property
     def model(self) -> FusedRecommender:
