@@ -54,6 +54,8 @@ class DataConfig(Section):
     ``minilm`` (a sentence encoder, extra ``text``)."""
     format: str = "auto"
     """A reader's name (``fedrec data formats``), or ``auto``."""
+    ordered: bool = True
+    """Whether the order of a user's events means something where the source has no times."""
     k_core: Annotated[int, Field(ge=0)] = 0
     """Keep users and items with at least this many events, repeatedly; 0 keeps all."""
     split: Literal["leave-last-out", "last-n", "global-time", "cold-items"] = "leave-last-out"

@@ -7,7 +7,7 @@ no message carries it, and the rows that it yields are marked as the researcher'
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from clients.app import make_client_app
 from fedrec.config import Scenario
 from fedrec.data.catalogue import Catalogue
+from fedrec.data.histories import Histories
 from fedrec.data.splits import Split
 from fedrec.errors import FedRecError
 from fedrec.evaluation.metrics import RankingResult, evaluate_ranking
 from fedrec.flower.state import RoundReport, RunState
 from fedrec.flower.strategy import Hooks
-from fedrec.models import FusedRecommender, SharedState, build_model
+from fedrec.models import FusedRecommender, PrivateState, SharedState, build_model
 from fedrec.models.fusion import fusion_weights
 from fedrec.training.scoring import fold_in, score_users
 from fedrec.training.unseen_items import with_unseen_items
@@ -31,6 +32,7 @@ from simulations.population import locate_in, private_reader, willing, write_nod
 from simulations.progress import Progress
 
 Row = dict[str, Any]
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,17 +115,23 @@ class Phase:
 
     def score(self, state: RunState) -> Callable[[slice], NDArray[np.float32]]:
         """Return the fused scores of the whole catalogue, for slices of the users."""
+        return self.scored_by(score_users, state)
+
+    def scored_by(
+        self, scorer: Callable[[FusedRecommender, SharedState, PrivateState, Histories], Found], state: RunState
+    ) -> Callable[[slice], Found]:
+        """Return what a function of ``fedrec.training.scoring`` finds for slices of the users."""
         model, local = self.model, self.scenario.training.local
         shared = with_unseen_items(model, state.shared, self.catalogue, state.popularity)
         stored = private_reader(self.layout.nodes, state.run_id, model, local)
         everyone = np.arange(len(self.split.train), dtype=np.int64)
 
-        def of(rows: slice) -> NDArray[np.float32]:
+        def of(rows: slice) -> Found:
             users = everyone[rows]
             histories = self.split.train.take(users)
             kept = local.private_start == "kept"
             private = stored(users) if kept else fold_in(model, shared, histories, local)
-            return score_users(model, shared, private, histories)
+            return scorer(model, shared, private, histories)
 
         return of
 

@@ -22,14 +22,19 @@ from fedrec.models import FusedRecommender, build_model
 from fedrec.privacy.noise import noise_generator
 from fedrec.privacy.planning import plan_run
 from fedrec.runs.folder import RunFolder
+from fedrec.runs.labels import headline_metrics
 from fedrec.runs.report import write_report
 from fedrec.runs.summary import Summary
 from fedrec.statistics.collection import statistics_template
 from fedrec.tracking.group import TrackerGroup
 from fedrec.training.memory import least_memory_mib
 from server.federation import Outcome
+from simulations.able import without_the_unable
+from simulations.ablation import ALONE, measure_parts
+from simulations.appraisal import Appraisal, appraise
 from simulations.phase import Layout, Phase, Row
 from simulations.progress import Progress, Silence
+from simulations.ratings import measure_ratings, predicts_ratings, refuse_unfit_ratings
 from simulations.selection import EarlyStop
 from simulations.summarise import Findings, summarise
 
@@ -57,6 +62,9 @@ class _Simulation:
         self.trackers = TrackerGroup.of(scenario, out / "tracking")
         self.dataset = self._load()
         self.notes = list(self.dataset.notes)
+        self.scenario, left_out = without_the_unable(scenario, self.dataset)
+        for note in left_out:
+            self._note(note)
 
     def run(self) -> Summary:
         if self.scenario.run.threads:
@@ -70,12 +78,15 @@ class _Simulation:
         final = self._final_phase(scenario, folder)
         outcome = final.train()
         trained = time.monotonic()
-        result = final.measure(outcome.state)
+        result = final.measure(outcome.state, list_length=max(self.scenario.evaluation.ks))
         sampled = self._sampled(final, outcome.state)
+        ratings = measure_ratings(final, outcome.state) if predicts_ratings(scenario) else {}
         self._last_row(folder, final, outcome, result)
         measured = time.monotonic()
         self.progress.phase("floors", 0)
         floors = self._floors()
+        appraisal = self._appraise(final, outcome.state, result, floors)
+        ablation = measure_parts(final, outcome.state, result, scenario.evaluation, self._bootstrap_rng())
         findings = Findings(
             scenario=scenario,
             dataset=self.dataset,
@@ -85,7 +96,10 @@ class _Simulation:
             result=result,
             intervals=self._intervals(result),
             sampled=sampled,
+            ratings=ratings,
             floors=floors,
+            appraisal=appraisal,
+            ablation=ablation,
             began=self.began,
             seconds={
                 "training": trained - clock,
@@ -116,11 +130,12 @@ class _Simulation:
                 f"training.local.loss=mse needs ratings, but {self.dataset.source!r} has none: use data with a column "
                 "of ratings, or another loss"
             )
+        refuse_unfit_ratings(self.scenario, self.dataset.log)
         model = build_model(self.scenario.model, self.dataset.catalogue, self.scenario.run.seed)
         self._refuse_too_little_memory(model)
         statistics_template(self.scenario.model, self.dataset.catalogue.num_items)
         if self.scenario.privacy.enabled:
-            plan_run(self.scenario.privacy, self.scenario.training, self.dataset.log.num_users)
+            plan_run(self.scenario.privacy, self.scenario.played, self.dataset.log.num_users)
 
     def _refuse_too_little_memory(self, model: FusedRecommender) -> None:
         if self.scenario.privacy.interaction is not None:
@@ -147,7 +162,7 @@ class _Simulation:
         scratch = folder.path / "selection"
         phase = Phase(
             name="selection",
-            scenario=self.scenario.model_copy(update={"training": searched}),
+            scenario=self.scenario.model_copy(update={"training": searched.model_copy(update={"fusion_rounds": 0})}),
             catalogue=self.dataset.catalogue,
             split=self.dataset.splits.selection,
             user_keys=self.dataset.log.user_ids,
@@ -226,6 +241,11 @@ class _Simulation:
             self.dataset.catalogue.features,
         )
 
+    def _appraise(self, phase: Phase, state: RunState, result: RankingResult, floors: dict[str, Floor]) -> Appraisal:
+        results = {"model": result, **{name: floor.result for name, floor in floors.items()}}
+        shown = headline_metrics(self.scenario.evaluation.ks)
+        return appraise(phase, state, self.dataset, results, shown, self._bootstrap_rng())
+
     def _dp_popularity(self) -> DPRelease | None:
         """Return the release of one noisy histogram that may spend the run's whole epsilon, if the run has one."""
         privacy = self.scenario.privacy
@@ -246,7 +266,8 @@ class _Simulation:
     # --- concluding -----------------------------------------------------------------------------------------------
     def _conclude(self, folder: RunFolder, findings: Findings) -> Summary:
         results = {"model": findings.result, **{name: floor.result for name, floor in findings.floors.items()}}
-        folder.write_per_user(results)
+        parts = {f"{ALONE} {name}": result for name, result in findings.ablation.results.items()}
+        folder.write_per_user({**results, **parts, **findings.appraisal.results})
         summary = summarise(findings)
         folder.write_summary(summary)
         self.trackers.end(summary)

@@ -25,6 +25,8 @@ from fedrec.runs.summary import (
     TimingSummary,
 )
 from server.federation import Outcome
+from simulations.ablation import Ablation
+from simulations.appraisal import Appraisal
 from simulations.phase import Traffic
 
 PACKAGES = ("flwr", "torch", "opacus", "numpy", "dp-accounting")
@@ -42,7 +44,10 @@ class Findings:
     result: RankingResult
     intervals: dict[str, tuple[float, float]]
     sampled: RankingResult | None
+    ratings: Mapping[str, Mapping[str, float]]
     floors: Mapping[str, Floor]
+    appraisal: Appraisal
+    ablation: Ablation
     began: datetime
     seconds: Mapping[str, float]
     notes: tuple[str, ...]
@@ -60,10 +65,17 @@ def summarise(findings: Findings) -> Summary:
         metrics=findings.result.means(),
         intervals=findings.intervals,
         sampled={sampled.protocol: sampled.means()} if sampled else {},
+        ratings={name: dict(errors) for name, errors in findings.ratings.items()},
         floors={name: floor.metrics for name, floor in findings.floors.items()},
         floor_intervals={name: floor.intervals for name, floor in findings.floors.items()},
         floor_settings={name: floor.setting for name, floor in findings.floors.items()},
+        lists=findings.appraisal.lists,
+        groups=findings.appraisal.groups,
+        new_users=findings.appraisal.new_users,
         fusion=findings.fusion,
+        parts={name: result.means() for name, result in findings.ablation.results.items()},
+        best_part=findings.ablation.best,
+        gain={name: (gap.mean, gap.low, gap.high) for name, gap in findings.ablation.gain.items()},
         privacy=_privacy(findings),
         bytes=_bytes(findings.traffic, findings.scenario),
         timing=TimingSummary(

@@ -16,7 +16,14 @@ BRANCH_LABELS = {
     "cf": "collaborative",
     "mf": "factors",
     "seq": "sequence",
+    "siamese": "siamese towers",
+    "neumf": "NeuMF",
+    "autoencoder": "autoencoder",
     "neighbours": "neighbours",
+    "trained": "trained branches together",
+    "ease": "EASE",
+    "knn": "item neighbourhood",
+    "markov": "Markov",
 }
 
 CODEC_LABELS = {

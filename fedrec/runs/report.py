@@ -292,13 +292,33 @@ def _fusion(summary: Summary, pictures: Pictures) -> str:
     return element(
         "section",
         text("h2", "What the model listens to"),
-        text("p", "Final weight of each branch in the fused score.", class_="lead"),
-        table(["branch", "weight"], rows, class_="scroll narrow"),
+        text("p", "Final weight of each branch and member in the fused score.", class_="lead"),
+        table(["branch or member", "weight"], rows, class_="scroll narrow"),
+        _parts(summary),
         _figure(
             pictures,
             "fusion",
             "Fusion weights by round. A widening band is a branch that the federation learns to trust.",
         ),
+    )
+
+
+def _parts(summary: Summary) -> str:
+    """Set the fusion beside its parts."""
+    if not summary.parts:
+        return ""
+    named = {"the fusion": summary.metrics, **summary.parts}
+    rows = [
+        (BRANCH_LABELS.get(name, name), [f"{found['hr@10']:.3f}", f"{found['ndcg@10']:.3f}"])
+        for name, found in named.items()
+    ]
+    gaps = ", ".join(
+        f"{metric_label(metric)} {mean:+.3f} [{low:+.3f}, {high:+.3f}]"
+        for metric, (mean, low, high) in summary.gain.items()
+    )
+    best = BRANCH_LABELS.get(summary.best_part, summary.best_part)
+    return table(["alone", "HR@10", "NDCG@10"], rows, class_="scroll narrow") + text(
+        "p", f"The fusion less its best part ({best}), paired by user, with 95 % interval: {gaps}."
     )
 
 

@@ -107,6 +107,52 @@ class ProtocolSummary(Record):
     seed: Count
 
 
+class GroupSummary(Record):
+    """One group of users. ``errors``: standard errors of the means over its users."""
+
+    label: str
+    num_users: Count
+    means: Metrics
+    errors: Metrics
+
+
+class GroupingSummary(Record):
+    """One way to divide the evaluated users, in the order of the groups."""
+
+    name: str
+    """``history length``, ``popularity of the target``, or an attribute's name."""
+    groups: tuple[GroupSummary, ...]
+    worst: dict[str, str]
+    """Label of the group with the lowest mean, by metric."""
+    gap: Metrics
+    """Highest mean less lowest."""
+    p: Metrics
+    """Of the hypothesis that this grouping does not matter, by permuting users among the groups."""
+
+
+class NewUserSummary(Record):
+    """Quality for users who were not trained with, of whom only some events are known."""
+
+    metrics: Metrics
+    """Among the candidates of everybody's evaluation."""
+    intervals: Intervals = {}
+    strict: Metrics
+    """With only the known events left out of the ranking: a lower bound (``fedrec.evaluation.new_users``)."""
+
+
+class NewUsersSummary(Record):
+    """The fold of users that was hidden from training."""
+
+    fold: Count
+    folds: Count
+    num_users: Count
+    """Hidden users with a target."""
+    fingerprint: str
+    """Protocol of the whole population: that of a run without folds, with which these figures compare."""
+    by_events: dict[str, NewUserSummary]
+    """By how many of the last events are known, and ``all``."""
+
+
 class ReferenceSummary(Record):
     """Quality of a companion run on the same protocol."""
 
@@ -142,15 +188,30 @@ class Summary(Record):
     intervals: Intervals
     sampled: dict[str, Metrics] = {}
     """By ``sampled:N``: the paper protocol with N drawn negatives. Empty unless it was asked for."""
+    ratings: dict[str, Metrics] = {}
+    """``rmse`` and ``mae`` of predicted ratings on the test targets, by ``model``, ``global-mean`` and ``item-mean``.
+    Empty for a model that predicts none."""
     floors: dict[str, Metrics] = {}
     """By baseline: ``popularity``, ``dp-popularity``, ``ease``, ``markov``. Same users, same protocol."""
     floor_intervals: dict[str, Intervals] = {}
     floor_settings: dict[str, dict[str, float]] = {}
     """What was chosen for each baseline on the validation targets."""
+    lists: dict[str, Metrics] = {}
+    """By ``model`` and baseline: what the lists are like beyond hits (``fedrec.evaluation.lists``)."""
+    groups: tuple[GroupingSummary, ...] = ()
+    """Quality by group of users."""
+    new_users: NewUsersSummary | None = None
+    """Quality for the users that ``data.user_folds`` hides; null without folds."""
     non_private: ReferenceSummary | None = None
     """The same model trained without user-level privacy, where a companion run measured it."""
     fusion: dict[str, float] = {}
-    """Final fusion weights by branch."""
+    """Final fusion weights by branch and member."""
+    parts: dict[str, Metrics] = {}
+    """Each branch and member alone, the branches' sum (``trained``), and all under ``equal weights``."""
+    best_part: str = ""
+    """The branch or member with the best NDCG@10."""
+    gain: dict[str, tuple[float, float, float]] = {}
+    """By metric: the fusion less the best part, paired by user, and the ends of its 95 % bootstrap interval."""
     privacy: PrivacySummary | None
     bytes: BytesSummary
     timing: TimingSummary

@@ -22,6 +22,9 @@ from fedrec.training.start import NEIGHBOURS
 
 CHUNK_USERS = 512
 
+NEW_USER_STEPS, NEW_USER_RATE = 5, 0.03
+"""Few and small: of a user with three events more steps learn those three by heart (docs/evaluation.md)."""
+
 
 def branch_scores(
     model: FusedRecommender, shared: SharedState, private: PrivateState, histories: Histories
@@ -36,6 +39,22 @@ def branch_scores(
         empty = np.empty((0, model.num_items), np.float32)
         return dict.fromkeys([*model.config.branches, *model.config.members], empty)
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def alone_scores(
+    model: FusedRecommender, shared: SharedState, private: PrivateState, histories: Histories
+) -> dict[str, NDArray[np.float32]]:
+    """Return the scores of each branch and member as if there were no other, and of the branches' sum (``trained``).
+
+    Float32 ``[U, num_items]`` each; members standardised, branches as they are.
+    """
+    here = SharedState(on_device(shared, device_of(model)))
+    parts: list[dict[str, Tensor]] = []
+    for chunk in _chunks(private, histories):
+        trained = _scores(model, here, *chunk)
+        total = {TRAINED: torch.stack(list(trained.values())).sum(0)} if trained else {}
+        parts.append({**trained, **total, **_member_scores(model, here, chunk[1])})
+    return {name: np.concatenate([part[name].numpy() for part in parts]) for name in parts[0]} if parts else {}
 
 
 def standard_scores(
@@ -66,7 +85,7 @@ def fold_in(
     For users never seen before, and for runs that keep no private state (``private_start`` other than ``kept``).
     Deterministic. Post-processing of what was released, on the user's own device: it spends no privacy.
     """
-    local = local or LocalConfig(private_steps=20, private_learning_rate=0.1)
+    local = local or LocalConfig(private_steps=NEW_USER_STEPS, private_learning_rate=NEW_USER_RATE)
     shared = SharedState(on_device(shared, device_of(model)))
     if local.private_start == "ridge":
         return PrivateState(on_device(solve_users(model, shared, history, local), CPU))
