@@ -86,13 +86,15 @@ def floor_notes(num_items: int) -> tuple[str, ...]:
     return (f"EASE was left out: {reason}.",)
 
 
-def rank_with(scorer: Scorer, split: Split, ks: Sequence[int]) -> RankingResult:
-    """Rank the split's targets by ``scorer``, a few users at a time."""
+def rank_with(scorer: Scorer, split: Split, ks: Sequence[int], list_length: int = 0) -> RankingResult:
+    """Rank the split's targets by ``scorer``, a few users at a time, and keep lists of ``list_length`` items."""
 
     def score(rows: slice) -> NDArray[np.float32]:
         return scorer.score(split.train.take(np.arange(rows.start, rows.stop)))
 
-    return evaluate_ranking(score, split.train, split.targets, ks, candidates=split.candidates)
+    return evaluate_ranking(
+        score, split.train, split.targets, ks, candidates=split.candidates, list_length=list_length
+    )
 
 
 def _tuned_ease(splits: TwoStage, num_items: int) -> tuple[Scorer, dict[str, float]]:
@@ -137,6 +139,6 @@ def _measure(
     resamples: int,
     rng: np.random.Generator,
 ) -> Floor:
-    result = rank_with(scorer, split, ks)
+    result = rank_with(scorer, split, ks, list_length=max(ks))
     intervals = result_intervals(result, resamples, rng)
     return Floor(result=result, metrics=result.means(), intervals=intervals, setting=setting)
