@@ -78,18 +78,23 @@ def score_users(
 
 
 def fold_in(
-    model: FusedRecommender, shared: SharedState, history: Histories, local: LocalConfig | None = None
+    model: FusedRecommender,
+    shared: SharedState,
+    history: Histories,
+    local: LocalConfig | None = None,
+    seeds: NDArray[np.uint64] | None = None,
 ) -> PrivateState:
     """Return private state fitted to histories, the shared parameters held still.
 
     For users never seen before, and for runs that keep no private state (``private_start`` other than ``kept``).
-    Deterministic. Post-processing of what was released, on the user's own device: it spends no privacy.
+    Deterministic; ``seeds``, one a user, choose the draws from histories longer than a window. Post-processing of what
+    was released, on the user's own device: it spends no privacy.
     """
     local = local or LocalConfig(private_steps=NEW_USER_STEPS, private_learning_rate=NEW_USER_RATE)
     shared = SharedState(on_device(shared, device_of(model)))
     if local.private_start == "ridge":
         return PrivateState(on_device(solve_users(model, shared, history, local), CPU))
-    seeds = np.arange(len(history), dtype=np.uint64)
+    seeds = np.arange(len(history), dtype=np.uint64) if seeds is None else seeds
     return PrivateState(on_device(rebuild(model, shared, history, seeds, 0, local), CPU))
 
 
