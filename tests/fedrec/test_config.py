@@ -137,3 +137,15 @@ def test_ratings_are_not_predicted_from_a_bias_of_counts() -> None:
 def test_no_codec_can_be_asked_for_by_name() -> None:
     table = {"federation": {"codec": {"name": "int8"}}}
     assert parse_scenario(table, ["federation.codec.name=none"]).federation.codec.name == "none"
+
+
+@pytest.mark.parametrize("setting", ["model.rating_head=false", "training.local.loss=mse"])
+def test_weights_of_two_tasks_are_not_learned_for_one(setting: str) -> None:
+    table = {"model": {"rating_head": True}, "training": {"local": {"task_weights": "uncertainty"}}}
+    with pytest.raises(ConfigError, match="task_weights=uncertainty weighs two tasks"):
+        parse_scenario(table, [setting])
+
+
+def test_a_rating_scale_rises() -> None:
+    with pytest.raises(ConfigError, match="rating_scale must be two rising numbers"):
+        parse_scenario({}, ["model.rating_scale=[5, 1]"])
