@@ -38,6 +38,13 @@ def table(
     return element("div", element("table", element("thead", head), element("tbody", *body)), class_=class_)
 
 
+def figure(drawing: str, caption: str) -> str:
+    """Return a ready drawing with its caption, or nothing where there is no drawing."""
+    if not drawing:
+        return ""
+    return element("figure", drawing, text("figcaption", caption), role="img", aria_label=caption)
+
+
 def facts(entries: Mapping[str, str | Sequence[str]]) -> str:
     """Return a definition list of texts, or of lists of texts."""
     parts = []

@@ -78,8 +78,13 @@ def draw_pictures(summary: Summary, rows: Rows, non_private_rows: Rows = ()) -> 
         "fusion": (lambda: _fusion(final)) if len(_with(final, "fusion")) > 1 else None,
         "bytes": (lambda: _bytes(final)) if _with(final, "bytes_down") else None,
     }
+    return {name: render(draw, name) for name, draw in drawings.items() if draw is not None}
+
+
+def render(draw: Callable[[], Figure], name: str) -> str:
+    """Return the figure that ``draw`` makes as an SVG element in the page's colours; ``name`` seeds its ids."""
     with rc_context(_RC):
-        return {name: _svg(draw(), name) for name, draw in drawings.items() if draw is not None}
+        return _svg(draw(), name)
 
 
 def _with(rows: Rows, key: str) -> Rows:

@@ -11,7 +11,7 @@ from pathlib import Path
 from fedrec.privacy.entries import FROM_SYSTEM
 from fedrec.runs.atomic import write_atomically
 from fedrec.runs.folder import RunFolder
-from fedrec.runs.html import element, facts, table, text, with_detail
+from fedrec.runs.html import element, facts, figure, table, text, with_detail
 from fedrec.runs.labels import (
     BRANCH_LABELS,
     CODEC_LABELS,
@@ -23,6 +23,7 @@ from fedrec.runs.labels import (
     human_bytes,
     metric_label,
 )
+from fedrec.runs.report_people import people_sections
 from fedrec.runs.report_style import STYLE
 from fedrec.runs.summary import Bounds, Metrics, PrivacySummary, Summary
 
@@ -46,10 +47,11 @@ def write_report(folder: RunFolder, non_private: RunFolder | None = None) -> Pat
 def _pictures(summary: Summary, rows: list[dict[str, object]], other: list[dict[str, object]]) -> Pictures | None:
     try:
         # matplotlib is in the extra `sim`: a server without it still reports, in tables
+        from fedrec.runs.group_pictures import draw_groups
         from fedrec.runs.pictures import draw_pictures
     except ImportError:
         return None
-    return draw_pictures(summary, rows, other)
+    return draw_pictures(summary, rows, other) | draw_groups(summary)
 
 
 def render_report(summary: Summary, pictures: Pictures | None, config: str) -> str:
@@ -60,6 +62,7 @@ def render_report(summary: Summary, pictures: Pictures | None, config: str) -> s
         _header(summary),
         "" if pictures is not None else _no_pictures(),
         _quality(summary, drawn),
+        people_sections(summary, drawn),
         _learning(drawn),
         _privacy(summary.privacy, drawn),
         _fusion(summary, drawn),
@@ -127,9 +130,7 @@ def _no_pictures() -> str:
 
 
 def _figure(pictures: Pictures, name: str, caption: str) -> str:
-    if name not in pictures:
-        return ""
-    return element("figure", pictures[name], text("figcaption", caption), role="img", aria_label=caption)
+    return figure(pictures.get(name, ""), caption)
 
 
 def _bounds(bounds: Bounds | None) -> str:
