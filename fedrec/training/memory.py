@@ -42,6 +42,9 @@ _TWIN_ACTIVATIONS = 10
 _TABLE_COPIES = 8
 """Rows of an item table that a user's copy comes to: start, position, gradient, optimiser's memory, temporaries."""
 
+_ADAM_COPIES = 10
+"""Further ones under Adam: two moments before and after a step, and what the step is made of."""
+
 
 def takes_common_step(model: FusedRecommender, local: LocalConfig) -> bool:
     """Return whether local training is one SGD step from common weights under the full softmax, of inner products."""
@@ -137,7 +140,8 @@ def _factor_floats(model: FusedRecommender, local: LocalConfig, size: _Size) -> 
 def _copy_floats(model: FusedRecommender, local: LocalConfig, size: _Size) -> int:
     dim, candidates = model.config.dim, size.positions + size.drawn
     rows = model.num_items if local.loss == "softmax" else size.touched(model.num_items)
-    floats = _TABLE_COPIES * (size.small + rows * size.width) + 4 * rows * dim + _hidden_floats(model, rows)
+    copies = _TABLE_COPIES + (_ADAM_COPIES if local.optimizer == "adam" else 0)
+    floats = copies * (size.small + rows * size.width) + 4 * rows * dim + _hidden_floats(model, rows)
     floats += _network_floats(model, rows)
     if "siamese" in model.config.branches:
         floats += _TWIN_ACTIVATIONS * rows * dim

@@ -31,6 +31,18 @@ def test_the_user_embedding_is_private_and_all_else_is_shared(catalogue: Catalog
     assert not any(name.startswith("user") for name in model.shared_state())
 
 
+def test_neumf_keeps_two_vectors_of_the_user_private(catalogue: Catalogue) -> None:
+    model = build_model(CONFIG.model_copy(update={"branches": ("neumf", "autoencoder", "siamese")}), catalogue, 0)
+    assert set(model.private_template()) == {"neumf_user.factors", "neumf_user.hidden"}
+
+
+@pytest.mark.parametrize("branches", [("cf", "neumf", "mf"), ("autoencoder", "neumf"), ("siamese", "autoencoder")])
+def test_one_branch_alone_asks_for_the_item_bias(catalogue: Catalogue, branches: tuple[str, ...]) -> None:
+    model = build_model(CONFIG.model_copy(update={"branches": branches}), catalogue, 0)
+    asked, _ = model(torch.tensor([[1]]), torch.ones(1, 1), keep())
+    assert [name for name, queries in asked.queries.items() if "bias" in queries] == [model.bias_branch]
+
+
 def test_a_private_sequence_scope_moves_the_encoder_to_the_user(catalogue: Catalogue) -> None:
     model = build_model(CONFIG.model_copy(update={"sequence_scope": "private"}), catalogue, 0)
     assert any(name.startswith("sequence.") for name in model.private_template())
@@ -44,9 +56,15 @@ def test_equal_seeds_build_equal_models_and_leave_the_global_generator_alone(cat
     assert torch.equal(before, torch.get_rng_state())
 
 
-@pytest.mark.parametrize("branches", [("cf",), ("mf",), ("seq",), ("cf", "seq"), ("cf", "mf", "seq")])
+FAMILY = ("siamese", "neumf", "autoencoder")
+
+
+@pytest.mark.parametrize(
+    "branches",
+    [("cf",), ("mf",), ("seq",), ("cf", "seq"), ("cf", "mf", "seq"), *((name,) for name in FAMILY), ("seq", *FAMILY)],
+)
 def test_the_fused_score_is_the_weighted_sum_of_its_branches(catalogue: Catalogue, branches: tuple[str, ...]) -> None:
-    model = build_model(CONFIG.model_copy(update={"branches": branches}), catalogue, 0)
+    model = shaken(build_model(CONFIG.model_copy(update={"branches": branches}), catalogue, 0))
     asked, tables = model(torch.tensor([[1, 2, 3]]), torch.ones(1, 3), keep())
     expected = torch.zeros(1, 3, catalogue.num_items)
     for name in branches:
@@ -54,11 +72,16 @@ def test_the_fused_score_is_the_weighted_sum_of_its_branches(catalogue: Catalogu
     torch.testing.assert_close(scores(asked.fused(), tables).expand(1, 3, -1), expected)
 
 
-def test_padding_changes_no_score_before_it(catalogue: Catalogue) -> None:
-    model = build_model(CONFIG, catalogue, 0)
+def shaken(model: FusedRecommender) -> FusedRecommender:
     torch.manual_seed(3)
     for parameter in model.parameters():
         parameter.data.add_(0.3 * torch.randn_like(parameter))
+    return model
+
+
+@pytest.mark.parametrize("branches", [("cf", "mf", "seq"), FAMILY])
+def test_padding_changes_no_score_before_it(catalogue: Catalogue, branches: tuple[str, ...]) -> None:
+    model = shaken(build_model(CONFIG.model_copy(update={"branches": branches}), catalogue, 0))
     short = fused(model, [1, 2], [1.0, 1.0])
     padded = fused(model, [1, 2, 0, 0], [1.0, 1.0, 0.0, 0.0])
     torch.testing.assert_close(padded[:2], short)

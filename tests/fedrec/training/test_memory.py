@@ -93,13 +93,16 @@ cases = [
     (ModelConfig(), LocalConfig(), clip), (ModelConfig(), LocalConfig(), None),
     (ModelConfig(), LocalConfig(loss="bce"), clip), (ModelConfig(), LocalConfig(steps=2), clip),
     (mf, LocalConfig(loss="bce", steps=2), clip), (mf, LocalConfig(), clip),
+    (ModelConfig(branches=("neumf",)), LocalConfig(), None), (ModelConfig(branches=("siamese",)), LocalConfig(), clip),
+    (ModelConfig(branches=("autoencoder",)), LocalConfig(steps=2, optimizer="adam"), clip),
     (attentive, LocalConfig(), clip), (attentive, LocalConfig(loss="bce"), clip),
 ]
 rows = []
 for config, local, mechanism in cases:
     model = FusedRecommender(config, features)
     shared, private = model.shared_state(), initial_private(model, users, local)
-    for few in (np.arange(2), np.arange(users)):
+    some = users if {"cf", "mf"} & set(config.branches) else 24  # the others take several times as long
+    for few in (np.arange(2), np.arange(some)):
         part = {name: value[few] for name, value in private.items()}
         open("/proc/self/clear_refs", "w").write("5")
         before = status("VmRSS")

@@ -1,6 +1,7 @@
 """Scores after the latest event, and folding in users never seen."""
 
 import numpy as np
+import pytest
 import torch
 
 from fedrec.config import ModelConfig
@@ -16,8 +17,9 @@ CONFIG = ModelConfig(dim=4, history_length=3, dropout=0.5)
 HISTORIES = Histories.from_lists([[1, 2, 3, 4], [5], [], [6, 7]])
 
 
-def warm(catalogue: Catalogue):  # type: ignore[no-untyped-def]  # local helper
-    model = build_model(CONFIG, catalogue, 0)
+def warm(catalogue: Catalogue, *branches: str):  # type: ignore[no-untyped-def]  # local helper
+    config = CONFIG.model_copy(update={"branches": branches}) if branches else CONFIG
+    model = build_model(config, catalogue, 0)
     generator = torch.Generator().manual_seed(1)
     shared = {n: v + 0.3 * torch.randn(v.shape, generator=generator) for n, v in model.shared_state().items()}
     return model, SharedState(shared)
@@ -48,6 +50,26 @@ def test_the_branches_sum_to_the_fused_score(catalogue: Catalogue) -> None:
     np.testing.assert_allclose(
         sum(parts.values()), score_users(model, shared, private, HISTORIES), rtol=1e-5, atol=1e-6
     )
+
+
+@pytest.mark.parametrize("branch", ["siamese", "neumf", "autoencoder"])
+def test_every_trained_branch_scores_alone_and_has_item_vectors(catalogue: Catalogue, branch: str) -> None:
+    model, shared = warm(catalogue, branch)
+    parts = branch_scores(model, shared, fold_in(model, shared, HISTORIES), HISTORIES)
+    assert set(parts) == {branch}
+    assert np.isfinite(parts[branch]).all()
+    assert np.ptp(parts[branch], axis=1).min() > 0.01
+    assert item_vectors(model, shared).shape == (11, CONFIG.dim)
+
+
+def test_folding_in_fits_the_vectors_of_neumf(catalogue: Catalogue) -> None:
+    model, shared = warm(catalogue, "neumf")
+    history = Histories.from_lists([[2, 5, 2, 5, 2]])
+    before, after = (
+        score_users(model, shared, private, history)[0]
+        for private in (initial_private(model, 1), fold_in(model, shared, history))
+    )
+    np.testing.assert_array_less(before[[2, 5]] - before.mean(), after[[2, 5]] - after.mean())
 
 
 def test_no_users_give_an_empty_table(catalogue: Catalogue) -> None:
