@@ -23,8 +23,8 @@ from fedrec.flower.state import RoundReport, RunState
 from fedrec.flower.strategy import Hooks
 from fedrec.models import FusedRecommender, PrivateState, SharedState, build_model
 from fedrec.models.fusion import fusion_weights
+from fedrec.training.cold_items import with_cold_items
 from fedrec.training.scoring import fold_in, score_users
-from fedrec.training.unseen_items import with_unseen_items
 from server.app import make_server_app, metrics_row
 from server.federation import Federation, Outcome
 from simulations.places import run_in
@@ -94,7 +94,7 @@ class Phase:
 
     def train(self) -> Outcome:
         """Write the nodes' folders, run the federation in its place, and return how it ended."""
-        self.progress.phase(self.name, self.scenario.training.rounds)
+        self.progress.phase(self.name, self.scenario.played.all_rounds)
         federation = self.scenario.federation
         num_nodes = write_nodes(
             self.layout.nodes,
@@ -122,7 +122,7 @@ class Phase:
     ) -> Callable[[slice], Found]:
         """Return what a function of ``fedrec.training.scoring`` finds for slices of the users."""
         model, local = self.model, self.scenario.training.local
-        shared = with_unseen_items(model, state.shared, self.catalogue, state.popularity)
+        shared = with_cold_items(model, state.shared, self.catalogue, state.popularity)
         stored = private_reader(self.layout.nodes, state.run_id, model, local)
         everyone = np.arange(len(self.split.train), dtype=np.int64)
 
@@ -172,4 +172,4 @@ class Phase:
 
     def _is_due(self, round: int) -> bool:
         """The last round is measured by whoever concludes."""
-        return bool(self.look_every) and round % self.look_every == 0 and round < self.scenario.training.rounds
+        return bool(self.look_every) and round % self.look_every == 0 and round < self.scenario.played.all_rounds

@@ -17,7 +17,7 @@ from fedrec.models import FusedRecommender, SharedState, build_model
 from fedrec.ranking import Reason, explain, top_k
 from fedrec.runs.folder import RunFolder
 from fedrec.training.scoring import branch_scores, fold_in, item_vectors
-from fedrec.training.unseen_items import with_unseen_items
+from fedrec.training.cold_items import with_cold_items
 from server.checkpoint import Checkpoints
 
 
@@ -74,7 +74,7 @@ def load_trained(folder: RunFolder) -> Trained:
         raise ConfigError(f"{folder.checkpoints} holds no checkpoint: the run has not finished a round; repeat it")
     local = scenario.training.local
     fitted_as_trained = local.private_start != "kept" and local.loss != "mse"  # a typed history has no ratings
-    shared = with_unseen_items(model, state.shared, catalogue, state.popularity)
+    shared = with_cold_items(model, state.shared, catalogue, state.popularity)
     return Trained(catalogue=catalogue, model=model, shared=shared, local=local if fitted_as_trained else None)
 
 

@@ -25,20 +25,20 @@ CERTAIN = 2.0
 """Deviations of its noise above which a released count shows that an item has events."""
 
 
-def with_unseen_items(
+def with_cold_items(
     model: FusedRecommender, shared: SharedState, catalogue: Catalogue, popularity: Tensor | None
 ) -> SharedState:
-    """Return ``shared`` as it is to be scored with, unseen items' rows filled by content.
+    """Return ``shared`` as it is to be scored with, cold items' rows filled by content.
 
-    ``model``: as the run built it, before training. ``popularity``: as in ``unseen_items``.
+    ``model``: as the run built it, before training. ``popularity``: as in ``cold_items``.
     """
     tables = {name: shared[name] for name in model.item_parameters}
     initial = {name: value.to(shared[name].device) for name, value in model.shared_state().items() if name in tables}
-    unseen = unseen_items(popularity, tables, initial)
-    return with_content_for(unseen, shared, model.item_parameters, catalogue) if len(unseen) else shared
+    cold = cold_items(popularity, tables, initial)
+    return with_content_for(cold, shared, model.item_parameters, catalogue) if len(cold) else shared
 
 
-def unseen_items(popularity: Tensor | None, shared: Mapping[str, Tensor], initial: Mapping[str, Tensor]) -> Tensor:
+def cold_items(popularity: Tensor | None, shared: Mapping[str, Tensor], initial: Mapping[str, Tensor]) -> Tensor:
     """Return which items no training event is known to have touched, bool ``[num_items]``; empty without item tables.
 
     ``popularity``: released item counts, float ``[num_items]``, exact or noisy. No count is below zero but for noise,
@@ -55,25 +55,25 @@ def unseen_items(popularity: Tensor | None, shared: Mapping[str, Tensor], initia
 
 
 def with_content_for(
-    unseen: Tensor, shared: SharedState, item_parameters: Mapping[str, object], catalogue: Catalogue
+    cold: Tensor, shared: SharedState, item_parameters: Mapping[str, object], catalogue: Catalogue
 ) -> SharedState:
-    """Return ``shared`` with the rows of ``unseen`` items, bool ``[num_items]``, as content predicts them.
+    """Return ``shared`` with the rows of ``cold`` items, bool ``[num_items]``, as content predicts them.
 
-    ``item_parameters``: names of the parameters with an item axis. Without content an unseen item gets the mean of the
+    ``item_parameters``: names of the parameters with an item axis. Without content a cold item gets the mean of the
     others. Returned as it is where there is nothing to learn from or nothing to predict.
     """
-    if not bool(unseen.any()) or bool(unseen.all()):
+    if not bool(cold.any()) or bool(cold.all()):
         return shared
-    seen, rows = (~unseen).cpu().numpy(), unseen.cpu().numpy()
+    seen, rows = (~cold).cpu().numpy(), cold.cpu().numpy()
     content = public_content(catalogue)
     mapping = _Mapping(content[seen])
     filled = dict(shared)
     for name in item_parameters:
         value = shared[name]
-        known = value[~unseen].flatten(1) if value.dim() > 1 else value[~unseen][:, None]
+        known = value[~cold].flatten(1) if value.dim() > 1 else value[~cold][:, None]
         predicted = mapping.predict(known.double().cpu().numpy(), content[rows])
         filled[name] = value.clone()
-        filled[name][unseen] = torch.from_numpy(predicted).to(value).reshape(-1, *value.shape[1:])
+        filled[name][cold] = torch.from_numpy(predicted).to(value).reshape(-1, *value.shape[1:])
     return SharedState(filled)
 
 
