@@ -119,6 +119,13 @@ def test_the_interaction_layer_is_refused_beside_training_that_it_does_not_do(se
         parse_scenario(table, [f"training.local.{setting}"])
 
 
+@pytest.mark.parametrize("branch", ["siamese", "neumf", "autoencoder"])
+def test_the_interaction_layer_is_refused_for_branches_whose_gradients_a_sample_are_not_proven(branch: str) -> None:
+    table = {"privacy": {"interaction": {}}, "training": {"popularity_start": False}}
+    with pytest.raises(ConfigError, match=f"not proven for {branch}: leave"):
+        parse_scenario(table, [f"model.branches=['mf', '{branch}']"])
+
+
 def test_steps_and_epochs_exclude_each_other() -> None:
     with pytest.raises(ConfigError, match="leave one out"):
         parse_scenario({}, ["training.local.steps=3", "training.local.epochs=1"])

@@ -22,7 +22,7 @@ from fedrec.errors import MemoryBudgetError
 from fedrec.models import FusedRecommender, build_model
 from fedrec.models.split import PrivateState, SharedState
 from fedrec.privacy.mechanism import GaussianMechanism
-from fedrec.training import memory
+from fedrec.training import cohort, memory
 from fedrec.training.cohort import CohortResult, train_cohort
 from fedrec.training.optimizers import parameters_of
 from fedrec.training.private_start import initial_private
@@ -88,9 +88,13 @@ ENCODED = {
 FAMILY = {
     "siamese": ModelConfig(dim=4, history_length=5, dropout=0.25, branches=("siamese",)),
     "neumf": ModelConfig(dim=4, history_length=5, dropout=0.0, branches=("neumf",)),
-    "autoencoder": ModelConfig(dim=4, history_length=5, dropout=0.25, branches=("autoencoder",)),
+    "autoencoder": ModelConfig(dim=4, history_length=5, dropout=0.25, branches=("autoencoder",), kl_weight=0.2),
     "no content, family": ModelConfig(
-        dim=3, history_length=4, dropout=0.25, branches=("neumf", "siamese", "autoencoder", "cf", "mf", "seq")
+        dim=3,
+        history_length=4,
+        dropout=0.25,
+        branches=("neumf", "siamese", "autoencoder", "cf", "mf", "seq"),
+        kl_weight=0.2,
     ),
 }
 EVERY = CONFIGS | ENCODED | FAMILY
@@ -506,10 +510,26 @@ def test_a_rating_too_large_to_square_takes_out_its_user_alone(name: str, clip_n
     assert_near(got.total, summed(without(5, one_at_a_time(name, local)), clip_norm))
 
 
+@pytest.mark.parametrize("clip_norm", CLIP_NORMS)
+def test_a_member_of_the_cf_family_whose_loss_is_not_finite_is_left_out_alone(clip_norm: float | None) -> None:
+    name, user, local = "neumf", 3, settings_of("softmax")
+    model, shared, private = warm(name, local)
+    broken = PrivateState({tensor: value.clone() for tensor, value in private.items()})
+    broken["neumf_user.factors"][user] = torch.inf
+    got = train_cohort(model, shared, broken, HISTORIES, SEEDS, ROUND, local, mechanism(clip_norm))
+    assert_near(got.total, summed(without(user, one_at_a_time(name, local)), clip_norm))
+    torch.testing.assert_close(at(user, got.private), at(user, broken), rtol=0, atol=0)
+
+
+def test_a_sum_that_is_not_finite_is_taken_apart_by_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cohort, "_all_finite", lambda state: False)
+    assert_trains_as_users_would("neumf", settings_of("softmax"), None)
+
+
 @settings(max_examples=60)
 @given(
-    name=st.sampled_from(list(CONFIGS)),
-    loss=st.sampled_from(LOSSES),
+    name=st.sampled_from([*CONFIGS, *FAMILY]),
+    loss=st.sampled_from([*LOSSES, "triplet"]),
     events=st.lists(st.integers(0, ITEMS - 1), max_size=14),
     steps=st.integers(1, 3),
     optimizer=st.sampled_from(["sgd", "adam"]),
