@@ -18,6 +18,7 @@ from fedrec.config import Scenario, load_scenario
 from fedrec.errors import ConfigError, DataError
 from fedrec.evaluation.metrics import RankingResult
 from fedrec.runs.atomic import write_atomically
+from fedrec.runs.per_user_parquet import to_parquet
 from fedrec.runs.summary import Summary
 from fedrec.runs.toml import to_toml
 
@@ -57,6 +58,7 @@ class RunFolder:
         self.summary_path = path / "summary.json"
         self.report_path = path / "report.html"
         self.per_user_path = path / "evaluation" / "per_user.npz"
+        self.per_user_parquet_path = self.per_user_path.with_suffix(".parquet")
         self.checkpoints = path / "checkpoints"
         self.nodes = path / "nodes"
         self.catalogue = path / "catalogue"
@@ -127,7 +129,10 @@ class RunFolder:
             raise DataError(f"{self.summary_path}: {key}: {error.errors()[0]['msg']}; repeat the run") from error
 
     def write_per_user(self, results: Mapping[str, RankingResult]) -> None:
-        """Write each result's per-user values, by name of the scorer (``model``, ``popularity``, ...)."""
+        """Write each result's per-user values, by name of the scorer (``model``, ``popularity``, ...).
+
+        As ``per_user.npz``, which ``per_user`` reads, and as a Parquet table for other tools where pyarrow is there.
+        """
         arrays: dict[str, Any] = {}
         for name, result in results.items():
             arrays[f"{name}/users"] = result.users
@@ -136,6 +141,9 @@ class RunFolder:
         np.savez_compressed(buffer, **arrays)
         self.per_user_path.parent.mkdir(exist_ok=True)
         write_atomically(self.per_user_path, buffer.getvalue())
+        table = to_parquet(results)
+        if table is not None:
+            write_atomically(self.per_user_parquet_path, table)
 
     def per_user(self) -> dict[str, RankingResult]:
         """Read what ``write_per_user`` wrote; raise ``ConfigError`` if it is missing, ``DataError`` if damaged."""
