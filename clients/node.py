@@ -22,8 +22,13 @@ from fedrec.config import LocalConfig, ModelConfig
 from fedrec.data.catalogue import FILES, Catalogue
 from fedrec.data.histories import Histories
 from fedrec.errors import LedgerError, MemoryBudgetError, ModelMismatchError
+from fedrec.evaluation.rank_histogram import CONTRIBUTION_NORM, histogram_rows
+from fedrec.flower.wire import RANKS
+from fedrec.members.ials import als_weights
+from fedrec.members.implicit_als import solve_users
+from fedrec.members.implicit_als import statistics_sum as item_statistics
 from fedrec.models import FusedRecommender, build_model
-from fedrec.models.split import PrivateState, SharedState, check_fits, structure_digest
+from fedrec.models.split import ITEM_FACTORS, PrivateState, SharedState, check_fits, structure_digest
 from fedrec.privacy.accounting import grouped
 from fedrec.privacy.budget import Budget
 from fedrec.privacy.entries import FROM_SYSTEM, Release
@@ -44,7 +49,7 @@ from fedrec.training.calibration import calibration_of, mixing_sum, without_held
 from fedrec.training.cohort import train_cohort
 from fedrec.training.memory import bytes_per_user
 from fedrec.training.private_start import initial_private
-from fedrec.training.scoring import fold_in, standard_scores
+from fedrec.training.scoring import fold_in, score_users, standard_scores
 
 STATISTICS_USERS = 65_536
 """Users whose item statistics are taken at a time."""
@@ -203,12 +208,17 @@ def _contribute(task: TrainTask, store: NodeStore) -> SharedState:
         return _sum(_statistics(task, store))
     if task.contribution is Contribution.FUSION:
         return _sum(_weighed(task, store))
+    if task.contribution is Contribution.FACTORS:
+        return _sum(_factored(task, store))
+    if task.contribution is Contribution.RANKS:
+        return _sum(_ranked(task, store))
     return _sum(_trained_shards(task, store))
 
 
 def _seen(task: TrainTask, store: NodeStore) -> Histories:
-    """Return all users' histories less the events that are held back in this run."""
-    return without_held_back(store.histories(), store.user_seeds(task.local.seed), task.local.held_back)
+    """Return all users' histories less the events that are held back in this run, for whichever purpose."""
+    share = task.local.held_back + task.local.asked
+    return without_held_back(store.histories(), store.user_seeds(task.local.seed), share)
 
 
 def _statistics(task: TrainTask, store: NodeStore) -> Iterator[SharedState]:
@@ -220,8 +230,37 @@ def _statistics(task: TrainTask, store: NodeStore) -> Iterator[SharedState]:
 
 def _weighed(task: TrainTask, store: NodeStore) -> Iterator[SharedState]:
     """Yield the sums of what the held-back events of a few users at a time say of the fusion's weights."""
+    model = model_for(task, store)
+    for own, before, target in _held(task, store, task.local.held_back, after=0.0):
+        standard = standard_scores(model, task.shared, own, before)
+        yield mixing_sum(task.model, task.shared, standard, before, target, task.mechanism)
+
+
+def _ranked(task: TrainTask, store: NodeStore) -> Iterator[SharedState]:
+    """Yield the histograms of the ranks at which the events stand that are held back for evaluation."""
+    model = model_for(task, store)
+    clip_norm = CONTRIBUTION_NORM if task.mechanism is None else task.mechanism.clip_norm
+    for own, before, target in _held(task, store, task.local.asked, after=task.local.held_back):
+        targets = Histories(target.astype(np.int32), np.arange(len(target) + 1))
+        rows = histogram_rows(score_users(model, task.shared, own, before), before, targets)
+        yield SharedState({RANKS: torch.from_numpy(rows.sum(0) * min(1.0, clip_norm / CONTRIBUTION_NORM))})
+
+
+def _factored(task: TrainTask, store: NodeStore) -> Iterator[SharedState]:
+    """Yield the sums that item vectors are solved from, of a few users at a time."""
+    histories, num_items, weights = _seen(task, store), catalogue_of(store).num_items, als_weights(task.model)
+    for users in divide(task.participants, FUSION_USERS):
+        own = histories.take(users)
+        vectors = solve_users(task.shared[ITEM_FACTORS], own, weights)
+        yield item_statistics(vectors, own, num_items, task.mechanism)
+
+
+def _held(
+    task: TrainTask, store: NodeStore, share: float, *, after: float
+) -> Iterator[tuple[PrivateState, Histories, NDArray[np.int64]]]:
+    """Yield private parameters, history before and item of the events that participants hold back, a few at a time."""
     model, seeds = model_for(task, store), store.user_seeds(task.local.seed)
-    held, histories = calibration_of(store.histories(), seeds, task.local.held_back), _seen(task, store)
+    held, histories = calibration_of(store.histories(), seeds, share, after), _seen(task, store)
     private = _private(task, store, model)
     asked = np.flatnonzero(np.isin(held.users, task.participants))
     for chosen in list(divide(asked, FUSION_USERS)) or [asked]:
@@ -229,8 +268,7 @@ def _weighed(task: TrainTask, store: NodeStore) -> Iterator[SharedState]:
         before = histories.take(users)
         kept = task.local.private_start == "kept"
         own = private.read(users) if kept else fold_in(model, task.shared, before, task.local)
-        standard = standard_scores(model, task.shared, own, before)
-        yield mixing_sum(task.model, task.shared, standard, before, held.target[chosen], task.mechanism)
+        yield own, before, held.target[chosen]
 
 
 def _trained_shards(task: TrainTask, store: NodeStore) -> Iterator[SharedState]:

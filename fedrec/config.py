@@ -21,7 +21,7 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 
 Branch = Literal["cf", "siamese", "neumf", "autoencoder", "mf", "seq", "neighbours"]
-Member = Literal["popularity", "ease", "knn", "markov"]
+Member = Literal["popularity", "ease", "knn", "markov", "ials"]
 TextEncoderName = Literal["hashing", "minilm"]
 Place = Literal["in-process", "ray"]
 Loss = Literal["softmax", "sampled-softmax", "bpr", "bce", "triplet", "mse"]
@@ -105,6 +105,12 @@ class ModelConfig(Section):
     """Items that each item lends its weight to in ``knn``."""
     markov_smoothing: Positive = 10.0
     """Events of the popularity that ``markov`` mixes with each item's transitions."""
+    ials_dim: Count = 16
+    """Width of the vectors of ``ials``; what a user sends grows with its square."""
+    ials_unobserved: NonNegative = 0.1
+    """Weight of the squared score of every pair of user and item, met or not, in ``ials`` (Rendle et al., 2021)."""
+    ials_regularisation: Positive = 0.003
+    """Weight of the squared norms of vectors in ``ials``, scaled by how many pairs a vector is in."""
     length_buckets: tuple[Count, ...] = ()
     """Rising history lengths at which another row of fusion weights begins; empty for the same weights for all."""
     gate: bool = False
@@ -115,8 +121,9 @@ class ModelConfig(Section):
     id_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Probability with which an item's id embedding is hidden from everybody for a round of training, so that its
     content learns to stand alone (DropoutNet, Volkovs et al., 2017). The coin is public: run seed, round and item."""
-    kl_weight: NonNegative = 0.2
-    """Weight of the autoencoder's divergence from its prior in the loss (Liang et al., 2018, section 2.2.2, beta)."""
+    kl_weight: NonNegative = 0.005
+    """Weight of the autoencoder's divergence from its prior in the loss, an event (Liang et al., 2018, section 2.2.2:
+    beta, there 0.2 for a whole bag of events)."""
     sequence_encoder: Literal["gru", "lstm", "sasrec", "cnn"] = "gru"
     """Recurrent (``gru``, ``lstm``), causal self-attention (``sasrec``), or a causal convolution over the latest nine
     events (``cnn``)."""
@@ -209,8 +216,10 @@ class LocalConfig(Section):
     ridge_unobserved: NonNegative = 0.1
     """Weight of each item's squared score in the closed form, whether met or not (Hu et al., 2008, alpha's inverse)."""
     held_back: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of users who keep their latest event out of statistics and training; filled from
+    """Share of users who keep their latest event for the fusion's weights; filled from
     ``training.calibration_share``."""
+    asked: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of further users who keep theirs for the evaluation; filled from ``training.evaluation_share``."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seeds training windows, negatives and dropout (never noise); filled from ``run.seed``."""
 
@@ -248,6 +257,9 @@ class TrainingConfig(Section):
     popularity_start: bool = True
     """Whether statistics are collected once before training: item counts, from which the item bias starts, and what a
     ``neighbours`` branch and ``model.members`` are made of."""
+    ials_rounds: Annotated[int, Field(ge=0)] = 50
+    """Rounds after training in which the ``ials`` member's users and items are solved in turn. Without it there are
+    none."""
     fusion_rounds: Annotated[int, Field(ge=0)] = 20
     """Rounds after training in which the weights of ``model.members`` and of the trained branches' sum are learned; 0
     leaves them at their public defaults. Without members there are none."""
@@ -257,7 +269,20 @@ class TrainingConfig(Section):
     where no weights are learned."""
     fusion_learning_rate: Positive = 0.05
     """Of the server's first projected step on these weights; falls to a tenth over the fusion rounds."""
+    evaluation_share: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
+    """Share of users who keep their latest event out of everything, so that the model is measured on it in one last
+    round: a histogram of ranks, summed, and under user-level privacy noised and charged. 0 measures nothing."""
     local: LocalConfig = LocalConfig()
+
+    @property
+    def released_rounds(self) -> int:
+        """Rounds of updates, of item solves and of fusion weights: all that have the training mechanism."""
+        return self.rounds + self.ials_rounds + self.fusion_rounds
+
+    @property
+    def all_rounds(self) -> int:
+        """All rounds after the statistics', that of the evaluation included."""
+        return self.released_rounds + (self.evaluation_share > 0)
 
 
 class SelectionConfig(Section):
@@ -299,6 +324,8 @@ class PrivacyConfig(Section):
     """Noise standard deviation over clip norm; 0 solves for it from epsilon, delta and rounds."""
     popularity_share: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of epsilon that the statistics of ``training.popularity_start`` may spend; 0 leaves them out."""
+    evaluation_share: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """Share of epsilon that the rank histogram of ``training.evaluation_share`` may spend, where there is one."""
     noise_seed: Annotated[int, Field(ge=0)] | Literal["run"] | None = None
     """None seeds noise from the operating system. A number, or ``run`` for ``run.seed``, makes noise repeatable, which
     the ledger records: for simulations."""
@@ -457,11 +484,18 @@ class Scenario(Section):
 
     @property
     def played(self) -> TrainingConfig:
-        """The training as it is played: with the run's seed, without fusion rounds where nothing is mixed."""
+        """The training as it is played: with the run's seed, without rounds of what the model has not."""
         training = self.training
         held_back, rounds = (training.calibration_share, training.fusion_rounds) if self.mixes else (0.0, 0)
-        local = training.local.model_copy(update={"seed": self.run.seed, "held_back": held_back})
-        return training.model_copy(update={"local": local, "fusion_rounds": rounds})
+        own = {"seed": self.run.seed, "held_back": held_back, "asked": training.evaluation_share}
+        sweeps = training.ials_rounds if "ials" in self.model.members else 0
+        return training.model_copy(
+            update={
+                "local": training.local.model_copy(update=own),
+                "ials_rounds": sweeps,
+                "fusion_rounds": rounds,
+            }
+        )
 
     @property
     def noise_seed(self) -> int | None:

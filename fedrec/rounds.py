@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedrec.config import CodecConfig, InteractionConfig, LocalConfig, ModelConfig
-from fedrec.models.split import SharedState, read_in_training
+from fedrec.config import CodecConfig, InteractionConfig, LocalConfig, ModelConfig, TrainingConfig
+from fedrec.models.split import ITEM_FACTORS, SharedState, read_in_training
 from fedrec.privacy.mechanism import GaussianMechanism
 from fedrec.statistics.collection import statistics_name
 
@@ -24,8 +24,24 @@ class Contribution(StrEnum):
     """The change of the user's own copy of all shared parameters after local training."""
     POPULARITY = "popularity"
     """The user's distinct items, and what else the model is started from: ``fedrec.statistics``, bounded together."""
+    FACTORS = "factors"
+    """What item vectors are solved from, for the user's vector in closed form (``fedrec.members.implicit_als``)."""
     FUSION = "fusion"
     """The gradient of the fusion's weights at the event that the user holds back (``fedrec.training.calibration``)."""
+
+    RANKS = "ranks"
+    """A one at the rank of the event that the user holds back for evaluation (``fedrec.evaluation.rank_histogram``)."""
+
+
+def contribution_of(training: TrainingConfig, number: int) -> Contribution:
+    """Return what users add in a round: statistics in round 0, then the stages of ``TrainingConfig`` in their order."""
+    ends = {
+        Contribution.POPULARITY: 0,
+        Contribution.UPDATE: training.rounds,
+        Contribution.FACTORS: training.rounds + training.ials_rounds,
+        Contribution.FUSION: training.released_rounds,
+    }
+    return next((stage for stage, end in ends.items() if number <= end), Contribution.RANKS)
 
 
 class RefusalReason(StrEnum):
@@ -70,18 +86,22 @@ class TrainTask:
 
 
 def carried(contribution: Contribution, shared: SharedState) -> SharedState:
-    """Return those of a model's shared parameters that a task of this kind carries: all where the fusion is weighed.
+    """Return those of a model's shared parameters that a task of this kind carries: all where users are scored.
 
     The members' tensors grow with the square of the catalogue, and training reads none of them.
     """
-    return shared if contribution is Contribution.FUSION else read_in_training(shared)
+    if contribution in (Contribution.FUSION, Contribution.RANKS):
+        return shared
+    if contribution is Contribution.FACTORS:
+        return SharedState({name: value for name, value in shared.items() if name == ITEM_FACTORS})
+    return read_in_training(shared)
 
 
 def release_name(contribution: Contribution, model: ModelConfig) -> str:
     """Return how ledgers call the release of a round of this kind."""
     if contribution is Contribution.POPULARITY:
         return statistics_name(model)
-    return "training" if contribution is Contribution.UPDATE else "fusion"
+    return "training" if contribution is Contribution.UPDATE else contribution.value
 
 
 @dataclass(frozen=True, kw_only=True)

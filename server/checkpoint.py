@@ -1,6 +1,6 @@
 """Checkpoints of a run: one safetensors file a round, its JSON head in the file's metadata. Whole or absent.
 
-Tensors are named ``shared.*``, ``optimizer.*`` and ``popularity``. The head holds what is no tensor: run, round,
+Tensors are named ``shared.*``, ``optimizer.*``, ``sums.*``, ``popularity`` and ``ranks``. The head holds what is no tensor: run, round,
 roster, ledger head and the digests by which a checkpoint of another model, or a damaged one, is told.
 """
 
@@ -25,7 +25,8 @@ SCHEMA = 1
 KEPT = 3
 """Checkpoints that stay."""
 
-_HEAD, _SHARED, _OPTIMIZER, _POPULARITY = "checkpoint", "shared.", "optimizer.", "popularity"
+_HEAD, _SHARED, _OPTIMIZER, _SUMS = "checkpoint", "shared.", "optimizer.", "sums."
+_POPULARITY, _RANKS = "popularity", "ranks"
 
 
 class Checkpoints:
@@ -97,8 +98,9 @@ def read_checkpoint(path: Path) -> tuple[RunState, dict[str, Any]]:
 def _tensors(state: RunState) -> dict[str, Tensor]:
     tensors = {_SHARED + name: tensor for name, tensor in state.shared.items()}
     tensors |= {_OPTIMIZER + name: tensor for name, tensor in state.optimizer.items()}
-    if state.popularity is not None:
-        tensors[_POPULARITY] = state.popularity
+    tensors |= {_SUMS + name: tensor for name, tensor in state.sums.items()}
+    single = {_POPULARITY: state.popularity, _RANKS: state.ranks}
+    tensors |= {name: tensor for name, tensor in single.items() if tensor is not None}
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
@@ -110,6 +112,8 @@ def _state(head: Mapping[str, Any], roster: Roster, tensors: Mapping[str, Tensor
         shared=SharedState(_part(tensors, _SHARED)),
         optimizer=_part(tensors, _OPTIMIZER),
         popularity=tensors.get(_POPULARITY),
+        sums=_part(tensors, _SUMS),
+        ranks=tensors.get(_RANKS),
         ledger_head=head["ledger_head"],
     )
 

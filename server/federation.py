@@ -60,8 +60,7 @@ class Federation:
             run_id=self.run_id,
         )
         training, federation = self.scenario.played, self.scenario.federation
-        rounds = training.rounds + training.fusion_rounds
-        strategy.start(grid, write_arrays(initial), rounds, federation.round_timeout)
+        strategy.start(grid, write_arrays(initial), training.all_rounds, federation.round_timeout)
         plan = plan_for(strategy.state.roster.population)
         return Outcome(state=strategy.state, stopped=strategy.stopped, plan=plan)
 

@@ -40,7 +40,9 @@ class Releases:
 
     def mechanism(self, round: int) -> GaussianMechanism | None:
         """Return how the sum of ``round`` is released; None where round 0 is not part of the plan."""
-        return self._plan.training if round else self._plan.popularity
+        if round == 0:
+            return self._plan.popularity
+        return self._plan.training if round <= self._plan.rounds else self._plan.evaluation
 
     def affords(self, round: int) -> bool:
         """Return whether the release of ``round`` fits the budget.

@@ -23,6 +23,10 @@ class RunState:
     optimizer: dict[str, Tensor]
     popularity: Tensor | None = None
     """Mean item counts as released before training, float32 ``[num_items]``; None where the run has no such release."""
+    sums: dict[str, Tensor] = field(default_factory=dict)
+    """Running means that item vectors are solved from; empty where there are none."""
+    ranks: Tensor | None = None
+    """The released mean histogram of ranks, float32 ``[EXACT_RANKS + 1]``; None before there is one."""
     ledger_head: str = ""
     """Hash of the last ledger entry that this state rests on; empty where nothing is accounted."""
 

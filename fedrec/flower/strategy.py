@@ -27,15 +27,15 @@ from fedrec.flower.releases import Releases
 from fedrec.flower.roster import Whereabouts, enrol
 from fedrec.flower.state import Randomness, RoundReport, RunState
 from fedrec.flower.traffic import wire_bytes
-from fedrec.flower.wire import RollCall, allowed_reply, read_shared, task_message, write_arrays
-from fedrec.models.mixing import stepped
-from fedrec.models.split import MIXING, SharedState, check_fits, mixing_part, structure_digest
+from fedrec.flower.wire import RANKS, RollCall, allowed_reply, read_shared, task_message, write_arrays
+from fedrec.models.split import SharedState, check_fits, structure_digest
 from fedrec.privacy.ledger import Ledger
 from fedrec.privacy.mechanism import GaussianMechanism
 from fedrec.privacy.planning import RunPlan
 from fedrec.privacy.sampling import poisson_cohort
-from fedrec.rounds import Contribution, TrainTask, carried, release_name
+from fedrec.rounds import Contribution, TrainTask, carried, contribution_of, release_name
 from fedrec.training.server_step import ServerOptimizer
+from fedrec.training.stages import running_means, solve_factors, step_fusion
 from fedrec.training.start import start_from_statistics
 
 logger = logging.getLogger(__name__)
@@ -187,6 +187,8 @@ class FedRecStrategy(Strategy):
     ) -> Iterable[Message]:
         """Draw the round's cohort and return the tasks of the nodes where its users live, in order of key."""
         rate, rng = self._terms.training.sample_rate, self._randomness.cohort(server_round)
+        if self._contribution(server_round) is Contribution.RANKS:
+            rate = 1.0
         current = self._open_round(server_round, poisson_cohort(self.state.roster.population, rate, rng), arrays)
         return self._messages(current, {ask.key for ask in current.asks})
 
@@ -196,11 +198,8 @@ class FedRecStrategy(Strategy):
         """Fold the replies, charge the ledger, release, step; return the new shared parameters and no metrics."""
         contribution = self._current().task.contribution
         mean, report = self._conclude(replies)
-        if mean is not None and contribution is Contribution.FUSION:
-            self._state = replace(self.state, shared=self._mixed(mean, server_round))
-        elif mean is not None:
-            shared = self._optimizer.step(self.state.shared, mean, server_round)
-            self._state = replace(self.state, shared=shared, optimizer=self._optimizer.state())
+        if mean is not None:
+            self._state = self._stepped(contribution, mean, server_round)
         self._finish(replace(self.state, round=server_round), report)
         return write_arrays(self.state.shared), None
 
@@ -251,10 +250,7 @@ class FedRecStrategy(Strategy):
         )
 
     def _contribution(self, number: int) -> Contribution:
-        """Return what users add in a round: statistics in round 0, then updates, in the last rounds the fusion's."""
-        if number == 0:
-            return Contribution.POPULARITY
-        return Contribution.UPDATE if number <= self._terms.training.rounds else Contribution.FUSION
+        return contribution_of(self._terms.training, number)
 
     def _resume(self, state: RunState) -> None:
         if state.optimizer:
@@ -278,18 +274,26 @@ class FedRecStrategy(Strategy):
             self._state = replace(self.state, shared=shared, popularity=counts)
         self._finish(self.state, report)
 
-    def _mixed(self, mean: SharedState, number: int) -> SharedState:
-        """Return the shared parameters with the fusion's weights one step on; the step falls to a tenth.
-
-        Only a public share of the users hold an event back, so the mean over all is divided by it.
-        """
-        training = self._terms.training
-        progress = (number - training.rounds - 1) / max(training.fusion_rounds, 1)
-        rate = training.fusion_learning_rate * (1 - 0.9 * progress) / training.calibration_share
-        mixing = {name.removeprefix(MIXING): value for name, value in mixing_part(self.state.shared).items()}
-        steps = {name.removeprefix(MIXING): value for name, value in mean.items()}
-        moved = {MIXING + name: value for name, value in stepped(mixing, steps, rate).items()}
-        return SharedState({**self.state.shared, **moved})
+    def _stepped(self, contribution: Contribution, mean: SharedState, number: int) -> RunState:
+        """Return the state after a round's released mean."""
+        state, training = self.state, self._terms.training
+        if contribution is Contribution.RANKS:
+            return replace(state, ranks=mean[RANKS])
+        if contribution is Contribution.FUSION:
+            own = number - training.rounds - training.ials_rounds
+            return replace(state, shared=step_fusion(state.shared, mean, training, own))
+        if contribution is Contribution.FACTORS:
+            sums = running_means(state.sums, mean, number - training.rounds, training.sample_rate)
+            counts, noised = state.popularity, self._releases is not None
+            if counts is None:
+                raise ValueError("item vectors are solved with released item counts, which this run lacks")
+            return replace(
+                state,
+                shared=solve_factors(self._terms.model, state.shared, sums, counts, noised=noised),
+                sums=sums,
+            )
+        shared = self._optimizer.step(state.shared, mean, number)
+        return replace(state, shared=shared, optimizer=self._optimizer.state())
 
     def _mechanism(self, number: int) -> GaussianMechanism | None:
         return self._releases.mechanism(number) if self._releases else None

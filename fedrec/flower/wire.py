@@ -24,10 +24,15 @@ from torch import Tensor
 
 from fedrec.config import CodecConfig, InteractionConfig, LocalConfig, ModelConfig
 from fedrec.errors import ModelMismatchError, ProtocolError
+from fedrec.evaluation.rank_histogram import EXACT_RANKS
+from fedrec.members.implicit_als import PRODUCTS, TOTAL, VECTORS
 from fedrec.models.split import SharedState, check_fits, mixing_part, trainable
 from fedrec.privacy.mechanism import GaussianMechanism
 from fedrec.rounds import Contribution, EncodedUpdate, NodeCard, Refusal, RefusalReason, TrainReply, TrainTask
 from fedrec.statistics.collection import statistics_template
+
+RANKS = "ranks"
+"""The one tensor of a reply of ranks."""
 
 VERSION = 1
 """Of the messages. A node and a server that differ in it refuse each other by the field's name."""
@@ -129,6 +134,16 @@ def allowed_reply(task: TrainTask, num_items: int) -> SharedState:
         return SharedState(statistics_template(task.model, num_items))
     if task.contribution is Contribution.FUSION:
         return mixing_part(task.shared)
+    if task.contribution is Contribution.FACTORS:
+        dim = task.model.ials_dim
+        shapes = {
+            PRODUCTS: (num_items, dim * (dim + 1) // 2),
+            VECTORS: (num_items, dim),
+            TOTAL: (dim * (dim + 1) // 2,),
+        }
+        return SharedState({name: torch.empty(shape) for name, shape in shapes.items()})
+    if task.contribution is Contribution.RANKS:
+        return SharedState({RANKS: torch.empty(EXACT_RANKS + 1)})
     return trainable(task.shared)
 
 

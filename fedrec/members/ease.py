@@ -27,6 +27,6 @@ class EaseMember:
         lowest = 1e-6 + shift
         return {"weights": fit_gram(gram, max(config.ease_regularisation * typical + shift, lowest)).weights}
 
-    def score(self, tensors: Mapping[str, Tensor], histories: Histories) -> Tensor:
+    def score(self, tensors: Mapping[str, Tensor], histories: Histories, config: ModelConfig) -> Tensor:
         """Return ``x W``."""
         return torch.from_numpy(Ease(tensors["weights"]).score(histories))

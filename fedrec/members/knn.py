@@ -27,6 +27,6 @@ class NeighbourhoodMember:
         values, places = cosines.topk(kept, dim=1)
         return {"similarities": torch.zeros_like(cosines).scatter_(1, places, values).to(torch.float32)}
 
-    def score(self, tensors: Mapping[str, Tensor], histories: Histories) -> Tensor:
+    def score(self, tensors: Mapping[str, Tensor], histories: Histories, config: ModelConfig) -> Tensor:
         """Return the sum of the rows of the user's distinct items."""
         return torch.from_numpy(Ease(tensors["similarities"]).score(histories))

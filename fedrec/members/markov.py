@@ -30,7 +30,7 @@ class MarkovMember:
         chances = (moves + smoothing * start) / (moves.sum(1, keepdim=True) + smoothing)
         return {"following": chances.log().to(torch.float32), "start": start.log().to(torch.float32)}
 
-    def score(self, tensors: Mapping[str, Tensor], histories: Histories) -> Tensor:
+    def score(self, tensors: Mapping[str, Tensor], histories: Histories, config: ModelConfig) -> Tensor:
         """Return the row of each user's last item; ``start`` for an empty history."""
         scores = tensors["start"].repeat(len(histories), 1)
         known = np.flatnonzero(histories.lengths > 0)

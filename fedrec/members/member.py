@@ -35,6 +35,6 @@ class Member(Protocol):
         """Return its tensors, of the shapes of ``fedrec.models.members``: post-processing, which spends no privacy."""
         ...
 
-    def score(self, tensors: Mapping[str, Tensor], histories: Histories) -> Tensor:
+    def score(self, tensors: Mapping[str, Tensor], histories: Histories, config: ModelConfig) -> Tensor:
         """Return scores of the whole catalogue, float32 ``[num_users, num_items]``, finite, for any history."""
         ...

@@ -17,7 +17,7 @@ class PopularityMember:
         """Return ``logs``, ``[num_items]``."""
         return {"logs": log_counts(released.sums[COUNTS])}
 
-    def score(self, tensors: Mapping[str, Tensor], histories: Histories) -> Tensor:
+    def score(self, tensors: Mapping[str, Tensor], histories: Histories, config: ModelConfig) -> Tensor:
         """Return the logs for each user, a read-only view."""
         return tensors["logs"].expand(len(histories), -1)
 

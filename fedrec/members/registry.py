@@ -8,6 +8,7 @@ from fedrec.config import Member as MemberName
 from fedrec.config import ModelConfig
 from fedrec.data.histories import Histories
 from fedrec.members.ease import EaseMember
+from fedrec.members.ials import ImplicitALSMember
 from fedrec.members.knn import NeighbourhoodMember
 from fedrec.members.markov import MarkovMember
 from fedrec.members.member import Member, Released
@@ -19,6 +20,7 @@ REGISTRY: dict[MemberName, Member] = {
     "ease": EaseMember(),
     "knn": NeighbourhoodMember(),
     "markov": MarkovMember(),
+    "ials": ImplicitALSMember(),
 }
 
 
@@ -31,8 +33,8 @@ def build_members(shared: SharedState, released: Released, config: ModelConfig) 
     return SharedState(built)
 
 
-def score_member(name: MemberName, shared: Mapping[str, Tensor], histories: Histories) -> Tensor:
+def score_member(name: MemberName, shared: Mapping[str, Tensor], histories: Histories, config: ModelConfig) -> Tensor:
     """Return a member's scores, float32 ``[num_users, num_items]``, not standardised."""
     prefix = f"{MEMBERS}{name}."
     own = {key.removeprefix(prefix): value for key, value in shared.items() if key.startswith(prefix)}
-    return REGISTRY[name].score(own, histories)
+    return REGISTRY[name].score(own, histories, config)

@@ -7,13 +7,14 @@ from torch import nn
 
 from fedrec.config import Member, ModelConfig
 
-SHAPES: dict[Member, Callable[[int], dict[str, tuple[int, ...]]]] = {
-    "popularity": lambda num_items: {"logs": (num_items,)},
-    "ease": lambda num_items: {"weights": (num_items, num_items)},
-    "knn": lambda num_items: {"similarities": (num_items, num_items)},
-    "markov": lambda num_items: {"following": (num_items, num_items), "start": (num_items,)},
+SHAPES: dict[Member, Callable[[int, ModelConfig], dict[str, tuple[int, ...]]]] = {
+    "popularity": lambda num_items, config: {"logs": (num_items,)},
+    "ease": lambda num_items, config: {"weights": (num_items, num_items)},
+    "knn": lambda num_items, config: {"similarities": (num_items, num_items)},
+    "markov": lambda num_items, config: {"following": (num_items, num_items), "start": (num_items,)},
+    "ials": lambda num_items, config: {"factors": (num_items, config.ials_dim)},
 }
-"""Of each member's tensors by name, from the number of items. What they mean is said where they are built."""
+"""Of each member's tensors by name, from the number of items and the model's settings. What they mean is said where they are built."""
 
 
 class MemberTensors(nn.Module):
@@ -22,6 +23,6 @@ class MemberTensors(nn.Module):
     def __init__(self, config: ModelConfig, num_items: int) -> None:
         super().__init__()
         for member in config.members:
-            shapes = SHAPES[member](num_items).items()
+            shapes = SHAPES[member](num_items, config).items()
             tensors = {name: nn.Parameter(torch.zeros(shape), requires_grad=False) for name, shape in shapes}
             self.add_module(member, nn.ParameterDict(tensors))

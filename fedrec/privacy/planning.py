@@ -34,7 +34,8 @@ class RunPlan:
     """What a run will release and what it may cost.
 
     ``popularity``: one release of item counts before training, with every user; None for none. ``training``: each of
-    ``rounds`` sums of updates. Where the scenario fixes the noise, ``rounds`` may be more than ``epsilon_budget`` lasts
+    ``rounds`` sums of updates, item solves and fusion weights. ``evaluation``: one release of ranks after them, with
+    every user; None for none. Where the scenario fixes the noise, ``rounds`` may be more than ``epsilon_budget`` lasts
     for; the ledger then ends the run.
     """
 
@@ -43,12 +44,15 @@ class RunPlan:
     rounds: int
     epsilon_budget: float
     delta: float
+    evaluation: GaussianMechanism | None = None
 
     def events(self, rounds: int | None = None) -> list[SampledGaussian]:
         """Return what is released up to and including round ``rounds`` (all rounds if None)."""
-        planned = self.rounds if rounds is None else rounds
-        first = [] if self.popularity is None else [self.popularity.event]
-        return [*first, replace(self.training.event, steps=planned)] if planned else first
+        planned = self.rounds + (self.evaluation is not None) if rounds is None else rounds
+        found = [] if self.popularity is None else [self.popularity.event]
+        if min(planned, self.rounds):
+            found.append(replace(self.training.event, steps=min(planned, self.rounds)))
+        return [*found, self.evaluation.event] if self.evaluation and planned > self.rounds else found
 
     def epsilon_after(self, rounds: int | None = None) -> float:
         """Return the epsilon spent after ``rounds`` (all rounds if None) at ``delta``, by PLD."""
@@ -65,12 +69,13 @@ def plan_run(privacy: PrivacyConfig, training: TrainingConfig, population: int) 
     """
     check_delta(privacy.delta, population)
     popularity = _popularity(privacy, population) if training.popularity_start else None
-    before = [] if popularity is None else [popularity.event]
+    evaluation = _once(privacy.evaluation_share, privacy, population) if training.evaluation_share else None
+    before = [single.event for single in (popularity, evaluation) if single is not None]
     noise_multiplier = privacy.noise_multiplier or solve_noise(
         epsilon=privacy.epsilon,
         delta=privacy.delta,
         sample_rate=training.sample_rate,
-        rounds=max(1, training.rounds + training.fusion_rounds),
+        rounds=max(1, training.released_rounds),
         before=before,
     )
     plan = RunPlan(
@@ -81,9 +86,10 @@ def plan_run(privacy: PrivacyConfig, training: TrainingConfig, population: int) 
             population=population,
         ),
         popularity=popularity,
-        rounds=training.rounds + training.fusion_rounds,
+        rounds=training.released_rounds,
         epsilon_budget=privacy.epsilon,
         delta=privacy.delta,
+        evaluation=evaluation,
     )
     _check_first_round(plan)
     return plan
@@ -214,9 +220,12 @@ def check_delta(delta: float, population: int, key: str = "privacy.delta") -> No
 
 
 def _popularity(privacy: PrivacyConfig, population: int) -> GaussianMechanism | None:
-    if privacy.popularity_share == 0:
-        return None
-    noise_multiplier = get_sigma_gaussian(privacy.popularity_share * privacy.epsilon, privacy.delta)
+    return _once(privacy.popularity_share, privacy, population) if privacy.popularity_share else None
+
+
+def _once(share: float, privacy: PrivacyConfig, population: int) -> GaussianMechanism:
+    """Return the mechanism of one release with every user that alone costs a share of epsilon."""
+    noise_multiplier = get_sigma_gaussian(share * privacy.epsilon, privacy.delta)
     return GaussianMechanism(
         clip_norm=1.0, noise_multiplier=float(noise_multiplier), sample_rate=1.0, population=population
     )

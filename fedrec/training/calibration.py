@@ -30,14 +30,17 @@ class Calibration:
     target: NDArray[np.int64]
 
 
-def calibration_of(histories: Histories, seeds: NDArray[np.uint64], share: float) -> Calibration:
+def calibration_of(histories: Histories, seeds: NDArray[np.uint64], share: float, after: float = 0.0) -> Calibration:
     """Return who holds an event back, and which; ``seeds``: uint64 ``[num_users]`` of the run (``fedrec.training``).
+
+    ``after``: the share of users before these, who hold theirs back for another purpose.
 
     The coin is of run seed and user alone, so that it is the same in every round and depends on no event.
     """
     chosen = np.zeros(len(histories), dtype=np.bool_)
     if share > 0:
-        chosen = uniforms(seeds, (_CALIBRATION_STREAM,), 1)[:, 0] < share
+        coin = uniforms(seeds, (_CALIBRATION_STREAM,), 1)[:, 0]
+        chosen = (coin >= after) & (coin < after + share)
     users = np.flatnonzero(chosen & (histories.lengths >= LEAST_EVENTS)).astype(np.int64)
     return Calibration(users=users, target=histories.items[histories.offsets[1:][users] - 1].astype(np.int64))
 

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from fedrec.config import LocalConfig
 from fedrec.data.histories import Histories
+from fedrec.members import implicit_als
 from fedrec.models.fusion import FACTORS, VECTORS, FusedRecommender, tables_of
 from fedrec.models.split import PrivateState, SharedState, SplitModel
-from fedrec.training import implicit_als
 from fedrec.training.common_step import summed_gradients
 from fedrec.training.draws import draw_step
 from fedrec.training.odds import Workspace

@@ -153,7 +153,7 @@ def _standard(
 
 def _member_scores(model: FusedRecommender, shared: SharedState, histories: Histories) -> dict[str, Tensor]:
     here = on_device(shared, CPU)
-    return {name: standardised(score_member(name, here, histories)) for name in model.config.members}
+    return {name: standardised(score_member(name, here, histories, model.config)) for name in model.config.members}
 
 
 def _scores(
