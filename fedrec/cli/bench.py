@@ -9,6 +9,7 @@ from typing import Annotated
 import torch
 import typer
 
+from fedrec.cli.bench_explanations import explanations
 from fedrec.cli.bench_tables import (
     central_record,
     pfl_record,
@@ -52,6 +53,8 @@ from simulations.benches.scenarios import ModelName, Source, bench_scenario
 from simulations.simulate import simulate
 
 bench_app = typer.Typer(no_args_is_help=True, help="Measure what the documents claim.")
+
+bench_app.command()(explanations)
 
 VARIANTS = {"without-dp": "privacy.enabled=false", "with-dp": "privacy.enabled=true"}
 

@@ -2,22 +2,25 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from fedrec.cli.output import write_json, write_line, write_table
+from fedrec.cli.output import write_json, write_table
+from fedrec.cli.reasons import explained_record, write_reasons
 from fedrec.config import LocalConfig
 from fedrec.data.catalogue import Catalogue
-from fedrec.data.histories import Histories
 from fedrec.errors import ConfigError
+from fedrec.explanations.reasons import Reason, explain
+from fedrec.explanations.scorer import folding_scorer, one_user, total
 from fedrec.models import FusedRecommender, SharedState, build_model
-from fedrec.ranking import Reason, explain, top_k
+from fedrec.ranking import top_k
 from fedrec.runs.folder import RunFolder
-from fedrec.training.scoring import branch_scores, fold_in, item_vectors
+from fedrec.training.attention import sequence_attention
 from fedrec.training.cold_items import with_cold_items
+from fedrec.training.scoring import fold_in, item_vectors
 from server.checkpoint import Checkpoints
 
 
@@ -34,34 +37,39 @@ class Trained:
 
 @dataclass(frozen=True, kw_only=True)
 class Pick:
-    """One line of the list."""
+    """One line of the list. ``reason``: None where none was asked for."""
 
     item: int
     score: float
-    reason: Reason
+    reason: Reason | None
 
 
 def recommend(
     run: Annotated[Path, typer.Option("--run", help="The folder of a run.")],
     history: Annotated[str, typer.Option("--history", metavar="ID,ID,...", help="Raw item ids, oldest first.")],
     k: Annotated[int, typer.Option("--k", min=1, help="How many items.")] = 10,
-    with_reasons: Annotated[bool, typer.Option("--explain", help="Say what each branch and past item adds.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    with_reasons: Annotated[bool, typer.Option("--explain", help="Say why each item is on the list.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, reasons included, instead of text.")] = False,
 ) -> None:
     """Recommend to a user never seen before, from raw item ids.
 
-    The user's private parameters are fitted here and now and stay in this process; nothing is written.
+    The user's private parameters are fitted here and now and stay in this process, as do the reasons; nothing is
+    written.
     """
     trained = load_trained(RunFolder.open(run))
     codes = read_history(history, trained.catalogue)
-    picks = choose(trained, codes, k)
+    picks = choose(trained, codes, k, with_reasons=with_reasons or as_json)
+    attention = attention_to(trained, codes) if with_reasons or as_json else None
     if as_json:
-        items = [_item(trained, int(code)) for code in codes]
-        write_json({"run": str(run), "history": items, "recommendations": _records(trained, codes, picks)})
-    else:
-        _write_list(trained, picks, with_reasons)
-        if with_reasons:
-            _write_reasons(trained, codes, picks)
+        write_json({"run": str(run), **explained_record(trained.catalogue, codes, picks, attention)})
+        return
+    rows = [
+        [f"{rank}. {trained.catalogue.titles[pick.item]}", trained.catalogue.item_ids[pick.item], f"{pick.score:.2f}"]
+        for rank, pick in enumerate(picks, 1)
+    ]
+    write_table("recommended", ["title", "item", "score"], rows)
+    if with_reasons:
+        write_reasons(trained.catalogue, codes, picks, attention)
 
 
 def load_trained(folder: RunFolder) -> Trained:
@@ -86,60 +94,28 @@ def read_history(text: str, catalogue: Catalogue) -> NDArray[np.int32]:
     return np.array([catalogue.code_of(item_id) for item_id in ids], dtype=np.int32)
 
 
-def choose(trained: Trained, history: NDArray[np.int32], k: int) -> list[Pick]:
-    """Return the ``k`` best items that are not in the history, with reasons, best first."""
-    one_user = Histories.from_lists([history.tolist()])
-    private = fold_in(trained.model, trained.shared, one_user, trained.local)
-    branches = {name: rows[0] for name, rows in branch_scores(trained.model, trained.shared, private, one_user).items()}
-    scores: NDArray[np.float32] = np.stack(list(branches.values())).sum(axis=0)
-    vectors = item_vectors(trained.model, trained.shared)
+def choose(trained: Trained, history: NDArray[np.int32], k: int, *, with_reasons: bool) -> list[Pick]:
+    """Return the ``k`` best items that are not in the history, best first, with reasons where they are asked for."""
+    score = folding_scorer(trained.model, trained.shared, trained.local)
+    scores = total(score(one_user(history)))[0]
+    items = top_k(scores, k, history).tolist()
+    reasons: list[Reason] | list[None] = [None] * len(items)
+    if with_reasons:
+        vectors = item_vectors(trained.model, trained.shared)
+        reasons = explain(items, history, score=score, vectors=vectors, catalogue=trained.catalogue)
     return [
-        Pick(item=int(item), score=float(scores[item]), reason=explain(int(item), history, branches, vectors))
-        for item in top_k(scores, k, history)
+        Pick(item=item, score=float(scores[item]), reason=reason) for item, reason in zip(items, reasons, strict=True)
     ]
 
 
-def _item(trained: Trained, code: int) -> dict[str, Any]:
-    return {"item": trained.catalogue.item_ids[code], "title": trained.catalogue.titles[code]}
-
-
-def _records(trained: Trained, history: NDArray[np.int32], picks: list[Pick]) -> list[dict[str, Any]]:
-    return [
-        {
-            "rank": rank,
-            **_item(trained, pick.item),
-            "score": pick.score,
-            "contributions": pick.reason.contributions,
-            "nearest": [
-                {**_item(trained, int(history[position])), "similarity": similarity}
-                for position, similarity in pick.reason.nearest
-            ],
-        }
-        for rank, pick in enumerate(picks, 1)
-    ]
-
-
-def _write_list(trained: Trained, picks: list[Pick], with_reasons: bool) -> None:
-    branches = list(picks[0].reason.contributions) if picks and with_reasons else []
-    rows = [
-        [
-            f"{rank}. {trained.catalogue.titles[pick.item]}",
-            trained.catalogue.item_ids[pick.item],
-            f"{pick.score:.2f}",
-            *(f"{pick.reason.contributions[name]:+.2f}" for name in branches),
-        ]
-        for rank, pick in enumerate(picks, 1)
-    ]
-    write_table("recommended", ["title", "item", "score", *branches], rows)
-
-
-def _write_reasons(trained: Trained, history: NDArray[np.int32], picks: list[Pick]) -> None:
-    write_line("columns after the score: how far each branch lifts the item above the catalogue's mean")
-    for rank, pick in enumerate(picks, 1):
-        near = "; ".join(
-            f"{trained.catalogue.titles[int(history[position])]} ({similarity:.2f})"
-            for position, similarity in pick.reason.nearest
-            if similarity > 0
-        )
-        reason = f"nearest in the history: {near}" if near else "nothing in the history is near it"
-        write_line(f"{rank}. {trained.catalogue.titles[pick.item]}: {reason}")
+def attention_to(trained: Trained, history: NDArray[np.int32]) -> NDArray[np.float32] | None:
+    """Return how much the sequence branch looks at each event, float32 ``[num_events]``; None if it does not tell."""
+    histories = one_user(history)
+    private = fold_in(trained.model, trained.shared, histories, trained.local)
+    looked = sequence_attention(trained.model, trained.shared, private, histories)
+    if looked is None:
+        return None
+    recent = min(len(history), trained.model.config.history_length)
+    weights = np.zeros(len(history), np.float32)
+    weights[len(history) - recent :] = looked[0, :recent]
+    return weights

@@ -1,4 +1,4 @@
-"""Lists and reasons against naive loops."""
+"""Lists against naive loops."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
-from fedrec.ranking import explain, top_k
+from fedrec.ranking import top_k
 
 few_values = st.sampled_from([-1.0, 0.0, 0.5, 2.0])  # few, so that ties are common
 
@@ -42,31 +42,3 @@ def test_a_list_of_no_items_is_refused(k):
 def test_scores_that_are_not_numbers_are_refused():
     with pytest.raises(ValueError, match="finite"):
         top_k(np.array([0, np.nan], np.float32), 1, np.array([], np.int32))
-
-
-@given(seed=st.integers(0, 2**32 - 1))
-def test_contributions_add_up_to_the_lift_above_the_mean_score(seed):
-    rng = np.random.default_rng(seed)
-    branches = {name: rng.normal(size=9).astype(np.float32) for name in ("cf", "mf", "seq")}
-    vectors = rng.normal(size=(9, 4)).astype(np.float32)
-    total = sum(branches.values())
-
-    reason = explain(5, np.array([1, 2], np.int32), branches, vectors)
-
-    assert sum(reason.contributions.values()) == pytest.approx(float(total[5] - total.mean()), abs=1e-5)
-
-
-def test_the_nearest_history_items_point_the_same_way_and_repeats_count_once():
-    vectors = np.array([[1, 0], [2, 0.1], [0, 1], [-1, 0]], dtype=np.float32)
-    history = np.array([3, 1, 2, 1], dtype=np.int32)
-
-    reason = explain(0, history, {"mf": np.zeros(4, np.float32)}, vectors)
-
-    assert [position for position, _ in reason.nearest] == [3, 2, 0]
-    assert reason.nearest[0][1] == pytest.approx(2 / np.hypot(2, 0.1), rel=1e-6)
-
-
-def test_an_item_without_a_vector_has_similarity_zero_not_nan():
-    vectors = np.zeros((2, 3), dtype=np.float32)
-    reason = explain(0, np.array([1], np.int32), {"mf": np.zeros(2, np.float32)}, vectors)
-    assert reason.nearest == ((0, 0.0),)

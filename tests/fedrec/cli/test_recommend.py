@@ -38,12 +38,17 @@ def model(catalogue):
 
 
 @pytest.fixture
-def trained_run(tmp_path, catalogue, model):
-    """A run's folder with one checkpoint, as a simulation leaves it."""
-    folder = RunFolder.create(tmp_path / "run", SCENARIO)
+def trained_run(tmp_path, catalogue):
+    return save_run(tmp_path / "run", catalogue, SCENARIO)
+
+
+def save_run(path, catalogue, scenario):
+    """Return a run's folder with one checkpoint, as a simulation leaves it."""
+    folder = RunFolder.create(path, scenario)
     catalogue.save(folder.catalogue)
     card = NodeCard(key="node", num_users=1, catalogue_digest=catalogue.digest)
-    state = RunState(run_id="r", round=1, roster=Roster(cards=(card,)), shared=model.shared_state(), optimizer={})
+    shared = build_model(scenario.model, catalogue, scenario.run.seed).shared_state()
+    state = RunState(run_id="r", round=1, roster=Roster(cards=(card,)), shared=shared, optimizer={})
     Checkpoints(folder.checkpoints, catalogue.digest).save(state)
     return folder.path
 
@@ -71,18 +76,47 @@ def test_one_event_is_enough_and_titles_are_printed_as_they_stand(trained_run, c
     assert "Film 0 " not in shown
 
 
-def test_reasons_add_up_and_name_films_of_the_history(trained_run, capsys):
+def test_reasons_are_complete_as_json_and_add_up(trained_run, model, capsys):
     assert recommend(trained_run, "m103, m107", "--k", "1", "--json") == 0
     result = json.loads(capsys.readouterr().out)
     (pick,) = result["recommendations"]
+    history = Histories.from_lists([[3, 7]])
+    scores = score_users(model, model.shared_state(), fold_in(model, model.shared_state(), history), history)[0]
     assert set(pick["contributions"]) == {"cf", "mf", "seq"}
-    assert {near["item"] for near in pick["nearest"]} == {"m103", "m107"}
+    assert sum(pick["contributions"].values()) == pytest.approx(pick["score"] - scores.mean(), abs=1e-5)
+    for kind in ("influence", "nearest"):
+        assert {event["item"] for event in pick[kind]} == {"m103", "m107"}
+        assert {event["position"] for event in pick[kind]} == {0, 1}
+    assert pick["attributes"] == []
+    assert result["attention"] is None
     assert [item["title"] for item in result["history"]] == ["Film 3 [uncut]", "Film 7 [uncut]"]
 
+
+def test_reasons_are_words_that_name_films_of_the_history(trained_run, capsys):
+    assert recommend(trained_run, "m103, m107", "--k", "1", "--json") == 0
+    (pick,) = json.loads(capsys.readouterr().out)["recommendations"]
     assert recommend(trained_run, "m103, m107", "--k", "1", "--explain") == 0
     shown = capsys.readouterr().out
-    assert "nearest in the history: " in shown
-    assert f"{pick['contributions']['cf']:+.2f}" in shown
+    assert f"{pick['contributions']['cf']:+.2f} from your taste" in shown
+    assert "above the average item" in shown
+    assert ("hangs on: " in shown) == (pick["influence"][0]["score_lost"] > 0)
+    assert "sent to nobody" in shown
+
+    assert recommend(trained_run, "m103, m107", "--k", "1") == 0
+    assert "above the average item" not in capsys.readouterr().out
+
+
+def test_attention_is_told_where_the_sequence_encoder_has_it(tmp_path, catalogue, capsys):
+    scenario = parse_scenario(
+        {"model": {"dim": 4, "history_length": 2, "sequence_encoder": "sasrec"}, "run": {"seed": 3}}
+    )
+    folder = save_run(tmp_path / "run", catalogue, scenario)
+    assert recommend(folder, "m101,m102,m103", "--k", "1", "--json") == 0
+    weights = [event["weight"] for event in json.loads(capsys.readouterr().out)["attention"]]
+    assert weights[0] == 0  # older than the branch looks
+    assert sum(weights) == pytest.approx(1, abs=1e-5)
+    assert recommend(folder, "m101,m102,m103", "--k", "1", "--explain") == 0
+    assert "the sequence part looks most at: Film " in capsys.readouterr().out
 
 
 def test_the_same_history_gets_the_same_list_and_nothing_is_written(trained_run, capsys):

@@ -9,6 +9,7 @@ import pytest
 from fedrec.config import parse_scenario
 from fedrec.errors import ConfigError
 from fedrec.tracking.group import TrackerGroup
+from simulations import simulate as simulation
 from simulations.simulate import simulate
 
 TINY = {
@@ -67,7 +68,8 @@ def test_unnoised_metrics_of_a_private_run_do_not_leave_the_machine(private, lea
     assert tracker.seen[0]["epsilon"] == 0.2
 
 
-def test_a_simulation_is_followed_from_beginning_to_end(tmp_path):
+def test_a_simulation_is_followed_from_beginning_to_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(simulation, "write_report", lambda folder: None)  # pictures take longer than the rest
     summary = simulate(parse_scenario(TINY), tmp_path / "run")
     lines = (tmp_path / "run" / "tracking" / "events" / "events.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
