@@ -18,7 +18,8 @@ def without_the_unable(scenario: Scenario, dataset: Dataset) -> tuple[Scenario, 
     Raises ``ConfigError`` where none is left, naming the first and its reason.
     """
     model = scenario.model
-    reasons = {name: reason for name in (*model.branches, *model.members) if (reason := _reason(name, scenario, dataset))}
+    named = {name: _reason(name, scenario, dataset) for name in (*model.branches, *model.members)}
+    reasons = {name: reason for name, reason in named.items() if reason}
     if not reasons:
         return scenario, []
     branches = tuple(name for name in model.branches if name not in reasons)

@@ -38,9 +38,9 @@ def running_means(
 
 
 def step_fusion(shared: SharedState, mean: Mapping[str, Tensor], training: TrainingConfig, number: int) -> SharedState:
-    """Return ``shared`` with the fusion's weights one step on; ``number``: of the round among those of its kind, from 1.
+    """Return ``shared`` with the fusion's weights one step on.
 
-    The step falls to a tenth. Only a public share of the users hold an event back, so the mean over all is divided by
+    ``number``: of the round among those of its kind, from 1. The step falls to a tenth. Only a public share of the users hold an event back, so the mean over all is divided by
     it.
     """
     progress = (number - 1) / max(training.fusion_rounds, 1)
