@@ -27,12 +27,10 @@ from fedrec.evaluation.metrics import RankingResult
 from fedrec.evaluation.new_users import NewUserResult, Score, evaluate_new_users
 from fedrec.evaluation.protocol import FULL_RANKING, HIDDEN_ITEMS, protocol_fingerprint
 from fedrec.flower.state import RunState
+from fedrec.runs.newcomers import NEW_USERS
 from fedrec.runs.summary import GroupingSummary, GroupSummary, NewUsersSummary, NewUserSummary
 from fedrec.training.scoring import fold_in, score_users
 from simulations.phase import Phase
-
-NEW_USERS = "new users"
-"""Prefix of the per-user results of hidden users."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -15,6 +15,7 @@ from fedrec.evaluation.significance import Spread
 from fedrec.runs.comparison import FLIPS, LEVEL, POWER, ComparedRun, compare_runs
 from fedrec.runs.folder import RunFolder
 from fedrec.runs.labels import epsilon_label, headline_metrics, human_bytes, metric_label
+from fedrec.runs.newcomers import pool_new_users
 from fedrec.runs.summary import ProtocolSummary, Summary
 
 SEED = 0
@@ -28,6 +29,12 @@ def compare(
     pool_seeds: Annotated[
         bool, typer.Option("--seeds", help="Take runs that differ in run.seed alone as one setting.")
     ] = False,
+    new_users: Annotated[
+        bool,
+        typer.Option(
+            "--new-users", help="Hold users hidden by data.user_folds against the first run, which trained with them."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Set runs side by side: differences from the first, user by user, with intervals and corrected p values.
@@ -35,11 +42,41 @@ def compare(
     Runs with different protocol fingerprints are refused.
     """
     folders = [RunFolder.open(path) for path in runs]
+    if new_users:
+        _compare_new_users(folders, as_json=as_json)
+        return
     compared = compare_runs(folders, np.random.default_rng(SEED), pool_seeds=pool_seeds)
     if as_json:
         write_json(_as_table(compared))
     else:
         _write(compared)
+
+
+def _compare_new_users(folders: Sequence[RunFolder], *, as_json: bool) -> None:
+    warm, *runs = folders
+    metrics = headline_metrics(warm.summary().protocol.ks)
+    found = pool_new_users(warm, runs, metrics, np.random.default_rng(SEED))
+    if as_json:
+        write_json(asdict(found))
+        return
+    write_table(
+        f"new users beside {warm.path.name}",
+        ["known events", "metric", "new", "trained with", "share of it", "strict"],
+        [
+            [
+                known.label,
+                metric_label(name),
+                f"{known.mean:.3f}",
+                f"{known.warm:.3f}",
+                f"{known.share.mean:.0%} [{known.share.low:.0%}, {known.share.high:.0%}]",
+                f"{known.strict:.3f}",
+            ]
+            for name, rows in found.by_metric.items()
+            for known in rows
+        ],
+    )
+    write_line(f"{found.num_users} users of {len(found.folds)} of {found.num_folds} folds; brackets: 95 % intervals")
+    write_line("strict: what a user took before stays in the ranking, where each such item counts as a miss")
 
 
 def _as_table(compared: Sequence[ComparedRun]) -> dict[str, Any]:

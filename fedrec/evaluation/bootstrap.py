@@ -51,6 +51,28 @@ def paired_interval(
     return mean_interval(values - reference, resamples, generator, confidence)
 
 
+def ratio_interval(
+    values: NDArray[np.float64],
+    reference: NDArray[np.float64],
+    resamples: int,
+    generator: np.random.Generator,
+    confidence: float = 0.95,
+) -> Interval:
+    """Return the mean of ``values`` over that of ``reference``, of the same users, and its percentile interval.
+
+    Both means are of the same resampled users (Efron and Tibshirani 1993, section 10.3). Raise ``ValueError`` if the
+    reference's mean is not positive, in the data or in a resample: then there is nothing to be a share of.
+    """
+    if values.shape != reference.shape or values.ndim != 1 or not len(values):
+        raise ValueError(f"paired values need the same users, got {values.shape} and {reference.shape}")
+    means = _resampled_means(np.stack([values, reference], axis=1), resamples, generator)
+    if not reference.mean() > 0 or not bool((means[:, 1] > 0).all()):
+        raise ValueError("a ratio needs a reference whose mean is positive in every resample: ask more users")
+    tail = 50 * (1 - confidence)
+    low, high = np.percentile(means[:, 0] / means[:, 1], [tail, 100 - tail])
+    return Interval(mean=float(values.mean() / reference.mean()), low=float(low), high=float(high))
+
+
 def result_intervals(
     result: RankingResult, resamples: int, generator: np.random.Generator, confidence: float = 0.95
 ) -> dict[str, tuple[float, float]]:

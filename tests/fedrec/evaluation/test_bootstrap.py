@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
-from fedrec.evaluation.bootstrap import mean_interval, paired_interval, result_intervals
+from fedrec.evaluation.bootstrap import mean_interval, paired_interval, ratio_interval, result_intervals
 from fedrec.evaluation.metrics import RankingResult
 
 
@@ -98,3 +98,25 @@ def test_nonsense_is_refused(rng, values, resamples, confidence, complaint):
 def test_pairs_need_the_same_users(rng):
     with pytest.raises(ValueError, match="paired values need the same users"):
         paired_interval(np.ones(3), np.ones(4), 100, rng)
+
+
+def test_the_interval_of_a_ratio_is_that_of_a_second_implementation(rng):
+    values, reference = rng.random(150), rng.random(150) + 0.5
+
+    ours = ratio_interval(values, reference, 10_000, rng)
+    theirs = bootstrap(
+        (values, reference),
+        lambda a, b, axis: a.mean(axis=axis) / b.mean(axis=axis),
+        paired=True,
+        n_resamples=10_000,
+        method="percentile",
+        rng=rng,
+    ).confidence_interval
+
+    assert ours.mean == pytest.approx(values.mean() / reference.mean())
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.01)
+
+
+def test_a_share_of_nothing_is_refused(rng):
+    with pytest.raises(ValueError, match="ask more users"):
+        ratio_interval(np.ones(5), np.array([0.0, 0.0, 0.0, 0.0, 1.0]), 200, rng)
