@@ -86,14 +86,15 @@ class PlainRecommender(nn.Module):
         """Return what the user would rate each next item, ``[length]``, in units of half the scale from its middle."""
         shares = len(self.config.branches) * torch.softmax(self.fusion.logits, dim=0)
         weights = dict(zip(self.config.branches, shares, strict=True))
-        predicted = self.rating.mean + self.rating.item_bias[target] + self.rating_user.bias
+        predicted = self.rating.mean + self.rating.item_bias[target] + 3 * self.rating_user.bias
+        gains = {name: gain / self.config.dim**0.5 for name, gain in self.rating.gains.items()}
         if hasattr(self, "item_tower"):
             vectors = self.item_tower(self.features)
-            tower = vectors * self.rating.gains["vectors"] if "vectors" in self.rating.gains else vectors
+            tower = vectors * gains["vectors"] if "vectors" in gains else vectors
         for branch, weight in weights.items():
             if branch == "mf":
                 own = self.factors.embedding
-                items = tower if own is None else own * self.rating.gains["factors"]
+                items = tower if own is None else own * gains["factors"]
                 predicted = predicted + weight * items[target] @ self.user.embedding
             else:
                 taste = {"cf": self._cf_taste, "seq": self._seq_taste}[branch](vectors, history, keep)
