@@ -21,7 +21,11 @@ from fedrec.training.optimizers import State
 from fedrec.training.own_copies import unprefixed
 
 BACKWARD_FLOATS = 2**24
-"""Floats that users' gradients within a network may take at a time, about."""
+"""Floats that users' gradients within a network may take together; where not even a few users' fit, as with images,
+users are taken one by one."""
+
+FEW_USERS = 8
+"""Below this, taking users together saves no time."""
 
 
 class ContentNorms:
@@ -76,10 +80,24 @@ class _ModalityNorms:
             first = torch.arange(num_users, device=events.device)[:, None] * num_kinds
             rows = (self._kinds.kind[history] + first).flatten()
             of_kinds.view(-1, of_kinds.shape[-1]).index_add_(0, rows, events.flatten(0, 1))
-        network, distinct = self._network, self._kinds.distinct
-        back = vjp(lambda parameters: functional_call(network, parameters, (distinct,)), self._parameters)[1]
-        at_a_time = max(1, BACKWARD_FLOATS // (num_kinds * network.floats_per_row))
+        at_a_time = BACKWARD_FLOATS // (num_kinds * self._network.floats_per_row)
+        if at_a_time < FEW_USERS:
+            return self._one_by_one()
+        back = vjp(self._vectors, self._parameters)[1]
         return sum_of_squares(vmap(back, chunk_size=None if at_a_time >= num_users else at_a_time)(of_kinds)[0])
+
+    def _one_by_one(self) -> Tensor:
+        """Return the squared norms by a backward pass a user, which keeps no user's gradient within the network."""
+        leaves = {name: value.detach().requires_grad_() for name, value in self._parameters.items()}
+        vectors, squares = self._vectors(leaves), []
+        for own in self._of_kinds:
+            found = torch.autograd.grad(vectors, list(leaves.values()), own, retain_graph=True)
+            squares.append(sum_of_squares({name: value[None] for name, value in zip(leaves, found, strict=True)}))
+        return torch.cat(squares)
+
+    def _vectors(self, parameters: Mapping[str, Tensor]) -> Tensor:
+        vectors: Tensor = functional_call(self._network, dict(parameters), (self._kinds.distinct,))
+        return vectors
 
 
 def sum_of_squares(gradients: Mapping[str, Tensor]) -> Tensor:

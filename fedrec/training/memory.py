@@ -165,25 +165,31 @@ def chunks(
     """
     order = np.argsort(lengths, kind="stable").astype(np.int64)
     most = MAX_FACTOR_USERS if takes_factor_steps(model, local) and not takes_common_step(model, local) else MAX_USERS
-    start = 0
+    start, fixed = 0, _fixed_bytes(model)
     while start < len(order):
         size = min(most, len(order) - start)
         while True:
             need = bytes_per_user(model, local, int(lengths[order[start + size - 1]]), clipped)
-            fitting = memory_mib * MIB // need
+            fitting = (memory_mib * MIB - fixed) // need
             if size <= fitting or size == 1:
                 break
             # A shorter chunk may end at shorter histories, of which more fit: close in from above.
             size = max(1, min(size - 1, max(fitting, size // 2)))
-        if need > memory_mib * MIB:
-            raise MemoryBudgetError(needed_mib=math.ceil(need / MIB), given_mib=memory_mib)
+        if need + fixed > memory_mib * MIB:
+            raise MemoryBudgetError(needed_mib=math.ceil((need + fixed) / MIB), given_mib=memory_mib)
         yield order[start : start + size]
         start += size
 
 
 def least_memory_mib(model: FusedRecommender, local: LocalConfig, lengths: NDArray[np.int64], clipped: bool) -> int:
     """Return the smallest budget, in MiB, in which every one of these users can be trained."""
-    return math.ceil(bytes_per_user(model, local, int(lengths.max(initial=0)), clipped) / MIB)
+    need = bytes_per_user(model, local, int(lengths.max(initial=0)), clipped)
+    return math.ceil((need + _fixed_bytes(model)) / MIB)
+
+
+def _fixed_bytes(model: FusedRecommender) -> int:
+    """Return the bytes that one pass of the catalogue's content through its networks takes, whoever trains."""
+    return 4 * sum(3 * len(kinds) * network.floats_per_row for kinds, network in _modalities(model))
 
 
 def _content_floats(model: FusedRecommender, positions: int) -> int:

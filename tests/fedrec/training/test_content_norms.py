@@ -12,6 +12,7 @@ from fedrec.models.content import ATTRIBUTES, IMAGE, TEXT, ItemContent, Modality
 from fedrec.models.fusion import FusedRecommender
 from fedrec.models.split import PrivateState, SharedState, trainable
 from fedrec.privacy.mechanism import GaussianMechanism
+from fedrec.training import content_norms
 from fedrec.training.cohort import train_cohort
 from fedrec.training.draws import draw_steps
 from fedrec.training.id_dropout import kept_ids, with_hidden_ids
@@ -123,6 +124,18 @@ def test_own_copies_move_as_plain_autograd_says(settings, loss):
     for name, value in total.items():
         expected = sum(update[name] for update in plain)
         torch.testing.assert_close(value.double(), expected, atol=2e-6, rtol=2e-5)
+
+
+def test_users_taken_one_by_one_have_the_norms_of_users_taken_together(monkeypatch):
+    model, histories, seeds = cohort(branches=("cf", "seq"))
+    mechanism = GaussianMechanism(clip_norm=0.05, noise_multiplier=1.0, sample_rate=1.0, population=NUM_USERS)
+    shared, private = SharedState(model.shared_state()), PrivateState(initial_private(model, NUM_USERS))
+    given = (model, shared, private, histories, seeds, 2, LocalConfig(), mechanism)
+    together = train_cohort(*given).total
+    monkeypatch.setattr(content_norms, "BACKWARD_FLOATS", 1)
+    apart = train_cohort(*given).total
+    for name, value in together.items():
+        torch.testing.assert_close(apart[name], value, atol=1e-6, rtol=1e-5)
 
 
 def test_the_coin_is_the_same_for_everybody_and_another_in_each_round_and_run():
