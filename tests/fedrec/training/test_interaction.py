@@ -40,6 +40,9 @@ CONFIGS = {
     "private sequence": ModelConfig(dim=3, history_length=7, sequence_scope="private"),
     "content only": ModelConfig(dim=3, history_length=7, item_embeddings=False),
     "mf": SMALL,
+    "attention, hybrid": ModelConfig(
+        dim=4, history_length=7, sequence_encoder="sasrec", sequence_scope="hybrid", sequence_blocks=1
+    ),
 }
 Parts = tuple[FusedRecommender, SharedState, PrivateState]
 
