@@ -4,6 +4,7 @@ Efron and Tibshirani (1993), chapter 13. The unit of resampling is the user; var
 question, which these intervals do not answer.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,9 +78,21 @@ def result_intervals(
     result: RankingResult, resamples: int, generator: np.random.Generator, confidence: float = 0.95
 ) -> dict[str, tuple[float, float]]:
     """Return the ends of each metric's interval, by name; all metrics share the same resamples of users."""
-    columns = np.stack(list(result.values.values()), axis=1)
-    intervals = _intervals(columns, resamples, generator, confidence)
-    return {name: (found.low, found.high) for name, found in zip(result.values, intervals, strict=True)}
+    intervals = mean_intervals(result.values, resamples, generator, confidence)
+    return {name: (found.low, found.high) for name, found in intervals.items()}
+
+
+def mean_intervals(
+    values: Mapping[str, NDArray[np.float64]],
+    resamples: int,
+    generator: np.random.Generator,
+    confidence: float = 0.95,
+) -> dict[str, Interval]:
+    """Return ``mean_interval`` of each metric (float64 ``[num_users]``), by name, all from the same resamples."""
+    if not values:
+        return {}
+    columns = np.stack(list(values.values()), axis=1)
+    return dict(zip(values, _intervals(columns, resamples, generator, confidence), strict=True))
 
 
 def _intervals(

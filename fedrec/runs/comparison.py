@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from fedrec.config import Scenario
 from fedrec.errors import ConfigError, DataError
-from fedrec.evaluation.bootstrap import Interval, mean_interval
+from fedrec.evaluation.bootstrap import Interval, mean_intervals
 from fedrec.evaluation.metrics import RankingResult
 from fedrec.evaluation.significance import Spread, detectable_difference, holm, sign_flip_p, spread
 from fedrec.runs.folder import RunFolder
@@ -129,7 +129,7 @@ def _compare(
             summary=setting.summaries[0],
             seeds=setting.seeds,
             spreads={name: spread(setting.values[name]) for name in metrics},
-            intervals={name: mean_interval(setting.values[name].mean(axis=0), resamples, rng) for name in metrics},
+            intervals=mean_intervals({name: setting.values[name].mean(axis=0) for name in metrics}, resamples, rng),
             differences=differences,
         )
         for setting, differences in zip(settings, [None, *_corrected(found, metrics)], strict=True)
@@ -142,9 +142,10 @@ def _differences(
     by_user = {name: setting.values[name].mean(axis=0) - first.values[name].mean(axis=0) for name in metrics}
     p = sign_flip_p(np.stack([by_user[name] for name in metrics], axis=1), FLIPS, rng) if metrics else ()
     paired = len(setting.seeds) > 1 and setting.seeds == first.seeds
+    intervals = mean_intervals(by_user, resamples, rng)
     found = {}
     for name, own_p in zip(metrics, p, strict=True):
-        interval = mean_interval(by_user[name], resamples, rng)
+        interval = intervals[name]
         found[name] = Difference(
             mean=interval.mean,
             low=interval.low,
