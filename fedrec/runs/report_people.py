@@ -16,7 +16,7 @@ LIST_METRICS = {
     "diversity": "diversity",
     "serendipity": "serendipity",
 }
-"""Columns of the table of lists; miscalibration by attribute follows them."""
+"""Rows of the table of lists; miscalibration by attribute follows them."""
 
 
 def people_sections(summary: Summary, pictures: Mapping[str, str]) -> str:
@@ -116,21 +116,22 @@ def _lists(summary: Summary) -> str:
     k = headline_k(summary.protocol.ks)
     own = summary.lists.get("model", {})
     skewed = [name for name in own if name.startswith("miscalibration(") and name.endswith(f")@{k}")]
-    columns = {f"{name}@{k}": label for name, label in LIST_METRICS.items()}
-    columns |= {name: f"miscalibration by {name.partition('(')[2].partition(')')[0]}, bits" for name in skewed}
-    kept = {name: label for name, label in columns.items() if name in own}
-    labelled = {OWN if name == "model" else floor_label(name): found for name, found in summary.lists.items()}
-    ordered = [(label, found) for label, found in labelled.items() if label != OWN] + [(OWN, own)]
-    rows = [(label, [f"{found[name]:.3f}" if name in found else "-" for name in kept]) for label, found in ordered]
+    named = {f"{name}@{k}": label for name, label in LIST_METRICS.items()}
+    named |= {name: f"miscalibration by {name.partition('(')[2].partition(')')[0]}, bits" for name in skewed}
+    columns = {floor_label(name): found for name, found in summary.lists.items() if name != "model"} | {OWN: own}
+    rows = [
+        (label, [f"{found[name]:.3f}" if name in found else "-" for found in columns.values()])
+        for name, label in named.items()
+        if name in own
+    ]
     return element(
         "section",
         text("h2", "What is shown"),
         text(
             "p",
-            f"The lists of {k} that users see. Gini: 0 if all items are shown equally often. Popularity lift: 1 if "
-            "lists are as popular as what their users take. Miscalibration: 0 if a list mixes as its user's history "
-            "does.",
+            "Gini: 0 if all items are shown equally often. Popularity lift: 1 if lists are as popular as what their "
+            "users take. Miscalibration: 0 if a list mixes as its user's history does.",
             class_="lead",
         ),
-        table(["", *kept.values()], rows, own=OWN),
+        table([f"lists of {k}", *columns], rows),
     )
