@@ -3,10 +3,7 @@
 from fedrec.config import Scenario
 from fedrec.data.load import Dataset
 from fedrec.errors import ConfigError
-from fedrec.statistics.collection import MAX_ITEMS
-
-BY_PAIRS = ("neighbours", "ease", "knn", "markov")
-"""Made from pairs of items."""
+from fedrec.statistics.collection import item_limit
 
 BY_ORDER = ("seq", "neighbours", "markov")
 """Made from the order of events."""
@@ -34,9 +31,9 @@ def without_the_unable(scenario: Scenario, dataset: Dataset) -> tuple[Scenario, 
 
 
 def _reason(name: str, scenario: Scenario, dataset: Dataset) -> str:
-    num_items = dataset.catalogue.num_items
-    if name in BY_PAIRS and num_items > MAX_ITEMS:
-        return f"it is made from pairs of at most {MAX_ITEMS} items, and there are {num_items}"
+    num_items, limit = dataset.catalogue.num_items, item_limit(name)
+    if limit is not None and num_items > limit:
+        return f"it is made from pairs of at most {limit} items, and there are {num_items}"
     if name in BY_ORDER and not (dataset.log.has_time or scenario.data.ordered):
         return "it reads the order of events, and this source has none (data.ordered=false)"
     return ""

@@ -25,7 +25,7 @@ class Released:
 
     def gram(self) -> Tensor:
         """Return the Gram matrix, float64 ``[num_items, num_items]``."""
-        return unpacked(self.sums[GRAM], self.num_items)
+        return unpacked(self.sums[GRAM], self.num_items, self.noise)
 
 
 class Member(Protocol):

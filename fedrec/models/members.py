@@ -6,15 +6,17 @@ import torch
 from torch import nn
 
 from fedrec.config import Member, ModelConfig
+from fedrec.models.item_weights import weight_shapes
 
 SHAPES: dict[Member, Callable[[int, ModelConfig], dict[str, tuple[int, ...]]]] = {
     "popularity": lambda num_items, config: {"logs": (num_items,)},
-    "ease": lambda num_items, config: {"weights": (num_items, num_items)},
-    "knn": lambda num_items, config: {"similarities": (num_items, num_items)},
-    "markov": lambda num_items, config: {"following": (num_items, num_items), "start": (num_items,)},
+    "ease": lambda num_items, config: weight_shapes(num_items),
+    "knn": lambda num_items, config: weight_shapes(num_items),
+    "markov": lambda num_items, config: {**weight_shapes(num_items), "start": (num_items,), "base": (num_items,)},
     "ials": lambda num_items, config: {"factors": (num_items, config.ials_dim)},
 }
-"""Of each member's tensors by name, from the number of items and the model's settings. What they mean is said where they are built."""
+"""Of each member's tensors by name, from the number of items and the model's settings. What they mean is said where
+they are built."""
 
 
 class MemberTensors(nn.Module):

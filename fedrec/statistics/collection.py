@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fedrec.config import Member, ModelConfig
+from fedrec.config import ModelConfig
 from fedrec.data.histories import Histories
 from fedrec.errors import ConfigError
 from fedrec.privacy.mechanism import GaussianMechanism
@@ -22,8 +22,11 @@ COUNTS_SHARE = 0.1
 """Share of a user's squared norm that its counts get where others are collected too; these divide the rest evenly."""
 
 MAX_ITEMS = 6000
-"""Largest catalogue of whose item pairs a statistic is collected: it grows with the square, to 72 MB a message here
-(144 MB for transitions)."""
+"""Largest catalogue of whose item pairs a statistic is collected as it is: it grows with the square, to 72 MB a message
+here (144 MB for transitions)."""
+
+MAX_SKETCHED = 15_000
+"""Largest catalogue of whose pairs a sketch is collected: the server reads every pair out of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,30 +34,34 @@ class Statistic:
     """A sum over users.
 
     ``shape``: from the number of items. ``total``: the sum, float32, each user brought to a norm if one is given.
-    ``of_pairs``: whether it grows with the square of the catalogue.
+    ``limit``: the largest catalogue that it can be of; None for any.
     """
 
     shape: Callable[[int], tuple[int, ...]]
     total: Callable[[Histories, int, float | None], Tensor]
-    of_pairs: bool = True
+    limit: int | None = None
 
 
 STATISTICS: dict[str, Statistic] = {
-    COUNTS: Statistic(shape=count_shape, total=count_items, of_pairs=False),
-    PAIRS: Statistic(shape=pair_shape, total=count_pairs),
-    GRAM: Statistic(shape=gram_shape, total=count_both),
-    TRANSITIONS: Statistic(shape=transition_shape, total=count_transitions),
+    COUNTS: Statistic(shape=count_shape, total=count_items),
+    PAIRS: Statistic(shape=pair_shape, total=count_pairs, limit=MAX_ITEMS),
+    GRAM: Statistic(shape=gram_shape, total=count_both, limit=MAX_SKETCHED),
+    TRANSITIONS: Statistic(shape=transition_shape, total=count_transitions, limit=MAX_SKETCHED),
 }
 
-_OF_MEMBERS: dict[Member, str] = {"ease": GRAM, "knn": GRAM, "markov": TRANSITIONS}
-"""Beside the counts, which every model gets."""
+_NEEDED: dict[str, str] = {"neighbours": PAIRS, "ease": GRAM, "knn": GRAM, "markov": TRANSITIONS}
+"""By branch or member, beside the counts, which every model gets."""
 
 
 def needed_statistics(config: ModelConfig) -> tuple[str, ...]:
     """Return the names of the statistics that a model is started from, counts first."""
-    needed = {PAIRS} if "neighbours" in config.branches else set()
-    needed |= {_OF_MEMBERS[member] for member in config.members if member in _OF_MEMBERS}
+    needed = {_NEEDED[name] for name in (*config.branches, *config.members) if name in _NEEDED}
     return (COUNTS, *(name for name in STATISTICS if name in needed))
+
+
+def item_limit(name: str) -> int | None:
+    """Return the largest catalogue that a branch or member can be of; None for any."""
+    return STATISTICS[_NEEDED[name]].limit if name in _NEEDED else None
 
 
 def statistics_name(config: ModelConfig) -> str:
@@ -68,12 +75,13 @@ def statistics_template(config: ModelConfig, num_items: int) -> dict[str, Tensor
     Raises ``ConfigError`` for a catalogue that is too large for statistics of pairs.
     """
     needed = needed_statistics(config)
-    if num_items > MAX_ITEMS and any(STATISTICS[name].of_pairs for name in needed):
-        named = [f"{branch} in model.branches" for branch in config.branches if branch == "neighbours"]
-        named += [f"{member} in model.members" for member in config.members if member in _OF_MEMBERS]
-        raise ConfigError(
-            f"{named[0]} is made from pairs of at most {MAX_ITEMS} items, this catalogue has {num_items}: leave it out"
-        )
+    for name in (*config.branches, *config.members):
+        limit = item_limit(name)
+        if limit is not None and num_items > limit:
+            raise ConfigError(
+                f"{name} is made from pairs of at most {limit} items, this catalogue has {num_items}: leave it out of "
+                f"model.{'branches' if name in config.branches else 'members'}"
+            )
     return {name: torch.empty(STATISTICS[name].shape(num_items)) for name in needed}
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from fedrec.data.histories import Histories
-from fedrec.privacy.mechanism import GaussianMechanism
 from fedrec.members.implicit_als import Weights, initial_items, solve_items, solve_users, statistics_sum
+from fedrec.privacy.mechanism import GaussianMechanism
 
 ITEMS, DIM = 9, 3
 LISTS = [[1, 2, 3, 1], [0], [], [4, 5, 6, 7, 0], [2, 2, 2], [7, 1, 0]]

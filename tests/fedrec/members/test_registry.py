@@ -32,12 +32,12 @@ def released(histories: Histories, noise: float = 0.0) -> SharedState:
 def test_ease_is_the_central_one_under_the_relative_regularisation(histories: Histories) -> None:
     typical = float(ease.gram(histories, ITEMS).diagonal().mean())
     expected = ease.fit(histories, ITEMS, 3.0 * typical).score(histories)
-    np.testing.assert_allclose(score_member("ease", released(histories), histories), expected, atol=1e-5)
+    np.testing.assert_allclose(score_member("ease", released(histories), histories, CONFIG), expected, atol=1e-5)
 
 
 def test_markov_ranks_as_the_central_one_but_for_what_nobody_has_met(histories: Histories) -> None:
     chances = markov.fit(histories, ITEMS, 4.0).score(histories)
-    got = np.exp(score_member("markov", released(histories), histories).numpy())
+    got = np.exp(score_member("markov", released(histories), histories, CONFIG).numpy())
     counts = np.bincount(histories.distinct()[1], minlength=ITEMS)
     # the member smooths by users who have met an item, the baseline by events
     events = np.bincount(histories.items, minlength=ITEMS)
@@ -56,18 +56,18 @@ def test_neighbourhoods_are_summed_cosines_of_the_users_distinct_items(histories
     norms[norms == 0] = 1
     cosines = (x / norms).T @ (x / norms)
     np.fill_diagonal(cosines, 0)
-    np.testing.assert_allclose(score_member("knn", released(histories), histories), x @ cosines, atol=1e-5)
+    np.testing.assert_allclose(score_member("knn", released(histories), histories, CONFIG), x @ cosines, atol=1e-5)
 
 
 def test_neighbourhoods_keep_the_nearest_alone(histories: Histories) -> None:
     few = CONFIG.model_copy(update={"knn_neighbours": 2})
     sums = statistics_sum(CONFIG, histories, ITEMS, None)
-    tensors = build_members(SharedState({}), Released(sums=sums, num_items=ITEMS), few)["members.knn.similarities"]
+    tensors = build_members(SharedState({}), Released(sums=sums, num_items=ITEMS), few)["members.knn.weights"]
     assert int((tensors > 0).sum(1).max()) == 2
 
 
 def test_popularity_is_the_same_for_all_and_orders_by_users(histories: Histories) -> None:
-    scores = score_member("popularity", released(histories), histories)
+    scores = score_member("popularity", released(histories), histories, CONFIG)
     counts = statistics_sum(CONFIG, histories, ITEMS, None)["counts"]
     assert torch.equal(scores[0], scores[-1])
     assert bool((scores[0].argsort(stable=True) == counts.clamp(min=counts.mean() / 100).argsort(stable=True)).all())
@@ -77,7 +77,7 @@ def test_popularity_is_the_same_for_all_and_orders_by_users(histories: Histories
 @pytest.mark.parametrize("noise", [0.0, 5.0])
 def test_scores_are_finite_for_any_history_also_from_noise(name, noise, histories):
     odd = Histories.from_lists([[], [3], [3, 3, 3], list(range(ITEMS))])
-    scores = score_member(name, released(histories, noise), odd)
+    scores = score_member(name, released(histories, noise), odd, CONFIG)
     assert scores.shape == (4, ITEMS)
     assert scores.dtype == torch.float32
     assert scores.isfinite().all()
