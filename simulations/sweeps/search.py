@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from fedrec.config import Scenario
 from fedrec.data.load import Dataset, load_dataset
 from fedrec.errors import BudgetExceededError, ConfigError, FedRecError, LedgerError
@@ -14,6 +16,7 @@ from fedrec.optional import optional
 from fedrec.privacy.ledger import Ledger
 from fedrec.runs.atomic import write_atomically
 from fedrec.runs.toml import to_toml
+from simulations.able import without_the_unable
 from simulations.progress import Progress, Silence
 from simulations.sweeps.cost import Basis, Charges, basis_of, searched_on, sentence
 from simulations.sweeps.folder import SweepFolder
@@ -65,8 +68,11 @@ class Search:
     progress: Progress = field(default_factory=Silence)
 
     def __post_init__(self) -> None:
-        self.scenario = searched_on(self.question.scenario, self.question.public)
-        self.dataset: Dataset = load_dataset(self.scenario.data, self.scenario.run.seed)
+        asked = searched_on(self.question.scenario, self.question.public)
+        self.dataset: Dataset = load_dataset(asked.data, asked.run.seed)
+        self.scenario, left_out = without_the_unable(asked, self.dataset)
+        for note in (*self.dataset.notes, *left_out):
+            self.progress.note(note)
         self.basis = basis_of(self.question.scenario, self.question.public)
         self.charges = self._charges() if self.basis == "charged" else None
         self.cost = sentence(self.basis, self.scenario, self.charges, self.question.trials)
@@ -80,6 +86,8 @@ class Search:
         """
         for package in ("optuna", "matplotlib"):  # before hours of work, not after them
             optional(package, extra="hpo", purpose="fedrec sweep")
+        if self.scenario.run.threads:
+            torch.set_num_threads(self.scenario.run.threads)
         folder = SweepFolder(out)
         self._refuse_beyond_budget(folder if resume else None)
         with folder.opened(self._told(), resume=resume):
@@ -139,7 +147,8 @@ class Search:
         self.progress.note(f"trial {asked.number + 1} of {self.question.trials}: {shown(asked.values)}")
         folder.scratch.mkdir()
         try:
-            scenario = with_values(self.scenario, asked.values, source=f"trial {asked.number + 1}")
+            told = with_values(self.scenario, asked.values, source=f"trial {asked.number + 1}")
+            scenario, _ = without_the_unable(told, self.dataset)
             measured = self._measure(scenario, asked, folder)
         except (BudgetExceededError, LedgerError):
             raise
