@@ -27,7 +27,7 @@ TINY = {
     "model": {"dim": 4, "history_length": 8, "dropout": 0.0, "branches": ["mf"]},
     "training": {"rounds": 2, "sample_rate": 0.5},
     "selection": {"every": 1},
-    "privacy": {"enabled": False, "epsilon": 4.0, "delta": 1e-3, "noise_seed": "run"},
+    "privacy": {"enabled": False, "epsilon": 4.0, "delta": 1e-3, "noise_seed": "run", "noise_multiplier": 3.0},
     "evaluation": {"floors": False, "bootstrap": 100},
 }
 RATE = Range(key="training.server_learning_rate", low=0.01, high=0.3, log=True, whole=False)
@@ -145,7 +145,9 @@ def test_a_charged_search_spends_what_it_said_on_one_ledger_and_looks_once_a_tri
     assert load_scenario(tmp_path / "out" / "best.toml").privacy.epsilon == 4.0
 
     with pytest.raises(BudgetExceededError, match="on top of"):
-        Search(question(PRIVATE, f"data.source={own_data}", budget=20.0, trials=50)).run(tmp_path / "out", resume=True)
+        Search(question(PRIVATE, f"data.source={own_data}", budget=20.0, trials=5000)).run(
+            tmp_path / "out", resume=True
+        )
 
 
 @pytest.mark.slow
@@ -177,8 +179,8 @@ def test_a_user_whose_scores_overflow_does_not_end_a_charged_trial(tmp_path, own
 
 def test_a_charged_search_is_refused_beyond_its_budget_before_anything_is_written(tmp_path, own_data):
     overrides = (PRIVATE, f"data.source={own_data}")
-    with pytest.raises(BudgetExceededError, match="beyond --budget 5"):
-        Search(question(*overrides, budget=5.0)).run(tmp_path / "out")
+    with pytest.raises(BudgetExceededError, match=r"beyond --budget 0\.5"):
+        Search(question(*overrides, budget=0.5)).run(tmp_path / "out")
     with pytest.raises(ConfigError, match="needs a budget: it costs epsilon"):
         Search(question(*overrides)).run(tmp_path / "out")
     assert not (tmp_path / "out").exists()
