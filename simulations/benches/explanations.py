@@ -7,7 +7,7 @@ import numpy as np
 from fedrec.config import LocalConfig
 from fedrec.data.histories import Histories
 from fedrec.evaluation.bootstrap import Interval, mean_interval, paired_interval
-from fedrec.explanations.deletion_test import NAMINGS, DeletionTest, deletion_test
+from fedrec.explanations.deletion import NAMINGS, DeletionTest, deletion_test
 from fedrec.explanations.scorer import folding_scorer
 from fedrec.models import FusedRecommender, SharedState
 from fedrec.training.scoring import item_vectors

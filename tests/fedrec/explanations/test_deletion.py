@@ -6,7 +6,7 @@ import pytest
 from fedrec.config import parse_scenario
 from fedrec.data.histories import Histories
 from fedrec.data.load import load_dataset
-from fedrec.explanations.deletion_test import deletion_test
+from fedrec.explanations.deletion import deletion_test
 from fedrec.models import build_model
 from fedrec.runs.folder import RunFolder
 from server.checkpoint import Checkpoints
