@@ -13,6 +13,7 @@ from fedrec.config import Scenario
 from fedrec.data.load import Dataset
 from fedrec.evaluation.metrics import RankingResult
 from fedrec.evaluation.protocol import FULL_RANKING, HIDDEN_ITEMS, protocol_fingerprint
+from fedrec.evaluation.rank_histogram import EXACT_RANKS, decode_histogram
 from fedrec.privacy.accounting import epsilon_rdp
 from fedrec.privacy.noise import noise_generator
 from fedrec.privacy.planning import live_epsilon
@@ -74,6 +75,7 @@ def summarise(findings: Findings) -> Summary:
         new_users=findings.appraisal.new_users,
         fusion=findings.fusion,
         parts={name: result.means() for name, result in findings.ablation.results.items()},
+        federated=_federated(findings),
         best_part=findings.ablation.best,
         gain={name: (gap.mean, gap.low, gap.high) for name, gap in findings.ablation.gain.items()},
         privacy=_privacy(findings),
@@ -85,6 +87,21 @@ def summarise(findings: Findings) -> Summary:
         environment=_environment(findings.scenario),
         notes=findings.notes,
     )
+
+
+def _federated(findings: Findings) -> dict[str, tuple[float, float]]:
+    """Decode the released histogram of ranks: a mean over all users, of whom those who held an event back count."""
+    state, plan = findings.outcome.state, findings.outcome.plan
+    if state.ranks is None:
+        return {}
+    population = state.roster.population
+    mechanism = plan.evaluation if plan else None
+    noise = mechanism.noise_multiplier * mechanism.clip_norm if mechanism else 0.0
+    histogram = state.ranks.double().numpy() * population
+    if not histogram.sum() > 0:
+        return {}
+    ks = tuple(k for k in findings.scenario.evaluation.ks if k <= EXACT_RANKS)
+    return {name: (found.value, found.error) for name, found in decode_histogram(histogram, ks, noise).items()}
 
 
 def _privacy(findings: Findings) -> PrivacySummary | None:

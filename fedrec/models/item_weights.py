@@ -15,11 +15,11 @@ KEPT = 256
 def weight_shapes(num_items: int) -> dict[str, tuple[int, ...]]:
     """Return the shapes of the tensors: ``weights`` ``[num_items, num_items]``, or both ``[num_items, KEPT]``.
 
-    ``items`` holds codes as float32, which are exact up to 16 million.
+    ``codes`` holds items as float32, which are exact up to 16 million.
     """
     if num_items <= MAX_DENSE:
         return {"weights": (num_items, num_items)}
-    return {"weights": (num_items, KEPT), "items": (num_items, KEPT)}
+    return {"weights": (num_items, KEPT), "codes": (num_items, KEPT)}
 
 
 def packed(weights: Tensor) -> dict[str, Tensor]:
@@ -27,15 +27,15 @@ def packed(weights: Tensor) -> dict[str, Tensor]:
     if len(weights) <= MAX_DENSE:
         return {"weights": weights.to(torch.float32)}
     places = weights.abs().topk(KEPT, dim=1).indices
-    return {"weights": weights.gather(1, places).to(torch.float32), "items": places.to(torch.float32)}
+    return {"weights": weights.gather(1, places).to(torch.float32), "codes": places.to(torch.float32)}
 
 
 def rows(tensors: Mapping[str, Tensor], items: Tensor, num_items: int) -> Tensor:
     """Return the rows of ``items``, int64 ``[N]``, in full: float32 ``[N, num_items]``."""
-    if "items" not in tensors:
+    if "codes" not in tensors:
         return tensors["weights"][items]
     full = torch.zeros(len(items), num_items)
-    return full.scatter_(1, tensors["items"][items].long(), tensors["weights"][items])
+    return full.scatter_(1, tensors["codes"][items].long(), tensors["weights"][items])
 
 
 def summed_rows(tensors: Mapping[str, Tensor], users: Tensor, items: Tensor, num_users: int, num_items: int) -> Tensor:
@@ -43,10 +43,10 @@ def summed_rows(tensors: Mapping[str, Tensor], users: Tensor, items: Tensor, num
 
     ``users``, ``items``: int64 ``[N]``, the pairs that occur.
     """
-    if "items" not in tensors:
+    if "codes" not in tensors:
         starts = torch.searchsorted(users, torch.arange(num_users))
         return torch.nn.functional.embedding_bag(items, tensors["weights"], starts, mode="sum")
     total = torch.zeros(num_users, num_items)
-    places = users[:, None] * num_items + tensors["items"][items].long()
+    places = users[:, None] * num_items + tensors["codes"][items].long()
     total.view(-1).index_add_(0, places.flatten(), tensors["weights"][items].flatten())
     return total

@@ -208,6 +208,9 @@ class Summary(Record):
     """Final fusion weights by branch and member."""
     parts: dict[str, Metrics] = {}
     """Each branch and member alone, the branches' sum (``trained``), and all under ``equal weights``."""
+    federated: dict[str, tuple[float, float]] = {}
+    """By metric: what one sum of the ranks of held-back events says, and the deviation that its noise gives it. Empty
+    without ``training.evaluation_share``."""
     best_part: str = ""
     """The branch or member with the best NDCG@10."""
     gain: dict[str, tuple[float, float, float]] = {}

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,8 @@ def test_a_run_leaves_a_complete_folder_whose_ledger_holds_its_claim(tmp_path: P
     assert [row["round"] for row in folder.metrics()] == [0, 1, 2, 3]
     assert set(summary.floors) == {"popularity", "dp-popularity", "ease", "markov"}
     assert folder.report_path.exists()
-    assert set(folder.per_user()) == {"model", *summary.floors}
+    parts = {f"alone {name}" for name in summary.parts}
+    assert set(folder.per_user()) == {"model", *summary.floors, *parts}
 
 
 @pytest.mark.parametrize("override", ["privacy.enabled=true", "privacy.enabled=false"])
@@ -89,13 +91,54 @@ def test_server_and_nodes_call_the_release_before_training_by_what_is_in_it(tmp_
     assert {Ledger(path).charges()[0].name for path in ledgers} == {"popularity+pairs"}
 
 
-def test_a_catalogue_too_large_for_pairs_is_refused_before_anything_is_written(
+def test_what_cannot_be_trained_on_the_data_is_left_out_with_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(collection, "MAX_ITEMS", 20)
-    with pytest.raises(ConfigError, match="neighbours in model.branches .* leave it out"):
-        simulate(tiny('model.branches=["mf", "neighbours"]'), tmp_path / "run")
+    for name in ("pairs", "gram"):
+        monkeypatch.setitem(collection.STATISTICS, name, replace(collection.STATISTICS[name], limit=20))
+    asked = ('model.branches=["mf", "neighbours"]', 'model.members=["ease"]', "evaluation.floors=false")
+    summary = simulate(tiny(*asked), tmp_path / "run")
+    assert set(summary.fusion) == {"mf"}
+    for name in ("neighbours", "ease"):
+        assert f"{name} was left out of the fusion: it is made from pairs of at most 20 items" in " ".join(
+            summary.notes
+        )
+    assert "was left out" in RunFolder.open(tmp_path / "run").report_path.read_text()
+
+
+def test_a_run_of_which_nothing_is_left_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(collection.STATISTICS, "gram", replace(collection.STATISTICS["gram"], limit=20))
+    with pytest.raises(ConfigError, match="nothing is left to recommend by; ease was left out"):
+        simulate(tiny("model.branches=[]", 'model.members=["ease"]', "training.rounds=0"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_fusion_of_everything_is_played_in_stages_and_measured_beside_its_parts(tmp_path: Path) -> None:
+    members = ("ease", "knn", "markov", "popularity", "ials")
+    stages = ("training.ials_rounds=2", "training.fusion_rounds=2", "training.evaluation_share=0.3")
+    summary = simulate(tiny(f"model.members={list(members)}", *stages, "evaluation.floors=false"), tmp_path / "run")
+    names = [charge.name for charge in Ledger(tmp_path / "run" / "ledger.jsonl").charges()]
+    assert names == ["popularity+gram+transitions", *["training"] * 3, *["factors"] * 2, *["fusion"] * 2, "ranks"]
+    assert audit_ledger(tmp_path / "run" / "ledger.jsonl").holds
+    assert summary.privacy is not None
+    assert summary.privacy.epsilon <= 8
+    assert set(summary.fusion) == {"cf", "mf", "seq", *members}
+    assert sum(summary.fusion.values()) == pytest.approx(1)
+    assert set(summary.parts) == {"cf", "mf", "seq", "trained", "equal weights", *members}
+    assert summary.best_part in summary.parts
+    assert set(summary.gain) == {"hr@10", "ndcg@10"}
+    assert set(summary.federated) >= {"hr@10", "ndcg@10", "mrr@10"}
+
+
+def test_the_number_of_nodes_does_not_change_an_open_fusion(tmp_path: Path) -> None:
+    settings = ("privacy.enabled=false", "evaluation.floors=false", 'model.members=["ease", "ials"]')
+    stages = ("training.ials_rounds=2", "training.fusion_rounds=2", "training.evaluation_share=0.3")
+    one, many = (simulate(tiny(*settings, *stages, f"federation.nodes={n}"), tmp_path / str(n)) for n in (1, 40))
+    assert one.federated == many.federated
+    assert one.fusion == pytest.approx(many.fusion, abs=1e-5)
+    assert one.metrics == pytest.approx(many.metrics, abs=0.02)
 
 
 def test_a_device_that_is_not_there_is_refused_before_anything_is_written(tmp_path: Path) -> None:

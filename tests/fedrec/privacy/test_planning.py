@@ -1,12 +1,13 @@
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedrec.config import PrivacyConfig, TrainingConfig
+from fedrec.config import PrivacyConfig, Scenario, TrainingConfig
 from fedrec.errors import BudgetExceededError, ConfigError
 from fedrec.privacy.accounting import LIVE_INTERVAL, epsilon_pld
 from fedrec.privacy.budget import Budget
@@ -23,7 +24,13 @@ from fedrec.privacy.planning import (
     solve_sample_rate,
 )
 
-TRAINING = TrainingConfig(rounds=40, sample_rate=0.25)
+
+def played(**settings: object) -> TrainingConfig:
+    """Return training as a run of the trio plays it."""
+    return Scenario.model_validate({"training": settings}).played
+
+
+TRAINING = played(rounds=40, sample_rate=0.25)
 
 
 def live(noise_multiplier: float, sample_rate: float, rounds: int, delta: float = 1e-5) -> float:
@@ -103,7 +110,7 @@ def test_every_plan_fits_its_budget_and_the_popularity_release_costs_its_share(
 ) -> None:
     plan = plan_run(
         PrivacyConfig(epsilon=epsilon, popularity_share=share),
-        TrainingConfig(rounds=rounds, sample_rate=sample_rate),
+        played(rounds=rounds, sample_rate=sample_rate),
         943,
     )
     assert 0.99 * epsilon < epsilon_pld(plan.events(), 1e-5, LIVE_INTERVAL) <= epsilon
@@ -147,7 +154,7 @@ def test_noise_that_the_scenario_fixes_is_kept() -> None:
 
 
 def test_a_run_without_rounds_can_still_be_planned() -> None:
-    plan = plan_run(PrivacyConfig(), TrainingConfig(rounds=0), 943)
+    plan = plan_run(PrivacyConfig(), played(rounds=0), 943)
     assert plan.events() == [plan.popularity.event if plan.popularity else None]
 
 
@@ -214,3 +221,17 @@ def test_a_delta_is_refused_exactly_from_one_over_n(delta: float, population: in
         remedy = float(str(caught.value).split(" to ")[1].split(" or ")[0])
         assert remedy * population < 1
         assert math.log10(remedy).is_integer()
+
+
+def test_an_evaluation_takes_its_share_and_the_rest_still_fits() -> None:
+    plan = plan_run(PrivacyConfig(epsilon=4.0, evaluation_share=0.1), played(rounds=5, evaluation_share=0.2), 943)
+    assert plan.evaluation is not None
+    assert epsilon_pld([plan.evaluation.event], 1e-5) <= 0.4 * (1 + 1e-6)
+    assert plan.events(5)[-1] == replace(plan.training.event, steps=5)
+    assert plan.events(6)[-1] == plan.events()[-1] == plan.evaluation.event
+    assert plan.epsilon_after() <= 4.0
+
+
+def test_rounds_of_all_stages_are_planned_for() -> None:
+    mixed = Scenario.model_validate({"model": {"members": ["ials"]}, "training": {"rounds": 5}}).played
+    assert plan_run(PrivacyConfig(), mixed, 943).rounds == 5 + mixed.ials_rounds + mixed.fusion_rounds
