@@ -28,7 +28,7 @@ from fedrec.members.ials import als_weights
 from fedrec.members.implicit_als import solve_users
 from fedrec.members.implicit_als import statistics_sum as item_statistics
 from fedrec.models import FusedRecommender, build_model
-from fedrec.models.split import ITEM_FACTORS, PrivateState, SharedState, check_fits, structure_digest
+from fedrec.models.split import ITEM_FACTORS, UNOBSERVED, PrivateState, SharedState, check_fits, structure_digest
 from fedrec.privacy.accounting import grouped
 from fedrec.privacy.budget import Budget
 from fedrec.privacy.entries import FROM_SYSTEM, Release
@@ -248,7 +248,11 @@ def _ranked(task: TrainTask, store: NodeStore) -> Iterator[SharedState]:
 
 def _factored(task: TrainTask, store: NodeStore) -> Iterator[SharedState]:
     """Yield the sums that item vectors are solved from, of a few users at a time."""
-    histories, num_items, weights = _seen(task, store), catalogue_of(store).num_items, als_weights(task.model)
+    histories, num_items, weights = (
+        _seen(task, store),
+        catalogue_of(store).num_items,
+        als_weights(task.model, task.shared[UNOBSERVED]),
+    )
     for users in divide(task.participants, FUSION_USERS):
         own = histories.take(users)
         vectors = solve_users(task.shared[ITEM_FACTORS], own, weights)

@@ -105,11 +105,12 @@ class ModelConfig(Section):
     """Items that each item lends its weight to in ``knn``."""
     markov_smoothing: Positive = 10.0
     """Events of the popularity that ``markov`` mixes with each item's transitions."""
-    ials_dim: Count = 16
+    ials_dim: Count = 32
     """Width of the vectors of ``ials``; what a user sends grows with its square."""
-    ials_unobserved: NonNegative = 0.1
-    """Weight of the squared score of every pair of user and item, met or not, in ``ials`` (Rendle et al., 2021)."""
-    ials_regularisation: Positive = 0.003
+    ials_unobserved: Positive = 20.0
+    """Weight of the squared scores of all pairs of user and item together, met or not, in those of the pairs that
+    occur, in ``ials`` (Rendle et al., 2021, alpha times the density's inverse)."""
+    ials_regularisation: Positive = 0.006
     """Weight of the squared norms of vectors in ``ials``, scaled by how many pairs a vector is in."""
     length_buckets: tuple[Count, ...] = ()
     """Rising history lengths at which another row of fusion weights begins; empty for the same weights for all."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedrec.config import CodecConfig, InteractionConfig, LocalConfig, ModelConfig, TrainingConfig
-from fedrec.models.split import ITEM_FACTORS, SharedState, read_in_training
+from fedrec.models.split import ITEM_FACTORS, UNOBSERVED, SharedState, read_in_training
 from fedrec.privacy.mechanism import GaussianMechanism
 from fedrec.statistics.collection import statistics_name
 
@@ -93,7 +93,7 @@ def carried(contribution: Contribution, shared: SharedState) -> SharedState:
     if contribution in (Contribution.FUSION, Contribution.RANKS):
         return shared
     if contribution is Contribution.FACTORS:
-        return SharedState({name: value for name, value in shared.items() if name == ITEM_FACTORS})
+        return SharedState({name: value for name, value in shared.items() if name in (ITEM_FACTORS, UNOBSERVED)})
     return read_in_training(shared)
 
 

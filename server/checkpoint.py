@@ -1,7 +1,8 @@
 """Checkpoints of a run: one safetensors file a round, its JSON head in the file's metadata. Whole or absent.
 
 Tensors are named ``shared.*``, ``optimizer.*``, ``sums.*``, ``popularity`` and ``ranks``. The head
-holds what is no tensor: run, round, roster, ledger head and the digests by which a checkpoint of another model, or a damaged one, is told.
+holds what is no tensor: run, round, roster, ledger head and the digests by which a checkpoint of another model, or a
+damaged one, is told.
 """
 
 import json

@@ -29,8 +29,8 @@ from fedrec.statistics.collection import statistics_template
 from fedrec.tracking.group import TrackerGroup
 from fedrec.training.memory import least_memory_mib
 from server.federation import Outcome
-from simulations.able import without_the_unable
 from simulations.ablation import ALONE, measure_parts
+from simulations.able import without_the_unable
 from simulations.appraisal import Appraisal, appraise
 from simulations.phase import Layout, Phase, Row
 from simulations.progress import Progress, Silence

@@ -92,9 +92,7 @@ def rank_with(scorer: Scorer, split: Split, ks: Sequence[int], list_length: int 
     def score(rows: slice) -> NDArray[np.float32]:
         return scorer.score(split.train.take(np.arange(rows.start, rows.stop)))
 
-    return evaluate_ranking(
-        score, split.train, split.targets, ks, candidates=split.candidates, list_length=list_length
-    )
+    return evaluate_ranking(score, split.train, split.targets, ks, candidates=split.candidates, list_length=list_length)
 
 
 def _tuned_ease(splits: TwoStage, num_items: int) -> tuple[Scorer, dict[str, float]]:

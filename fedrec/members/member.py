@@ -15,12 +15,14 @@ from fedrec.statistics.gram import GRAM, unpacked
 class Released:
     """Sums over all users as they were released.
 
-    ``sums``: by statistic (``fedrec.statistics.collection``), float32, the released mean times the population.
+    ``sums``: by statistic (``fedrec.statistics.collection``), float32, the released mean times
+    ``population``, the number of users.
     ``noise``: standard deviation on each coordinate of the sums; 0 for exact ones.
     """
 
     sums: Mapping[str, Tensor]
     num_items: int
+    population: int
     noise: float = 0.0
 
     def gram(self) -> Tensor:

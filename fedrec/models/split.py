@@ -27,8 +27,8 @@ RELEASED = "released."
 MEMBERS = "members."
 """The same, of members that training does not read: they travel where the fusion is weighed and in served models."""
 
-ITEM_FACTORS = "members.ials.factors"
-"""The item vectors of implicit ALS, which rounds of their own change."""
+ITEM_FACTORS, UNOBSERVED = "members.ials.factors", "members.ials.unobserved"
+"""The item vectors of implicit ALS, which rounds of their own change, and its weight of what was not met."""
 
 MIXING = "mixing."
 """Prefix of shared parameters that fusion rounds change after training."""

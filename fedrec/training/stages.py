@@ -9,7 +9,7 @@ from fedrec.config import ModelConfig, TrainingConfig
 from fedrec.members.ials import als_weights
 from fedrec.members.implicit_als import solve_items
 from fedrec.models.mixing import stepped
-from fedrec.models.split import ITEM_FACTORS, MIXING, SharedState, mixing_part
+from fedrec.models.split import ITEM_FACTORS, MIXING, UNOBSERVED, SharedState, mixing_part
 
 
 def solve_factors(
@@ -20,7 +20,7 @@ def solve_factors(
     ``counts``: float ``[num_items]``, the released mean item counts. Means instead of sums stand for one user, so that
     the objective is that of the paper divided by the number of users, its frequency scaling included.
     """
-    solved = solve_items(sums, counts, 1.0, als_weights(config), noised=noised)
+    solved = solve_items(sums, counts, 1.0, als_weights(config, shared[UNOBSERVED]), noised=noised)
     return SharedState({**shared, ITEM_FACTORS: torch.nan_to_num(solved).to(torch.float32)})
 
 
@@ -40,8 +40,8 @@ def running_means(
 def step_fusion(shared: SharedState, mean: Mapping[str, Tensor], training: TrainingConfig, number: int) -> SharedState:
     """Return ``shared`` with the fusion's weights one step on.
 
-    ``number``: of the round among those of its kind, from 1. The step falls to a tenth. Only a public share of the users hold an event back, so the mean over all is divided by
-    it.
+    ``number``: of the round among those of its kind, from 1. The step falls to a tenth. Only a public share of the
+    users hold an event back, so the mean over all is divided by it.
     """
     progress = (number - 1) / max(training.fusion_rounds, 1)
     rate = training.fusion_learning_rate * (1 - 0.9 * progress) / training.calibration_share

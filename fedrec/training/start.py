@@ -46,6 +46,7 @@ def start_from_statistics(
     released = Released(
         sums={name: value * population for name, value in mean.items()},
         num_items=num_items,
+        population=population,
         noise=mechanism.noise_multiplier * mechanism.clip_norm if mechanism else 0.0,
     )
     return build_members(started, released, config)

@@ -26,7 +26,7 @@ CONFIG = ModelConfig(members=tuple(REGISTRY), knn_neighbours=ITEMS, ease_regular
 
 def released(histories: Histories, noise: float = 0.0) -> SharedState:
     sums = statistics_sum(CONFIG, histories, ITEMS, None)
-    return build_members(SharedState({}), Released(sums=sums, num_items=ITEMS, noise=noise), CONFIG)
+    return build_members(SharedState({}), Released(sums=sums, num_items=ITEMS, population=7, noise=noise), CONFIG)
 
 
 def test_ease_is_the_central_one_under_the_relative_regularisation(histories: Histories) -> None:
@@ -62,7 +62,9 @@ def test_neighbourhoods_are_summed_cosines_of_the_users_distinct_items(histories
 def test_neighbourhoods_keep_the_nearest_alone(histories: Histories) -> None:
     few = CONFIG.model_copy(update={"knn_neighbours": 2})
     sums = statistics_sum(CONFIG, histories, ITEMS, None)
-    tensors = build_members(SharedState({}), Released(sums=sums, num_items=ITEMS), few)["members.knn.weights"]
+    tensors = build_members(SharedState({}), Released(sums=sums, num_items=ITEMS, population=7), few)[
+        "members.knn.weights"
+    ]
     assert int((tensors > 0).sum(1).max()) == 2
 
 
@@ -88,5 +90,5 @@ def test_noise_alone_does_not_break_a_member(name):
     generator = torch.Generator().manual_seed(0)
     template = statistics_sum(CONFIG, Histories.from_lists([]), ITEMS, None)
     sums = {key: 4.0 * torch.randn(value.shape, generator=generator) for key, value in template.items()}
-    built = build_members(SharedState({}), Released(sums=sums, num_items=ITEMS, noise=4.0), CONFIG)
+    built = build_members(SharedState({}), Released(sums=sums, num_items=ITEMS, population=7, noise=4.0), CONFIG)
     assert all(value.isfinite().all() for value in built.values())

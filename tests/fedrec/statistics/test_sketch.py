@@ -80,7 +80,7 @@ def test_members_of_a_sketch_score_as_those_of_the_exact_sums(
 ) -> None:
     def scores() -> dict[str, torch.Tensor]:
         sums = statistics_sum(CONFIG, histories, ITEMS, None)
-        shared = build_members(SharedState({}), Released(sums=sums, num_items=ITEMS), CONFIG)
+        shared = build_members(SharedState({}), Released(sums=sums, num_items=ITEMS, population=7), CONFIG)
         return {name: score_member(name, shared, histories, CONFIG) for name in CONFIG.members}
 
     exact = scores()
