@@ -21,7 +21,7 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 
 Branch = Literal["cf", "siamese", "neumf", "autoencoder", "mf", "seq", "neighbours"]
-Member = Literal["popularity", "ease", "knn", "markov", "ials"]
+Member = Literal["popularity", "recent-popularity", "ease", "knn", "markov", "ials"]
 TextEncoderName = Literal["hashing", "minilm"]
 Place = Literal["in-process", "ray"]
 Loss = Literal["softmax", "sampled-softmax", "bpr", "bce", "triplet", "mse"]
@@ -99,12 +99,25 @@ class ModelConfig(Section):
     members: tuple[Member, ...] = ()
     """What is built from statistics that are collected before training, and mixed with the trained branches' sum by
     standard scores."""
+    branch_weights: Literal["learned", "equal"] = "learned"
+    """Whether the weights under which branches are trained together are learned with them. A user embedding fits the
+    events that it is trained on, and draws weight to itself that new events do not justify; ``equal`` leaves weighing
+    to the fusion rounds, which ask held-back events."""
     ease_regularisation: Positive = 2.0
     """Of ``ease``, in units of the Gram matrix' mean diagonal (Steck, 2019, lambda)."""
     knn_neighbours: Count = 100
     """Items that each item lends its weight to in ``knn``."""
     markov_smoothing: Positive = 10.0
     """Events of the popularity that ``markov`` mixes with each item's transitions."""
+    recency_buckets: Count = 12
+    """Spans of time by which ``recent-popularity`` counts; what is older than all of them counts in the oldest."""
+    recency_days: Positive = 30.0
+    """Length of a span in days."""
+    recency_half_life: Positive = 30.0
+    """Days after which a count weighs half as much in ``recent-popularity``."""
+    recency_end: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    """Public moment at which the newest span ends, seconds since 1970. None is filled where a run begins: by a
+    simulation with the midnight after the last training event, by a deployed server with its clock."""
     ials_dim: Count = 32
     """Width of the vectors of ``ials``; what a user sends grows with its square."""
     ials_unobserved: Positive = 20.0

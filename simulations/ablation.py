@@ -14,8 +14,7 @@ from fedrec.config import EvaluationConfig, ModelConfig
 from fedrec.evaluation.bootstrap import Interval, paired_interval
 from fedrec.evaluation.metrics import RankingResult, evaluate_ranking
 from fedrec.flower.state import RunState
-from fedrec.models.mixing import TRAINED
-from fedrec.training.scoring import alone_scores
+from fedrec.training.scoring import TRAINED, alone_scores
 from simulations.phase import Phase
 
 EQUAL = "equal weights"

@@ -21,7 +21,7 @@ from fedrec.models.autoencoder import DECODER, ENCODER, Autoencoder, Encoded, La
 from fedrec.models.content import ItemContent
 from fedrec.models.layers import lookup, transposed
 from fedrec.models.members import MemberTensors
-from fedrec.models.mixing import TRAINED, Mixing, named_weights
+from fedrec.models.mixing import Mixing, named_weights
 from fedrec.models.neighbours import Neighbours
 from fedrec.models.neumf import NeuMFItems, NeuMFUser
 from fedrec.models.rating import RATING, RatingHead, RatingQueries, RatingUser
@@ -133,7 +133,8 @@ class FusedRecommender(SplitModel):
         self.num_items = num_items = content.num_items
         dim = config.dim
         private: dict[str, nn.Module] = {}
-        shared: dict[str, nn.Module] = {"fusion": FusionLogits(config.branches)} if config.branches else {}
+        learned = config.branch_weights == "learned"
+        shared: dict[str, nn.Module] = {"fusion": FusionLogits(config.branches, learned=learned)}
         if config.members:
             shared[MEMBERS.rstrip(".")] = MemberTensors(config, num_items)
             shared[MIXING.rstrip(".")] = Mixing(config)
@@ -372,15 +373,17 @@ class UserEmbedding(nn.Module):
 
 
 class FusionLogits(nn.Module):
-    """Logits of the fusion weights, one a branch."""
+    """Logits of the weights under which branches are trained together, one a branch; none where all weigh the same."""
 
-    def __init__(self, branches: tuple[Branch, ...]) -> None:
+    def __init__(self, branches: tuple[Branch, ...], *, learned: bool) -> None:
         super().__init__()
         self.branches = branches
-        self.logits = nn.Parameter(torch.zeros(len(branches)))
+        self.logits = nn.Parameter(torch.zeros(len(branches))) if learned and branches else None
 
     def forward(self) -> Tensor:
         """Return the weights, float ``[num_branches]`` (``[U, num_branches]``), which sum to the number of branches."""
+        if self.logits is None:
+            return torch.ones(len(self.branches))
         return len(self.branches) * torch.softmax(self.logits, dim=-1)
 
 
@@ -389,15 +392,12 @@ def fusion_weights(config: ModelConfig, shared: Mapping[str, Tensor]) -> dict[st
 
     Where users of several history lengths have weights of their own, the mean over these.
     """
-    shares: dict[str, float] = {}
-    if config.branches:
-        within = torch.softmax(shared["fusion.logits"].detach(), dim=0).tolist()
-        shares = dict(zip(map(str, config.branches), within, strict=True))
-    if not config.members:
-        return shares
-    mixed = {name: fmean(rows) for name, rows in named_weights(config, shared[MIXING + "weights"]).items()}
-    trained = mixed.pop(TRAINED, 0.0)
-    return {**{name: trained * share for name, share in shares.items()}, **mixed}
+    if config.members:
+        return {name: fmean(rows) for name, rows in named_weights(config, shared[MIXING + "weights"]).items()}
+    if config.branch_weights == "equal":
+        return dict.fromkeys(map(str, config.branches), 1 / len(config.branches))
+    within = torch.softmax(shared["fusion.logits"].detach(), dim=0).tolist()
+    return dict(zip(map(str, config.branches), within, strict=True))
 
 
 def build_model(config: ModelConfig, catalogue: Catalogue, seed: int) -> FusedRecommender:

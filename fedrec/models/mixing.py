@@ -1,9 +1,10 @@
 """Mixing members that were trained apart: standard scores under weights on a simplex, learned from held-back events.
 
 A member's scores are standardised over the catalogue user by user, so that members of any scale mix (a z-score fusion,
-Wu, "Data Fusion in Information Retrieval", 2012, section 2.2). Weights are of the simplex; what they say of probability
-is a softmax over the items that the user has not met, at a temperature that is learned beside them. A user's history
-length may choose among several rows of weights, and a gate may tilt them by it smoothly.
+Wu, "Data Fusion in Information Retrieval", 2012, section 2.2). So is the sum of the branches, which were trained
+together: their parts are divided by its deviation, and weighed one by one. Weights are of the simplex; what they say of
+probability is a softmax over the items that the user has not met, at a temperature that is learned beside them. A
+user's history length may choose among several rows of weights, and a gate may tilt them by it smoothly.
 """
 
 from collections.abc import Mapping
@@ -14,11 +15,10 @@ from torch import Tensor, nn
 
 from fedrec.config import ModelConfig
 
-TRAINED = "trained"
-"""Name of the trained branches' sum among the mixed."""
+BRANCH_PRIOR = 1.0
+"""Weight that learning starts from for each trained branch, of which the sum is standardised."""
 
 PRIOR: dict[str, float] = {
-    TRAINED: 1.0,
     "ease": 0.25,
     "knn": 0.1,
     "ials": 0.1,
@@ -26,11 +26,11 @@ PRIOR: dict[str, float] = {
     "popularity": 0.05,
     "recent-popularity": 0.1,
 }
-"""Weights that learning starts from, up to their sum: what a fusion takes that learns none. Chosen on the second-last
-events of ML-100K."""
+"""Weights that learning starts from for members, up to their sum: what a fusion takes that learns none. Chosen on the
+second-last events of ML-100K."""
 
-PRIOR_TEMPERATURE = 2.0
-"""Inverse temperature that learning starts from: how many nats a standard score of a weighted sum is worth."""
+PRIOR_TEMPERATURE = 1.5
+"""Inverse temperature that learning starts from: how many nats a branch's or member's part is worth at weight 1."""
 
 GATE_SCALE = 2.0
 """Standard deviation of a history's log length, by which the gate's input is divided: between ML-100K's 0.9 and what
@@ -38,8 +38,8 @@ heavier tails have."""
 
 
 def mixed_names(config: ModelConfig) -> tuple[str, ...]:
-    """Return what is mixed, in order: the trained branches' sum, if there are any, then the members."""
-    return (*((TRAINED,) if config.branches else ()), *config.members)
+    """Return what is mixed, in order: the trained branches, then the members."""
+    return (*config.branches, *config.members)
 
 
 class Mixing(nn.Module):
@@ -52,10 +52,10 @@ class Mixing(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         names = mixed_names(config)
-        prior = torch.tensor([PRIOR[name] for name in names])
+        prior = torch.tensor([PRIOR.get(name, BRANCH_PRIOR) for name in names])
         rows = len(config.length_buckets) + 1
         self.weights = nn.Parameter((prior / prior.sum()).repeat(rows, 1), requires_grad=False)
-        self.log_temperature = nn.Parameter(torch.tensor([PRIOR_TEMPERATURE]).log(), requires_grad=False)
+        self.log_temperature = nn.Parameter((PRIOR_TEMPERATURE * prior.sum()).log().reshape(1), requires_grad=False)
         if config.gate:
             self.gate = nn.Parameter(torch.zeros(len(names)), requires_grad=False)
 

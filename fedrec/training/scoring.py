@@ -11,7 +11,7 @@ from fedrec.data.histories import Histories
 from fedrec.members.registry import score_member
 from fedrec.models.autoencoder import DECODER
 from fedrec.models.fusion import FACTORS, NUM_DROPOUT_MASKS, VECTORS, FusedRecommender, scores, tables_of
-from fedrec.models.mixing import TRAINED, deviation, mixed_names, standardised, user_weights
+from fedrec.models.mixing import deviation, mixed_names, standardised, user_weights
 from fedrec.models.neumf import PRODUCT
 from fedrec.models.split import MEMBERS, MIXING, PrivateState, SharedState, mixing_part
 from fedrec.training.cohort import CPU, device_of, on_device
@@ -21,6 +21,9 @@ from fedrec.training.private_start import rebuild, solve_users
 from fedrec.training.start import NEIGHBOURS
 
 CHUNK_USERS = 512
+
+TRAINED = "trained"
+"""Name of the trained branches' sum beside them."""
 
 NEW_USER_STEPS, NEW_USER_RATE = 5, 0.03
 """Few and small: of a user with three events more steps learn those three by heart (docs/evaluation.md)."""
@@ -111,7 +114,8 @@ def item_vectors(model: FusedRecommender, shared: SharedState) -> NDArray[np.flo
     with torch.no_grad():
         tables = tables_of(model, shared)
     if not tables:  # members alone: items are alike that follow from alike histories
-        rows = [value for name, value in shared.items() if name.startswith(MEMBERS) and value.dim() == 2]
+        own = [value for name, value in shared.items() if name.startswith(MEMBERS)]
+        rows = [value for value in own if value.dim() == 2 and len(value) == model.num_items]
         return (rows[0] if rows else torch.zeros(model.num_items, 1)).numpy()
     name = next(name for name in (VECTORS, FACTORS, PRODUCT, DECODER) if name in tables)
     vectors: NDArray[np.float32] = tables[name].cpu().numpy()
@@ -133,22 +137,24 @@ def _parts(
         return {name: scores.numpy() for name, scores in trained.items()}
     mixing = {name.removeprefix(MIXING): value.cpu() for name, value in mixing_part(shared).items()}
     weights = user_weights(config, mixing, torch.from_numpy(histories.lengths))
-    weight = {name: weights[:, [at]] for at, name in enumerate(mixed_names(config))}
-    parts = {name: weight[name] * scores for name, scores in _member_scores(model, shared, histories).items()}
-    if trained:
-        spread = deviation(torch.stack(list(trained.values())).sum(0))
-        own = {name: scores - scores.mean(1, keepdim=True) for name, scores in trained.items()}
-        parts = {**{name: weight[TRAINED] * scores / spread for name, scores in own.items()}, **parts}
-    return {name: scores.numpy() for name, scores in parts.items()}
+    parts = {**_standard_branches(trained), **_member_scores(model, shared, histories)}
+    return {name: (weights[:, [at]] * parts[name]).numpy() for at, name in enumerate(mixed_names(config))}
 
 
 def _standard(
     model: FusedRecommender, shared: SharedState, private: PrivateState, histories: Histories
 ) -> dict[str, Tensor]:
     """Return standard scores by name, in the order of ``mixed_names``."""
-    trained = _scores(model, shared, private, histories)
-    mixed = {TRAINED: standardised(torch.stack(list(trained.values())).sum(0))} if trained else {}
-    return {**mixed, **_member_scores(model, shared, histories)}
+    trained = _standard_branches(_scores(model, shared, private, histories))
+    return {**trained, **_member_scores(model, shared, histories)}
+
+
+def _standard_branches(trained: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the branches' parts of their standardised sum."""
+    if not trained:
+        return {}
+    spread = deviation(torch.stack(list(trained.values())).sum(0))
+    return {name: (scores - scores.mean(1, keepdim=True)) / spread for name, scores in trained.items()}
 
 
 def _member_scores(model: FusedRecommender, shared: SharedState, histories: Histories) -> dict[str, Tensor]:

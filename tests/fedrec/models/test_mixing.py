@@ -11,7 +11,6 @@ from torch.nn import functional as F
 from fedrec.config import ModelConfig
 from fedrec.models.mixing import (
     PRIOR,
-    TRAINED,
     Asked,
     Mixing,
     bucket_of,
@@ -35,7 +34,7 @@ def parameters(config: ModelConfig) -> dict[str, torch.Tensor]:
 
 def asked(num_users: int = 5) -> Asked:
     generator = torch.Generator().manual_seed(0)
-    standard = standardised(torch.randn(num_users, 3, ITEMS, generator=generator))
+    standard = standardised(torch.randn(num_users, 5, ITEMS, generator=generator))
     candidates = torch.rand(num_users, ITEMS, generator=generator) < 0.7
     target = torch.randint(0, ITEMS, (num_users,), generator=generator)
     candidates[torch.arange(num_users), target] = True
@@ -61,13 +60,13 @@ def test_points_of_the_simplex_stay() -> None:
 
 def test_weights_start_from_the_public_defaults() -> None:
     weights = parameters(RICH)["weights"]
-    prior = torch.tensor([PRIOR[TRAINED], PRIOR["ease"], PRIOR["markov"]])
+    prior = torch.tensor([1.0, 1.0, 1.0, PRIOR["ease"], PRIOR["markov"]])
     torch.testing.assert_close(weights, (prior / prior.sum()).repeat(3, 1))
 
 
 def test_members_alone_are_mixed_without_trained_branches() -> None:
     assert mixed_names(ModelConfig(branches=(), members=("ease", "markov"))) == ("ease", "markov")
-    assert mixed_names(PLAIN) == (TRAINED, "ease", "markov")
+    assert mixed_names(PLAIN) == ("cf", "mf", "seq", "ease", "markov")
 
 
 def test_a_bucket_begins_at_its_edge() -> None:
@@ -77,11 +76,11 @@ def test_a_bucket_begins_at_its_edge() -> None:
 
 def test_the_gate_tilts_by_length_and_keeps_the_sum() -> None:
     mixing = parameters(RICH)
-    mixing["gate"] = torch.tensor([1.0, 0.0, -1.0])
+    mixing["gate"] = torch.tensor([1.0, 0.0, 0.0, 0.0, -1.0])
     weights = user_weights(RICH, mixing, torch.tensor([1, 2000]))
     torch.testing.assert_close(weights.sum(1), torch.ones(2))
     assert weights[1, 0] > weights[0, 0]
-    assert weights[1, 2] < weights[0, 2]
+    assert weights[1, 4] < weights[0, 4]
 
 
 def test_the_likelihood_is_a_softmax_over_what_the_user_has_not_met() -> None:
@@ -98,7 +97,7 @@ def test_the_likelihood_is_a_softmax_over_what_the_user_has_not_met() -> None:
 def test_gradients_a_user_are_those_of_each_alone_and_point_uphill(config: ModelConfig) -> None:
     mixing, events = parameters(config), asked()
     if "gate" in mixing:
-        mixing["gate"] = torch.tensor([0.3, -0.2, 0.1])
+        mixing["gate"] = torch.tensor([0.3, -0.2, 0.1, 0.0, 0.4])
     gradients = user_gradients(config, mixing, events)
     for user in range(5):
         row = slice(user, user + 1)

@@ -61,7 +61,7 @@ def test_who_holds_back_depends_on_no_event_and_not_on_the_round() -> None:
 def weighed(catalogue: Catalogue) -> tuple:
     shared = build_model(CONFIG, catalogue, 0).shared_state()
     before = Histories.from_lists([[0, 1], [2, 3, 4, 5, 6], [7], [8, 9]])
-    standard = standardised(torch.randn(4, 3, ITEMS, generator=torch.Generator().manual_seed(0)))
+    standard = standardised(torch.randn(4, 5, ITEMS, generator=torch.Generator().manual_seed(0)))
     return shared, standard, before, np.array([2, 0, 7, 10])  # the third is in the history already
 
 
