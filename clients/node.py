@@ -44,7 +44,8 @@ from fedrec.rounds import (
     carried,
     release_name,
 )
-from fedrec.statistics.collection import statistics_sum
+from fedrec.statistics.collection import needed_statistics, statistics_sum
+from fedrec.statistics.recency import RECENCY
 from fedrec.training.calibration import calibration_of, mixing_sum, without_held_back
 from fedrec.training.cohort import train_cohort
 from fedrec.training.memory import bytes_per_user
@@ -117,6 +118,9 @@ def _misfit(task: TrainTask, store: NodeStore) -> Objection | None:
         return Objection(reason=RefusalReason.TENSORS, detail=f"tensor {odd[0]!r} of the task is not finite")
     if task.contribution is Contribution.FUSION and not task.model.members:
         detail = "the task asks for the weights of a fusion, and its model has no members to weigh"
+        return Objection(reason=RefusalReason.PROTOCOL, detail=detail)
+    if RECENCY in needed_statistics(task.model) and task.model.recency_end is None:
+        detail = "the task's model counts by time, and does not say until when: set model.recency_end"
         return Objection(reason=RefusalReason.PROTOCOL, detail=detail)
     if task.interaction is not None and task.contribution is Contribution.POPULARITY:
         detail = "the interaction-level layer does not cover item counts: set training.popularity_start = false"

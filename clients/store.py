@@ -5,7 +5,8 @@
     policy.toml                  what the owner allows
     users.json                   the users' keys: private
     histories.safetensors        items int32 [num_events], offsets int64 [num_users + 1], and where the users have rated
-                                 ratings float32 [num_events]: private
+                                 ratings float32 [num_events], where times are asked for times float64 [num_events]:
+                                 private
     state/                       private parameters, in shards of users: private
     outbox/                      replies not surely delivered
     ledger.jsonl                 what was spent on this node's users
@@ -106,6 +107,8 @@ class NodeStore:
         head |= {"durable": durable, "device": device, "memory_mib": memory_mib}
         if histories.ratings is not None:
             arrays["ratings"] = histories.ratings
+        if histories.times is not None:
+            arrays["times"] = histories.times
         files = {
             "histories.safetensors": save(arrays),
             "users.json": json.dumps(list(users)).encode(),
@@ -176,7 +179,7 @@ class NodeStore:
         path = self.folder / "histories.safetensors"
         try:
             arrays = load_file(path)
-            histories = Histories(arrays["items"], arrays["offsets"], arrays.get("ratings"))
+            histories = Histories(arrays["items"], arrays["offsets"], arrays.get("ratings"), arrays.get("times"))
         except (FileNotFoundError, SafetensorError, KeyError, ValueError) as error:
             raise DataError(f"{path} cannot be read as histories: restore it from a copy") from error
         if len(histories) != self.num_users:
@@ -200,8 +203,8 @@ def _ledger(path: Path, thread: int) -> Ledger:
 
 
 def _bytes_of(histories: Histories) -> int:
-    ratings = 0 if histories.ratings is None else histories.ratings.nbytes
-    return histories.items.nbytes + histories.offsets.nbytes + ratings
+    columns = (histories.items, histories.offsets, histories.ratings, histories.times)
+    return sum(column.nbytes for column in columns if column is not None)
 
 
 def _head(path: Path) -> dict[str, Any]:

@@ -4,12 +4,14 @@ A deployed server finds its run folder by ``--run-config 'run="/path"'``, or by 
 """
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
+from fedrec.config import Scenario
 from fedrec.data.catalogue import Catalogue
 from fedrec.errors import ConfigError
 from fedrec.flower.state import RoundReport
@@ -38,7 +40,7 @@ def make_server_app(
 def federation_of(context: Context) -> Federation:
     """Compose the run of a run folder, which must hold a scenario and a catalogue."""
     folder = RunFolder.open(_run_path(context))
-    scenario = folder.scenario()
+    scenario = _dated(folder)
     return Federation(
         scenario=scenario,
         catalogue=Catalogue.load(folder.catalogue),
@@ -60,6 +62,16 @@ def metrics_row(report: RoundReport, phase: str = "final") -> dict[str, object]:
         "seconds": report.seconds,
         "epsilon": report.epsilon,
     }
+
+
+def _dated(folder: RunFolder) -> Scenario:
+    """Return a run's scenario; a calendar without end ends now, which is written down for whoever resumes the run."""
+    scenario = folder.scenario()
+    if "recent-popularity" not in scenario.model.members or scenario.model.recency_end is not None:
+        return scenario
+    dated = scenario.model_copy(update={"model": scenario.model.model_copy(update={"recency_end": time.time()})})
+    folder.write_scenario(dated)
+    return dated
 
 
 def _run_path(context: Context) -> Path:

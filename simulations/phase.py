@@ -5,7 +5,7 @@ no message carries it, and the rows that it yields are marked as the researcher'
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,6 +27,7 @@ from fedrec.training.cold_items import with_cold_items
 from fedrec.training.scoring import fold_in, score_users
 from server.app import make_server_app, metrics_row
 from server.federation import Federation, Outcome
+from simulations.able import BY_TIME
 from simulations.places import run_in
 from simulations.population import locate_in, private_reader, willing, write_nodes
 from simulations.progress import Progress
@@ -95,10 +96,10 @@ class Phase:
     def train(self) -> Outcome:
         """Write the nodes' folders, run the federation in its place, and return how it ended."""
         self.progress.phase(self.name, self.scenario.played.all_rounds)
-        federation = self.scenario.federation
+        federation, train = self.scenario.federation, self.split.train
         num_nodes = write_nodes(
             self.layout.nodes,
-            self.split.train,
+            train if BY_TIME in self.scenario.model.members else replace(train, times=None),  # 8 bytes an event
             self.layout.catalogue,
             num_nodes=federation.nodes,
             user_keys=self.user_keys,

@@ -1,13 +1,13 @@
-"""Ragged per-user event sequences in one pair of flat arrays. Knows nothing of ids, time or files."""
+"""Ragged per-user event sequences in one pair of flat arrays. Knows nothing of ids or files."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-Number = TypeVar("Number", np.int32, np.float32)
+Number = TypeVar("Number", np.int32, np.float32, np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,37 +16,44 @@ class Histories:
 
     ``items``: int32 ``[num_events]``, codes in ``[0, num_items)``. ``offsets``: int64 ``[num_users + 1]``; user ``u``
     owns ``items[offsets[u]:offsets[u + 1]]``. ``ratings``: float32 ``[num_events]``, what the user gave to each item;
-    None where nothing was rated.
+    None where nothing was rated. ``times``: float64 ``[num_events]``, seconds since 1970 in UTC; None where
+    only the order is known.
     """
 
     items: NDArray[np.int32]
     offsets: NDArray[np.int64]
     ratings: NDArray[np.float32] | None = None
+    times: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         if self.offsets.ndim != 1 or len(self.offsets) == 0 or self.offsets[0] != 0:
             raise ValueError("offsets must be one-dimensional and begin with 0")
         if self.offsets[-1] != len(self.items) or bool(np.any(np.diff(self.offsets) < 0)):
             raise ValueError(f"offsets must rise to the {len(self.items)} items, got {self.offsets[-1]}")
-        if self.ratings is not None and (
-            self.ratings.shape != self.items.shape or self.ratings.dtype != np.dtype(np.float32)
-        ):
-            raise ValueError(
-                f"ratings must be float32 of shape {self.items.shape}, one an event, "
-                f"got {self.ratings.dtype} of shape {self.ratings.shape}"
-            )
+        _check_column("ratings", self.ratings, "float32", self.items.shape)
+        _check_column("times", self.times, "float64", self.items.shape)
 
     @classmethod
-    def from_lists(cls, users: Iterable[Sequence[int]], ratings: Iterable[Sequence[float]] | None = None) -> Self:
-        """Build from one sequence of item codes a user, and one of ratings if there are any."""
+    def from_lists(
+        cls,
+        users: Iterable[Sequence[int]],
+        ratings: Iterable[Sequence[float]] | None = None,
+        times: Iterable[Sequence[float]] | None = None,
+    ) -> Self:
+        """Build from one sequence of item codes a user, and one of ratings and of times if there are any."""
         rows = [np.asarray(row, dtype=np.int32) for row in users]
-        offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)
-        if ratings is None:
-            return cls(_joined(rows, np.int32), offsets)
-        marks = [np.asarray(row, dtype=np.float32) for row in ratings]
-        if list(map(len, marks)) != list(map(len, rows)):
-            raise ValueError("every event of every user needs one rating")
-        return cls(_joined(rows, np.int32), offsets, _joined(marks, np.float32))
+        lengths = list(map(len, rows))
+        marks = None if ratings is None else [np.asarray(row, dtype=np.float32) for row in ratings]
+        moments = None if times is None else [np.asarray(row, dtype=np.float64) for row in times]
+        for what, column in (("rating", marks), ("time", moments)):
+            if column is not None and list(map(len, column)) != lengths:
+                raise ValueError(f"every event of every user needs one {what}")
+        return cls(
+            _joined(rows, np.int32),
+            np.cumsum([0, *lengths], dtype=np.int64),
+            None if marks is None else _joined(marks, np.float32),
+            None if moments is None else _joined(moments, np.float64),
+        )
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -67,7 +74,16 @@ class Histories:
         lengths = self.offsets[1:][users] - starts
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         source = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
-        return type(self)(self.items[source], offsets, None if self.ratings is None else self.ratings[source])
+        return self.select(source, offsets)
+
+    def select(self, events: NDArray[np.int64] | NDArray[np.bool_], offsets: NDArray[np.int64]) -> Self:
+        """Return some of the events with all that is known of them, divided among users by ``offsets``.
+
+        ``events``: their positions, int64, or whether each is taken, bool ``[num_events]``.
+        """
+        ratings = None if self.ratings is None else self.ratings[events]
+        times = None if self.times is None else self.times[events]
+        return type(self)(self.items[events], offsets, ratings, times)
 
     def distinct(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return users and items of the pairs that occur, each once, ascending: int64 ``[num_pairs]`` both."""
@@ -79,3 +95,10 @@ class Histories:
 
 def _joined(rows: Sequence[NDArray[Number]], dtype: type[Number]) -> NDArray[Number]:
     return np.concatenate([np.empty(0, dtype), *rows])
+
+
+def _check_column(name: str, column: NDArray[Any] | None, dtype: str, shape: tuple[int, ...]) -> None:
+    if column is not None and (column.shape != shape or column.dtype != np.dtype(dtype)):
+        raise ValueError(
+            f"{name} must be {dtype} of shape {shape}, one an event, got {column.dtype} of shape {column.shape}"
+        )

@@ -100,12 +100,13 @@ class InteractionLog:
     def histories_of(self, kept: NDArray[np.bool_]) -> Histories:
         """Return the histories of the events where ``kept`` (bool ``[n]``) holds, over the same users.
 
-        They have ratings if the log has.
+        They have ratings and times if the log has.
         """
         order = self.order[kept[self.order]]
         lengths = np.bincount(self.users[order], minlength=self.num_users)
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        return Histories(self.items[order], offsets, None if self.ratings is None else self.ratings[order])
+        ratings = None if self.ratings is None else self.ratings[order]
+        return Histories(self.items[order], offsets, ratings, self.timestamps[order] if self.has_time else None)
 
     def of_users(self, kept: NDArray[np.bool_]) -> Self:
         """Return the events of the users for whom ``kept`` (bool ``[num_users]``) holds; all items stay."""

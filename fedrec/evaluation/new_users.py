@@ -49,8 +49,7 @@ def last_events(histories: Histories, count: int) -> Histories:
     lengths = np.minimum(histories.lengths, count)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     source = np.repeat(histories.offsets[1:] - offsets[1:], lengths) + np.arange(offsets[-1])
-    ratings = None if histories.ratings is None else histories.ratings[source]
-    return Histories(histories.items[source], offsets, ratings)
+    return histories.select(source, offsets)
 
 
 def _ask(score: Score, known: Histories, split: Split, ks: Sequence[int], chunk_users: int) -> NewUserResult:

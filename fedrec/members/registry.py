@@ -13,10 +13,12 @@ from fedrec.members.knn import NeighbourhoodMember
 from fedrec.members.markov import MarkovMember
 from fedrec.members.member import Member, Released
 from fedrec.members.popularity import PopularityMember
+from fedrec.members.recent_popularity import RecentPopularityMember
 from fedrec.models.split import MEMBERS, SharedState
 
 REGISTRY: dict[MemberName, Member] = {
     "popularity": PopularityMember(),
+    "recent-popularity": RecentPopularityMember(),
     "ease": EaseMember(),
     "knn": NeighbourhoodMember(),
     "markov": MarkovMember(),

@@ -10,6 +10,7 @@ from fedrec.models.item_weights import weight_shapes
 
 SHAPES: dict[Member, Callable[[int, ModelConfig], dict[str, tuple[int, ...]]]] = {
     "popularity": lambda num_items, config: {"logs": (num_items,)},
+    "recent-popularity": lambda num_items, config: {"logs": (config.recency_buckets, num_items)},
     "ease": lambda num_items, config: weight_shapes(num_items),
     "knn": lambda num_items, config: weight_shapes(num_items),
     "markov": lambda num_items, config: {**weight_shapes(num_items), "start": (num_items,), "base": (num_items,)},

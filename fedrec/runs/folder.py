@@ -70,7 +70,7 @@ class RunFolder:
             raise ConfigError(f"{path} exists and is not empty: name another folder with --out, or remove it")
         folder = cls(path)
         folder.checkpoints.mkdir(parents=True)
-        write_atomically(folder.config_path, to_toml(scenario.model_dump(mode="json")).encode())
+        folder.write_scenario(scenario)
         return folder
 
     @classmethod
@@ -80,6 +80,10 @@ class RunFolder:
         if not folder.config_path.is_file():
             raise ConfigError(f"{path} is not a run: it has no config.toml; name a folder that fedrec simulate made")
         return folder
+
+    def write_scenario(self, scenario: Scenario) -> None:
+        """Write ``config.toml`` whole."""
+        write_atomically(self.config_path, to_toml(scenario.model_dump(mode="json")).encode())
 
     def scenario(self) -> Scenario:
         """Read ``config.toml`` back."""

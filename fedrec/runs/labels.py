@@ -24,6 +24,7 @@ BRANCH_LABELS = {
     "ease": "EASE",
     "knn": "item neighbourhood",
     "markov": "Markov",
+    "recent-popularity": "recent popularity",
 }
 
 CODEC_LABELS = {

@@ -16,6 +16,7 @@ from fedrec.privacy.mechanism import GaussianMechanism
 from fedrec.statistics.counts import COUNTS, count_items, count_shape
 from fedrec.statistics.gram import GRAM, count_both, gram_shape
 from fedrec.statistics.pairs import PAIRS, count_pairs, pair_shape
+from fedrec.statistics.recency import RECENCY, count_by_time, recency_shape
 from fedrec.statistics.transitions import TRANSITIONS, count_transitions, transition_shape
 
 COUNTS_SHARE = 0.1
@@ -33,23 +34,43 @@ MAX_SKETCHED = 15_000
 class Statistic:
     """A sum over users.
 
-    ``shape``: from the number of items. ``total``: the sum, float32, each user brought to a norm if one is given.
-    ``limit``: the largest catalogue that it can be of; None for any.
+    ``shape``: from the number of items and the model's settings. ``total``: the sum over histories, float32, each user
+    brought to a norm if one is given last. ``limit``: the largest catalogue that it can be of; None for any.
     """
 
-    shape: Callable[[int], tuple[int, ...]]
-    total: Callable[[Histories, int, float | None], Tensor]
+    shape: Callable[[int, ModelConfig], tuple[int, ...]]
+    total: Callable[[Histories, int, ModelConfig, float | None], Tensor]
     limit: int | None = None
 
 
+def _of_items(
+    shape: Callable[[int], tuple[int, ...]],
+    total: Callable[[Histories, int, float | None], Tensor],
+    limit: int | None = None,
+) -> Statistic:
+    """Return a statistic that is the same under all settings."""
+    return Statistic(
+        shape=lambda num_items, config: shape(num_items),
+        total=lambda histories, num_items, config, norm: total(histories, num_items, norm),
+        limit=limit,
+    )
+
+
 STATISTICS: dict[str, Statistic] = {
-    COUNTS: Statistic(shape=count_shape, total=count_items),
-    PAIRS: Statistic(shape=pair_shape, total=count_pairs, limit=MAX_ITEMS),
-    GRAM: Statistic(shape=gram_shape, total=count_both, limit=MAX_SKETCHED),
-    TRANSITIONS: Statistic(shape=transition_shape, total=count_transitions, limit=MAX_SKETCHED),
+    COUNTS: _of_items(count_shape, count_items),
+    PAIRS: _of_items(pair_shape, count_pairs, MAX_ITEMS),
+    GRAM: _of_items(gram_shape, count_both, MAX_SKETCHED),
+    TRANSITIONS: _of_items(transition_shape, count_transitions, MAX_SKETCHED),
+    RECENCY: Statistic(shape=recency_shape, total=count_by_time),
 }
 
-_NEEDED: dict[str, str] = {"neighbours": PAIRS, "ease": GRAM, "knn": GRAM, "markov": TRANSITIONS}
+_NEEDED: dict[str, str] = {
+    "neighbours": PAIRS,
+    "ease": GRAM,
+    "knn": GRAM,
+    "markov": TRANSITIONS,
+    "recent-popularity": RECENCY,
+}
 """By branch or member, beside the counts, which every model gets."""
 
 
@@ -82,7 +103,7 @@ def statistics_template(config: ModelConfig, num_items: int) -> dict[str, Tensor
                 f"{name} is made from pairs of at most {limit} items, this catalogue has {num_items}: leave it out of "
                 f"model.{'branches' if name in config.branches else 'members'}"
             )
-    return {name: torch.empty(STATISTICS[name].shape(num_items)) for name in needed}
+    return {name: torch.empty(STATISTICS[name].shape(num_items, config)) for name in needed}
 
 
 def statistics_sum(
@@ -98,4 +119,4 @@ def statistics_sum(
         rest = (1 - COUNTS_SHARE) / (len(needed) - 1)
         shares = {name: COUNTS_SHARE if name == COUNTS else rest for name in needed}
     norms = {name: None if mechanism is None else mechanism.clip_norm * share**0.5 for name, share in shares.items()}
-    return {name: STATISTICS[name].total(histories, num_items, norms[name]) for name in needed}
+    return {name: STATISTICS[name].total(histories, num_items, config, norms[name]) for name in needed}

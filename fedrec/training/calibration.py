@@ -55,8 +55,7 @@ def without_held_back(histories: Histories, seeds: NDArray[np.uint64], share: fl
     kept = np.ones(len(histories.items), dtype=np.bool_)
     kept[histories.offsets[1:][held] - 1] = False
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    ratings = None if histories.ratings is None else histories.ratings[kept]
-    return Histories(histories.items[kept], offsets, ratings)
+    return histories.select(kept, offsets)
 
 
 def mixing_sum(

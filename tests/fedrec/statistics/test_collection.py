@@ -16,13 +16,31 @@ from fedrec.statistics.collection import STATISTICS, needed_statistics, statisti
 from fedrec.statistics.collection import statistics_template as template_of
 from fedrec.statistics.gram import unpacked
 from fedrec.statistics.pairs import WINDOW
+from fedrec.statistics.recency import DAY, Calendar
 
 ITEMS = 11
-EVERYTHING = ModelConfig(branches=("mf", "neighbours"), members=("ease", "knn", "markov", "popularity"))
+SPANS, END = 3, 100.0
+EVERYTHING = ModelConfig(
+    branches=("mf", "neighbours"),
+    members=("ease", "knn", "markov", "popularity", "recent-popularity"),
+    recency_buckets=SPANS,
+    recency_days=10.0,
+    recency_end=END * DAY,
+)
 TRIO = ModelConfig()
 MECHANISM = GaussianMechanism(clip_norm=1.0, noise_multiplier=1.0, sample_rate=1.0, population=5)
 
-users = st.lists(st.lists(st.integers(0, ITEMS - 1), max_size=30), max_size=4)
+one_user = st.lists(st.integers(0, ITEMS - 1), max_size=30)
+users = st.lists(one_user, max_size=4)
+
+
+def dated(rows: list[list[int]]) -> Histories:
+    """Return histories whose users meet an item every other day, the last one on the calendar's last day."""
+    return Histories.from_lists(rows, times=[[when(at, row) * DAY for at in range(len(row))] for row in rows])
+
+
+def when(at: int, history: list[int]) -> float:
+    return END - 1 - 2 * (len(history) - 1 - at)
 
 
 def naive(name: str, history: list[int]) -> np.ndarray:
@@ -33,6 +51,13 @@ def naive(name: str, history: list[int]) -> np.ndarray:
     if name == "gram":
         x = naive("counts", history)
         return np.outer(x, x)[np.triu_indices(ITEMS)]
+    if name == "recency":
+        counts = np.zeros((SPANS, ITEMS))
+        for item in set(history):
+            day = max(when(at, history) for at, other in enumerate(history) if other == item)
+            spans_back = next(back for back in range(99) if day > END - 10 * (back + 1))
+            counts[max(SPANS - 1 - spans_back, 0), item] = 1
+        return counts
     if name == "transitions":
         for first, second in pairwise(history):
             matrix[first, second] += 1
@@ -49,7 +74,7 @@ def naive(name: str, history: list[int]) -> np.ndarray:
 def test_a_statistic_is_the_sum_of_each_users_own_brought_to_the_norm(
     name: str, rows: list[list[int]], norm: float | None
 ) -> None:
-    expected = np.zeros(STATISTICS[name].shape(ITEMS))
+    expected = np.zeros(STATISTICS[name].shape(ITEMS, EVERYTHING))
     for row in rows:
         own = naive(name, row)
         length = np.linalg.norm(own)
@@ -57,21 +82,21 @@ def test_a_statistic_is_the_sum_of_each_users_own_brought_to_the_norm(
         if bound is not None and length and (name != "counts" or length > bound):
             own = own * bound / length
         expected += own
-    got = STATISTICS[name].total(Histories.from_lists(rows), ITEMS, norm)
+    got = STATISTICS[name].total(dated(rows), ITEMS, EVERYTHING, norm)
     assert got.dtype == torch.float32
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5 * (norm or 1))
 
 
-@given(users, st.lists(st.integers(0, ITEMS - 1), max_size=60), st.floats(0.01, 50))
+@given(users, one_user, st.floats(0.01, 50))
 def test_one_more_user_moves_the_statistics_by_at_most_the_clip_norm(
     rows: list[list[int]], one: list[int], clip_norm: float
 ) -> None:
     mechanism = GaussianMechanism(clip_norm=clip_norm, noise_multiplier=1.0, sample_rate=1.0, population=5)
-    alone = statistics_sum(EVERYTHING, Histories.from_lists([one]), ITEMS, mechanism)
+    alone = statistics_sum(EVERYTHING, dated([one]), ITEMS, mechanism)
     norm = float(torch.stack([(value.double() ** 2).sum() for value in alone.values()]).sum().sqrt())
     assert norm <= clip_norm * (1 + 1e-6)
-    without = statistics_sum(EVERYTHING, Histories.from_lists(rows), ITEMS, mechanism)
-    together = statistics_sum(EVERYTHING, Histories.from_lists([*rows, one]), ITEMS, mechanism)
+    without = statistics_sum(EVERYTHING, dated(rows), ITEMS, mechanism)
+    together = statistics_sum(EVERYTHING, dated([*rows, one]), ITEMS, mechanism)
     for name, value in alone.items():
         torch.testing.assert_close(together[name] - without[name], value, rtol=1e-4, atol=1e-5 * clip_norm)
 
@@ -79,8 +104,8 @@ def test_one_more_user_moves_the_statistics_by_at_most_the_clip_norm(
 def test_a_model_names_what_it_needs_and_the_ledger_calls_it_so() -> None:
     assert needed_statistics(TRIO) == ("counts",)
     assert statistics_name(TRIO) == "popularity"
-    assert needed_statistics(EVERYTHING) == ("counts", "pairs", "gram", "transitions")
-    assert statistics_name(EVERYTHING) == "popularity+pairs+gram+transitions"
+    assert needed_statistics(EVERYTHING) == ("counts", "pairs", "gram", "transitions", "recency")
+    assert statistics_name(EVERYTHING) == "popularity+pairs+gram+transitions+recency"
 
 
 def test_ease_and_neighbourhoods_come_from_one_gram_matrix() -> None:
@@ -111,5 +136,24 @@ def test_counts_alone_have_the_whole_norm() -> None:
 def test_an_upper_triangle_is_unpacked_to_the_symmetric_matrix() -> None:
     histories = Histories.from_lists([[0, 3, 5], [3, 5], [10]])
     x = np.stack([naive("counts", histories[user].tolist()) for user in range(3)])
-    triangle = STATISTICS["gram"].total(histories, ITEMS, None)
+    triangle = STATISTICS["gram"].total(histories, ITEMS, EVERYTHING, None)
     np.testing.assert_allclose(unpacked(triangle, ITEMS), x.T @ x)
+
+
+@given(st.floats(-1e12, 1e12), st.floats(-1e12, 1e12))
+def test_a_calendar_is_monotone_and_holds_every_moment(one: float, other: float) -> None:
+    spans = Calendar.of(EVERYTHING).span_of(np.sort([one, other]))
+    assert 0 <= spans[0] <= spans[1] < SPANS
+
+
+def test_a_calendar_ends_where_it_is_told_to() -> None:
+    days = np.array([END + 5, END, END - 9.9, END - 10.1, END - 29.9, END - 5000])
+    assert Calendar.of(EVERYTHING).span_of(days * DAY).tolist() == [2, 2, 2, 1, 0, 0]
+    with pytest.raises(ConfigError, match=r"model\.recency_end, which is not set"):
+        Calendar.of(ModelConfig(members=("recent-popularity",)))
+
+
+def test_events_without_times_are_counted_as_the_oldest() -> None:
+    counts = statistics_sum(EVERYTHING, Histories.from_lists([[1, 2, 2], [2]]), ITEMS, None)["recency"]
+    assert counts[0].tolist() == [0, 1, 2] + [0] * 8
+    assert not counts[1:].any()
