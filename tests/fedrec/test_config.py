@@ -1,5 +1,6 @@
 """Scenarios: defaults, overrides, and what a typo gets."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -156,3 +157,15 @@ def test_weights_of_two_tasks_are_not_learned_for_one(setting: str) -> None:
 def test_a_rating_scale_rises() -> None:
     with pytest.raises(ConfigError, match="rating_scale must be two rising numbers"):
         parse_scenario({}, ["model.rating_scale=[5, 1]"])
+
+
+def test_the_real_data_sets_have_the_same_settings():
+    """What was chosen on one data set is used unchanged on the others, but for where they are and how delta is set."""
+    tables = {name: tomllib.loads((SCENARIOS / f"{name}.toml").read_text()) for name in REAL}
+    for table in tables.values():
+        del table["run"], table["data"], table["evaluation"], table["privacy"]["delta"]
+    assert tables["movietweetings"] == tables["ml-100k"]
+    assert tables["amazon-toys"] == tables["ml-100k"]
+
+
+REAL = ("ml-100k", "movietweetings", "amazon-toys")
