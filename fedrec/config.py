@@ -113,7 +113,7 @@ class ModelConfig(Section):
     """Spans of time by which ``recent-popularity`` counts; what is older than all of them counts in the oldest."""
     recency_days: Positive = 30.0
     """Length of a span in days."""
-    recency_half_life: Positive = 30.0
+    recency_half_life: Positive = 15.0
     """Days after which a count weighs half as much in ``recent-popularity``."""
     recency_end: Annotated[float, Field(allow_inf_nan=False)] | None = None
     """Public moment at which the newest span ends, seconds since 1970. None is filled where a run begins: by a

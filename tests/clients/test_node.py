@@ -116,6 +116,18 @@ def test_a_fusion_without_members_is_refused(store, later):
     assert "no members" in refusal.detail
 
 
+def test_a_model_that_counts_by_time_and_does_not_say_until_when_is_refused_before_it_is_charged(
+    store, later, catalogue
+):
+    model = ModelConfig(dim=4, history_length=6, dropout=0.0, members=("recent-popularity",))
+    shared = carried(Contribution.POPULARITY, build_model(model, catalogue, seed=0).shared_state())
+    told = {"model": model, "shared": shared, "model_digest": structure_digest(shared)}
+    refusal = answer(later(0, contribution=Contribution.POPULARITY, **told), store)
+    assert refusal.reason is RefusalReason.PROTOCOL
+    assert "set model.recency_end" in refusal.detail
+    assert not store.ledger.charges()
+
+
 def test_what_is_held_back_reaches_no_statistic_and_no_update(make_store, later, histories, catalogue):
     """With all that can be held back gone, a node answers as one that never had it."""
     held = later(0, contribution=Contribution.POPULARITY, local=LocalConfig(seed=3, held_back=1 - 1e-9))

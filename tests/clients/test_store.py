@@ -61,15 +61,18 @@ def test_opening_reads_no_private_file(store):
     assert NodeStore.open(store.folder).num_users == 3
 
 
-def test_ratings_are_stored_and_read_back_where_the_users_have_rated(tmp_path):
-    rated = Histories.from_lists([[3, 1], [2]], [[5.0, 0.5], [3.5]])
+def test_ratings_and_times_are_stored_and_read_back_where_there_are_any(tmp_path):
+    rated = Histories.from_lists([[3, 1], [2]], [[5.0, 0.5], [3.5]], [[1e9, 1e9 + 0.5], [1.4e9]])
     NodeStore.create(tmp_path / "n", key="n", users=["a", "b"], histories=rated, catalogue="..", policy=Policy())
     found = NodeStore.open(tmp_path / "n").histories()
     assert (found.items.tolist(), found.ratings.tolist()) == ([3, 1, 2], [5.0, 0.5, 3.5])
+    assert found.times.tolist() == [1e9, 1e9 + 0.5, 1.4e9]
 
 
-def test_a_node_without_ratings_has_none(store):
+def test_a_node_without_ratings_or_times_has_none_like_one_written_before_there_were_times(store):
     assert store.histories().ratings is None
+    assert store.histories().times is None
+    assert set(safetensors.numpy.load_file(store.folder / "histories.safetensors")) == {"items", "offsets"}
 
 
 def test_histories_are_read_once_a_process_and_again_when_the_file_has_changed(store, monkeypatch):

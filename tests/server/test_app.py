@@ -6,6 +6,7 @@ from flwr.app import Context, RecordDict
 from fedrec.errors import ConfigError
 from fedrec.flower.identity import task_identity
 from fedrec.runs.folder import RunFolder
+from server import app as module
 from server.app import app, federation_of
 
 
@@ -44,3 +45,13 @@ def test_without_either_the_error_says_how_to_name_a_folder(monkeypatch):
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="is not a run"):
         federation_of(context(tmp_path))
+
+
+def test_a_calendar_without_end_ends_when_the_server_first_starts(bench, monkeypatch):
+    scenario = bench.federation('model.members=["recent-popularity"]').scenario
+    folder = RunFolder.create(bench.folder / "dated", scenario)
+    bench.dataset.catalogue.save(folder.catalogue)
+    for clock in (1e9, 2e9):  # started, resumed
+        monkeypatch.setattr(module.time, "time", lambda clock=clock: clock)
+        assert federation_of(context(folder.path)).scenario.model.recency_end == 1e9
+    assert folder.scenario().model.recency_end == 1e9

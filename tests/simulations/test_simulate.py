@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from clients.store import NodeStore
 from fedrec.config import Scenario, parse_scenario
 from fedrec.errors import BudgetExceededError, ConfigError
 from fedrec.privacy.audit import audit_ledger
@@ -113,6 +114,36 @@ def test_a_run_of_which_nothing_is_left_is_refused_before_anything_is_written(
     with pytest.raises(ConfigError, match="nothing is left to recommend by; ease was left out"):
         simulate(tiny("model.branches=[]", 'model.members=["ease"]', "training.rounds=0"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_recent_popularity_is_counted_until_the_midnight_after_the_data_and_nodes_keep_times_for_it_alone(
+    tmp_path: Path,
+) -> None:
+    settings = ('model.branches=["mf"]', "training.rounds=1", "training.fusion_rounds=1", "evaluation.floors=false")
+    noise = ("privacy.noise_multiplier=2", "privacy.epsilon=100")  # to be known without being solved for
+    summary = simulate(tiny('model.members=["recent-popularity"]', *settings, *noise), tmp_path / "run")
+    folder = RunFolder.open(tmp_path / "run")
+    assert "recent-popularity" in summary.fusion
+    assert audit_ledger(folder.ledger_path).holds
+    assert Ledger(folder.ledger_path).charges()[0].name == "popularity+recency"
+    times = NodeStore.open(folder.nodes / "node-000000").histories().times
+    end = folder.scenario().model.recency_end
+    assert times is not None
+    assert end is not None
+    assert end % 86_400 == 0
+    assert times.max() <= end
+    simulate(tiny(*settings, "privacy.enabled=false"), tmp_path / "without")
+    assert NodeStore.open(tmp_path / "without" / "nodes" / "node-000000").histories().times is None
+
+
+def test_recent_popularity_is_left_out_where_there_are_no_times(tmp_path: Path) -> None:
+    source = tmp_path / "sequences.txt"
+    source.write_text("".join(f"{user} {user % 3 + 1} {user % 4 + 4} {user % 5 + 8} 13\n" for user in range(20)))
+    asked = (f"data.source={source}", 'model.members=["recent-popularity", "popularity"]', "training.rounds=1")
+    scenario = tiny(*asked, "privacy.enabled=false", "evaluation.floors=false", "training.fusion_rounds=1")
+    summary = simulate(scenario, tmp_path / "run")
+    assert "recent-popularity was left out of the fusion: it counts by time" in " ".join(summary.notes)
+    assert "recent-popularity" not in summary.fusion
 
 
 def test_a_fusion_of_everything_is_played_in_stages_and_measured_beside_its_parts(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fedrec.baselines import ease, markov
 from fedrec.config import ModelConfig
@@ -11,8 +13,11 @@ from fedrec.members.member import Released
 from fedrec.members.registry import REGISTRY, build_members, score_member
 from fedrec.models.split import SharedState
 from fedrec.statistics.collection import statistics_sum
+from fedrec.statistics.recency import DAY
 
 ITEMS = 30
+END = 400.0
+"""Days since 1970."""
 
 
 @pytest.fixture
@@ -21,7 +26,16 @@ def histories() -> Histories:
     return Histories.from_lists([rng.integers(0, ITEMS, size).tolist() for size in (3, 9, 1, 12, 7, 20)])
 
 
-CONFIG = ModelConfig(members=tuple(REGISTRY), knn_neighbours=ITEMS, ease_regularisation=3.0, markov_smoothing=4.0)
+CONFIG = ModelConfig(
+    members=tuple(REGISTRY),
+    knn_neighbours=ITEMS,
+    ease_regularisation=3.0,
+    markov_smoothing=4.0,
+    recency_buckets=4,
+    recency_days=10.0,
+    recency_half_life=20.0,
+    recency_end=END * DAY,
+)
 
 
 def released(histories: Histories, noise: float = 0.0) -> SharedState:
@@ -75,6 +89,46 @@ def test_popularity_is_the_same_for_all_and_orders_by_users(histories: Histories
     assert bool((scores[0].argsort(stable=True) == counts.clamp(min=counts.mean() / 100).argsort(stable=True)).all())
 
 
+def dated(rows: list[list[tuple[int, float]]]) -> Histories:
+    """Return histories of items with the days on which users met them."""
+    items = [[item for item, _ in row] for row in rows]
+    return Histories.from_lists(items, times=[[day * DAY for _, day in row] for row in rows])
+
+
+def test_recent_popularity_halves_counts_with_every_half_life_before_the_users_present() -> None:
+    met = dated([[(0, END - 35), (1, END - 1)], [(0, END - 1)], [(1, END - 15), (2, END - 15)], [(3, END - 15)]])
+    old, recent = 0.5**0.5, 1.0  # a span later is half a half-life later
+    counts = np.zeros(ITEMS)
+    counts[:4] = [old**3 + recent, recent + old, old, old]
+    asked = dated([[(9, END - 2)], []])
+    found = score_member("recent-popularity", released(met), asked, CONFIG)
+    expected = np.log(np.maximum(counts, counts.mean() / 100))
+    np.testing.assert_allclose(found, np.stack([expected, expected]), atol=1e-5)
+
+
+events = st.tuples(st.integers(0, ITEMS - 1), st.floats(END - 60, END))
+"""Item and day."""
+
+
+@given(st.lists(st.lists(events, max_size=5), max_size=5), st.lists(st.lists(events, max_size=5), max_size=5))
+def test_what_comes_in_later_spans_than_a_users_present_does_not_change_its_scores(rows, others) -> None:
+    present = END - 20.5  # in the second of four spans, which ends at END - 20
+    before = [sorted((event for event in row if event[1] <= END - 20), key=lambda event: event[1]) for row in rows]
+    after = [sorted((event for event in row if event[1] > END - 20), key=lambda event: event[1]) for row in others]
+    user = dated([[(0, present)]])
+    alone = score_member("recent-popularity", released(dated(before)), user, CONFIG)
+    together = score_member("recent-popularity", released(dated(before + after)), user, CONFIG)
+    assert torch.equal(alone, together)
+
+
+def test_a_typed_history_lives_in_the_newest_span() -> None:
+    state = released(dated([[(0, END - 35)], [(1, END - 1)]]))
+    typed = score_member("recent-popularity", state, Histories.from_lists([[5], []]), CONFIG)
+    now = score_member("recent-popularity", state, dated([[(5, END)], []]), CONFIG)
+    assert torch.equal(typed, now)
+    assert float(typed[0, 1]) > float(typed[0, 0])
+
+
 @pytest.mark.parametrize("name", list(REGISTRY))
 @pytest.mark.parametrize("noise", [0.0, 5.0])
 def test_scores_are_finite_for_any_history_also_from_noise(name, noise, histories):
@@ -85,7 +139,7 @@ def test_scores_are_finite_for_any_history_also_from_noise(name, noise, historie
     assert scores.isfinite().all()
 
 
-@pytest.mark.parametrize("name", ["ease", "markov", "knn"])
+@pytest.mark.parametrize("name", ["ease", "markov", "knn", "recent-popularity"])
 def test_noise_alone_does_not_break_a_member(name):
     generator = torch.Generator().manual_seed(0)
     template = statistics_sum(CONFIG, Histories.from_lists([]), ITEMS, None)

@@ -21,9 +21,8 @@ CONFIG = ModelConfig(dim=4, members=("ease", "markov"), length_buckets=(4,))
 def population(size: int = 2000) -> tuple[Histories, np.ndarray]:
     rng = np.random.default_rng(1)
     rows = [rng.permutation(ITEMS)[: rng.integers(1, 9)].tolist() for _ in range(size)]
-    return Histories.from_lists(rows, [[float(item) for item in row] for row in rows]), user_seeds(
-        [f"u{n}" for n in range(size)], 3
-    )
+    known = [[float(item) for item in row] for row in rows]
+    return Histories.from_lists(rows, known, known), user_seeds([f"u{n}" for n in range(size)], 3)
 
 
 def test_about_the_share_of_users_with_three_events_or_more_hold_their_latest_back() -> None:
@@ -35,7 +34,7 @@ def test_about_the_share_of_users_with_three_events_or_more_hold_their_latest_ba
     assert [histories[user][-1] for user in held.users] == held.target.tolist()
 
 
-def test_training_sees_everything_but_what_is_held_back_ratings_too() -> None:
+def test_training_sees_everything_but_what_is_held_back_ratings_and_times_too() -> None:
     histories, seeds = population(300)
     held, seen = set(calibration_of(histories, seeds, 0.3).users.tolist()), without_held_back(histories, seeds, 0.3)
     for user in range(300):
@@ -43,6 +42,8 @@ def test_training_sees_everything_but_what_is_held_back_ratings_too() -> None:
         assert seen[user].tolist() == expected.tolist()
     assert seen.ratings is not None
     assert np.array_equal(seen.ratings, seen.items.astype(np.float32))
+    assert seen.times is not None
+    assert np.array_equal(seen.times, seen.items.astype(np.float64))
 
 
 def test_nothing_is_held_back_without_a_share() -> None:

@@ -64,7 +64,7 @@ def test_a_model_without_item_bias_is_left_as_it_is() -> None:
 def test_every_member_is_set_to_finite_tensors_of_the_models_shapes(
     catalogue: Catalogue, mechanism: GaussianMechanism | None
 ) -> None:
-    config = ModelConfig(dim=4, members=("popularity", "ease", "knn", "markov"))
+    config = ModelConfig(dim=4, members=("popularity", "recent-popularity", "ease", "knn", "markov"))
     model = build_model(config, catalogue, 0)
     histories = Histories.from_lists([[0, 1, 2], [1, 0], [5, 6, 5], [], [8]])
     sums = statistics_sum(config, histories, ITEMS, mechanism)
