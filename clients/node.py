@@ -119,6 +119,9 @@ def _misfit(task: TrainTask, store: NodeStore) -> Objection | None:
     if task.contribution is Contribution.FUSION and not task.model.members:
         detail = "the task asks for the weights of a fusion, and its model has no members to weigh"
         return Objection(reason=RefusalReason.PROTOCOL, detail=detail)
+    if task.contribution is Contribution.FACTORS and "ials" not in task.model.members:
+        detail = "the task asks for sums that items of ials are solved from, and its model has no such member"
+        return Objection(reason=RefusalReason.PROTOCOL, detail=detail)
     if RECENCY in needed_statistics(task.model) and task.model.recency_end is None:
         detail = "the task's model counts by time, and does not say until when: set model.recency_end"
         return Objection(reason=RefusalReason.PROTOCOL, detail=detail)

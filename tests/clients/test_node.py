@@ -88,7 +88,7 @@ def test_a_node_of_several_shards_answers_as_a_node_of_one_and_keeps_the_same(
     make_store, catalogue, later, private_of, monkeypatch, contribution
 ):
     one, several = make_store(number=0), make_store(number=1)
-    model = ModelConfig(dim=4, history_length=6, dropout=0.0, members=("ease", "markov"))
+    model = ModelConfig(dim=4, history_length=6, dropout=0.0, members=("ease", "markov", "ials"))
     shared = carried(contribution, build_model(model, catalogue, seed=0).shared_state())
     task = later(
         1,
@@ -114,6 +114,14 @@ def test_a_fusion_without_members_is_refused(store, later):
     refusal = answer(later(1, contribution=Contribution.FUSION), store)
     assert refusal.reason is RefusalReason.PROTOCOL
     assert "no members" in refusal.detail
+
+
+def test_sums_for_items_that_the_model_does_not_solve_for_are_refused(store, task, later, catalogue):
+    shared = carried(Contribution.FACTORS, build_model(task.model, catalogue, seed=0).shared_state())
+    told = {"shared": shared, "model_digest": structure_digest(shared)}
+    refusal = answer(later(1, contribution=Contribution.FACTORS, **told), store)
+    assert refusal.reason is RefusalReason.PROTOCOL
+    assert "no such member" in refusal.detail
 
 
 def test_a_model_that_counts_by_time_and_does_not_say_until_when_is_refused_before_it_is_charged(

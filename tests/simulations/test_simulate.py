@@ -44,6 +44,7 @@ def test_a_run_leaves_a_complete_folder_whose_ledger_holds_its_claim(tmp_path: P
     assert folder.report_path.exists()
     parts = {f"alone {name}" for name in summary.parts}
     assert set(folder.per_user()) == {"model", *summary.floors, *parts}
+    assert NodeStore.open(folder.nodes / "node-000000").histories().times is None  # no member asks for them
 
 
 @pytest.mark.parametrize("override", ["privacy.enabled=true", "privacy.enabled=false"])
@@ -116,9 +117,7 @@ def test_a_run_of_which_nothing_is_left_is_refused_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
-def test_recent_popularity_is_counted_until_the_midnight_after_the_data_and_nodes_keep_times_for_it_alone(
-    tmp_path: Path,
-) -> None:
+def test_recent_popularity_is_counted_until_the_midnight_after_the_data(tmp_path: Path) -> None:
     settings = ('model.branches=["mf"]', "training.rounds=1", "training.fusion_rounds=1", "evaluation.floors=false")
     noise = ("privacy.noise_multiplier=2", "privacy.epsilon=100")  # to be known without being solved for
     summary = simulate(tiny('model.members=["recent-popularity"]', *settings, *noise), tmp_path / "run")
@@ -132,8 +131,6 @@ def test_recent_popularity_is_counted_until_the_midnight_after_the_data_and_node
     assert end is not None
     assert end % 86_400 == 0
     assert times.max() <= end
-    simulate(tiny(*settings, "privacy.enabled=false"), tmp_path / "without")
-    assert NodeStore.open(tmp_path / "without" / "nodes" / "node-000000").histories().times is None
 
 
 def test_recent_popularity_is_left_out_where_there_are_no_times(tmp_path: Path) -> None:

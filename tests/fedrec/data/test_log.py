@@ -126,6 +126,11 @@ def test_a_log_without_times_says_so(make_log):
     assert make_log([0, 0], [0, 1], [0.0, 7.0]).has_time
 
 
+def test_histories_have_times_where_the_log_has(make_log):
+    assert make_log([0, 0], [0, 1], [0.0, 1.0]).histories().times is None
+    assert make_log([1, 0, 0], [0, 1, 2], [5.0, 9.0, 7.0]).histories().times.tolist() == [7.0, 9.0, 5.0]
+
+
 @pytest.mark.parametrize("column", ["users", "items", "times", "rows"])
 def test_the_digest_changes_with_every_column(make_log, column):
     base = {"users": [0, 1, 1], "items": [0, 1, 1], "times": [3.5, 4.5, 5.5], "rows": [0, 1, 2]}

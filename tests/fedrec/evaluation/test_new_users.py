@@ -30,13 +30,14 @@ def score(rng):
     return score
 
 
-def test_the_last_events_are_kept_with_their_ratings():
-    histories = Histories.from_lists([[1, 2, 3], [], [4]], [[1.0, 2.0, 3.0], [], [4.0]])
+def test_the_last_events_are_kept_with_their_ratings_and_times():
+    known = [[1.0, 2.0, 3.0], [], [4.0]]
+    histories = Histories.from_lists([[1, 2, 3], [], [4]], known, known)
 
     kept = last_events(histories, 2)
 
     assert [kept[user].tolist() for user in range(3)] == [[2, 3], [], [4]]
-    assert kept.ratings.tolist() == [2.0, 3.0, 4.0]
+    assert kept.ratings.tolist() == kept.times.tolist() == [2.0, 3.0, 4.0]
 
 
 def test_with_all_events_a_new_user_is_scored_as_a_known_one(split, score):

@@ -86,6 +86,13 @@ def test_item_vectors_are_the_towers_own_or_where_there_are_neighbours_theirs(ca
     np.testing.assert_allclose(item_vectors(model, with_neighbours)[:2], [[2.0, 0.0], [0.0, 0.0]])
 
 
+def test_item_vectors_of_members_alone_are_their_rows_of_items(catalogue: Catalogue) -> None:
+    config = ModelConfig(branches=(), members=("recent-popularity", "ease"))
+    model = build_model(config, catalogue, 0)
+    shared = SharedState({n: torch.ones_like(v) for n, v in model.shared_state().items()})
+    assert item_vectors(model, shared).shape == (11, 11)
+
+
 def test_folding_in_raises_the_odds_of_a_new_users_own_items_and_leaves_the_shared_model_alone(
     catalogue: Catalogue,
 ) -> None:
