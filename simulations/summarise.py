@@ -83,8 +83,8 @@ def summarise(findings: Findings) -> Summary:
         timing=TimingSummary(
             total=(now - findings.began).total_seconds(), rounds=findings.traffic.rounds, **findings.seconds
         ),
-        protocol=_protocol(findings),
-        environment=_environment(findings.scenario),
+        protocol=protocol_summary(findings.dataset, findings.scenario, findings.result.num_users),
+        environment=environment_summary(findings.scenario),
         notes=findings.notes,
     )
 
@@ -136,8 +136,8 @@ def _bytes(traffic: Traffic, scenario: Scenario) -> BytesSummary:
     )
 
 
-def _protocol(findings: Findings) -> ProtocolSummary:
-    dataset, scenario = findings.dataset, findings.scenario
+def protocol_summary(dataset: Dataset, scenario: Scenario, evaluated_users: int) -> ProtocolSummary:
+    """Return how a scenario's final figures are measured."""
     split = dataset.splits.final.fingerprint
     rules = FULL_RANKING if dataset.splits.final.candidates is None else HIDDEN_ITEMS
     return ProtocolSummary(
@@ -152,13 +152,14 @@ def _protocol(findings: Findings) -> ProtocolSummary:
         num_users=dataset.log.num_users,
         num_items=dataset.catalogue.num_items,
         num_events=dataset.log.num_events,
-        evaluated_users=findings.result.num_users,
+        evaluated_users=evaluated_users,
         bootstrap=scenario.evaluation.bootstrap,
         seed=scenario.run.seed,
     )
 
 
-def _environment(scenario: Scenario) -> EnvironmentSummary:
+def environment_summary(scenario: Scenario) -> EnvironmentSummary:
+    """Return where this process runs."""
     return EnvironmentSummary(
         fedrec=__version__,
         python=platform.python_version(),

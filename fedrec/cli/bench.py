@@ -10,20 +10,19 @@ import torch
 import typer
 
 from fedrec.cli.bench_explanations import explanations
+from fedrec.cli.bench_quality import quality
 from fedrec.cli.bench_tables import (
     central_record,
     pfl_record,
     place_record,
-    quality_record,
     scale_record,
     write_central,
     write_codecs,
     write_pfl,
     write_places,
-    write_quality,
     write_scale,
 )
-from fedrec.cli.output import RoundBar, write_json, write_line, write_note
+from fedrec.cli.output import RoundBar, write_note
 from fedrec.cli.races import (
     AsJson,
     Repeats,
@@ -35,7 +34,7 @@ from fedrec.cli.races import (
     write_profile,
     write_record,
 )
-from fedrec.cli.scenarios import fresh_run_folder, read_scenario
+from fedrec.cli.scenarios import read_scenario
 from fedrec.config import CodecConfig, Scenario
 from simulations.benches import scale as scale_race
 from simulations.benches.central import bench_central as measure_central
@@ -47,7 +46,6 @@ from simulations.benches.pfl import bench_pfl as measure_pfl
 from simulations.benches.places import bench_places as measure_places
 from simulations.benches.places import contestants, profile_places
 from simulations.benches.profiling import Profile, profile_run
-from simulations.benches.quality import bench_quality as measure_quality
 from simulations.benches.scale import bench_scale as measure_scale
 from simulations.benches.scenarios import ModelName, Source, bench_scenario
 from simulations.simulate import simulate
@@ -55,8 +53,7 @@ from simulations.simulate import simulate
 bench_app = typer.Typer(no_args_is_help=True, help="Measure what the documents claim.")
 
 bench_app.command()(explanations)
-
-VARIANTS = {"without-dp": "privacy.enabled=false", "with-dp": "privacy.enabled=true"}
+bench_app.command()(quality)
 
 Data = Annotated[Source, typer.Option("--data", help="A small drawn population, or MovieLens-100K.")]
 Model = Annotated[ModelName, typer.Option("--model", help="The mf branch alone, or cf, mf and seq fused.")]
@@ -228,34 +225,6 @@ def codecs(
         return
     write_codecs(found, machine)
     write_profile(profiled)
-
-
-@bench_app.command()
-def quality(
-    scenario: Annotated[str, typer.Argument(help="A scenario's name, or the path of a .toml file.")] = "ml-100k",
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of each variant, with seeds 0, 1, ...")] = 3,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override a setting of all runs; repeatable.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="The folder of all runs; new or empty.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Run a scenario without and with user-level DP over several seeds and compare both with the floors.
-
-    Minutes to an hour. Intervals are over users, of each user's mean over the seeds.
-    """
-    folder = out or fresh_run_folder(f"quality-{scenario}")
-    runs = {
-        variant: [read_scenario(scenario, [*(overrides or []), setting, f"run.seed={seed}"]) for seed in range(seeds)]
-        for variant, setting in VARIANTS.items()
-    }
-    with RoundBar() as bar:
-        found = measure_quality(runs, folder, progress=bar)
-    if as_json:
-        write_json(quality_record(found))
-    else:
-        write_quality(found, seeds)
-        write_line(f"runs: {folder}")
 
 
 def _profiled_run(scenario: Scenario, trace: Path) -> Profile:

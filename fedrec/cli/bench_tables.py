@@ -4,10 +4,8 @@ from dataclasses import asdict
 from math import isfinite
 from typing import Any
 
-from fedrec.cli.output import with_interval, write_line, write_table
+from fedrec.cli.output import write_line, write_table
 from fedrec.cli.races import figure, race_record, with_range, write_foot
-from fedrec.evaluation.bootstrap import Interval
-from fedrec.runs.labels import floor_label, metric_label
 from simulations.benches import central as central_race
 from simulations.benches import pfl as pfl_race
 from simulations.benches.central import CentralBench
@@ -16,7 +14,6 @@ from simulations.benches.machine import Machine
 from simulations.benches.pfl import PflBench
 from simulations.benches.places import SAME_DIVISION_TOLERANCE, TOLERANCE, PlacesBench
 from simulations.benches.places import Row as PlaceRow
-from simulations.benches.quality import METRICS, Comparison, Quality, QualityBench
 from simulations.benches.scale import ScaleBench, ScalePoint
 
 
@@ -182,34 +179,3 @@ def _codec_row(row: CodecRow) -> list[str]:
         f"{row.gain:.4f}",
         f"{100 * row.change:+.1f} %",
     ]
-
-
-# --- quality ------------------------------------------------------------------------------------------------------
-def quality_record(found: QualityBench) -> dict[str, Any]:
-    """Return means, intervals and differences."""
-    return {
-        "qualities": [asdict(one) for one in found.qualities],
-        "comparisons": [asdict(one) for one in found.comparisons],
-        "epsilon": {name: run.privacy.epsilon for name, run in found.summaries.items() if run.privacy},
-    }
-
-
-def write_quality(found: QualityBench, seeds: int) -> None:
-    """Print models and their differences."""
-    columns = [metric_label(metric) for metric in METRICS]
-    write_table(f"mean over {seeds} seeds", ["model", *columns], [_quality_row(one) for one in found.qualities])
-    write_table("differences, paired by user", ["", *columns], [_difference_row(one) for one in found.comparisons])
-
-
-def _quality_row(one: Quality) -> list[str]:
-    cells = [with_interval(one.mean(metric), _ends(one.intervals[metric])) for metric in METRICS]
-    return [floor_label(one.name), *cells]
-
-
-def _difference_row(one: Comparison) -> list[str]:
-    cells = [with_interval(one.differences[m].mean, _ends(one.differences[m])) for m in METRICS]
-    return [f"{one.name} less {floor_label(one.floor)}", *cells]
-
-
-def _ends(interval: Interval) -> tuple[float, float]:
-    return interval.low, interval.high

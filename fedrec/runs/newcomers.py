@@ -111,7 +111,12 @@ def _check(warm: RunFolder, run: RunFolder, hidden: NewUsersSummary) -> None:
 
 def _without_fold(run: RunFolder) -> dict[str, object]:
     scenario = run.scenario()
-    apart = {"data": {"user_folds", "user_fold"}, "run": {"name", "threads", "memory_mib", "device"}}
+    # The end of the calendar follows from the training events, which are others' without the hidden users.
+    apart = {
+        "data": {"user_folds", "user_fold"},
+        "model": {"recency_end"},
+        "run": {"name", "threads", "memory_mib", "device"},
+    }
     return scenario.model_dump(mode="json", exclude=apart)
 
 

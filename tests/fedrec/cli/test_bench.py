@@ -250,23 +250,3 @@ def test_other_benches_profile_our_work_too(command, inside, without_growth, mon
     assert run(["bench", *command, "--profile", str(tmp_path / "trace.json"), "--json"]) == 0
     functions = json.loads(capsys.readouterr().out)["profile"]["functions"]
     assert inside in {cost["name"] for cost in functions}
-
-
-# --- quality ------------------------------------------------------------------------------------------------------
-def test_quality_compares_both_variants_over_seeds_with_the_floors(tmp_path, capsys):
-    settings = ["training.rounds=1", "evaluation.every=0", "privacy.noise_multiplier=2", "privacy.epsilon=100"]
-    options = [part for setting in settings for part in ("--set", setting)]
-    out = tmp_path / "quality"
-    assert run(["bench", "quality", "tiny", "--seeds", "1", "--out", str(out), *options, "--json"]) == 0
-    result = json.loads(capsys.readouterr().out)
-
-    summaries = {
-        name: json.loads((out / f"{name}-0" / "summary.json").read_text()) for name in ("without-dp", "with-dp")
-    }
-    measured = {one["name"]: one["seeds"][0] for one in result["qualities"]}
-    assert measured["with-dp"]["hr@10"] == pytest.approx(summaries["with-dp"]["metrics"]["hr@10"])
-    assert measured["ease"]["hr@10"] == pytest.approx(summaries["with-dp"]["floors"]["ease"]["hr@10"])
-    assert set(result["epsilon"]) == {"with-dp-0"}
-    (difference,) = [c for c in result["comparisons"] if (c["name"], c["floor"]) == ("with-dp", "without-dp")]
-    expected = measured["with-dp"]["hr@10"] - measured["without-dp"]["hr@10"]
-    assert difference["differences"]["hr@10"]["mean"] == pytest.approx(expected)

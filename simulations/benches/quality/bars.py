@@ -1,0 +1,108 @@
+"""The bars: what was set as a goal before anything was measured, and whether it is met."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from simulations.benches.quality.matrix import COLD_ITEMS, DATA, FUSION
+from simulations.benches.quality.members import best_part, gains, relative_to_central
+from simulations.benches.quality.newcomers import pooled
+from simulations.benches.quality.stored import METRICS, Stored
+
+GOALS = {"ml-100k": (0.205, 0.108), "movietweetings": (0.235, 0.130), "amazon-toys": (0.085, 0.048)}
+"""Least HR@10 and NDCG@10 of the fusion without DP."""
+SEEDS = 3
+CENTRAL_GAP = 0.02
+COHORT = 0.1
+NEW_USER_EVENTS, NEW_USER_SHARE = "3", 0.8
+LEVEL = 0.05
+CONTENT_FLOOR = "content-popularity"
+TITLES = {"ml-100k": "ML-100K", "movietweetings": "MovieTweetings 5-core", "amazon-toys": "Amazon Toys"}
+_LABELS = {"hr@10": "HR@10", "ndcg@10": "NDCG@10"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    """``met``: None where the runs are not stored. ``seeds``: how many there are of the runs that it is about."""
+
+    data: str
+    what: str
+    measured: str
+    met: bool | None
+    seeds: int
+
+
+def bars(stored: Mapping[str, Stored]) -> Iterator[Bar]:
+    """Yield each bar of the data sets that the page is about. ``stored``: by data set."""
+    for data in DATA:
+        if data in stored:
+            yield from _of(data, stored[data])
+
+
+def _of(data: str, stored: Stored) -> Iterator[Bar]:
+    title, seeds = TITLES[data], len(stored.folders(FUSION))
+    fusion = stored.scored(FUSION)
+    for metric, least in zip(METRICS, GOALS[data], strict=True):
+        what = f"{_LABELS[metric]} without DP at least {least:g}"
+        value = fusion.mean(metric) if fusion else None
+        shown, met = ("not run", None) if value is None else (f"{value:.4f}", value >= least)
+        yield Bar(data=title, what=what, measured=shown, met=met, seeds=seeds)
+    if data == DATA[0]:
+        for metric in METRICS:
+            gap = relative_to_central(stored, metric)
+            what = f"{_LABELS[metric]} no more than {CENTRAL_GAP:.0%} below the same fusion trained centrally"
+            shown, met = ("not run", None) if gap is None else (f"{gap:+.1%}", gap >= -CENTRAL_GAP)
+            yield Bar(data=title, what=what, measured=shown, met=met, seeds=seeds)
+    yield from _against_best(title, stored, seeds, above=data in DATA[:2])
+    rate = stored.scenario(FUSION).training.sample_rate if fusion else None
+    yield Bar(
+        data=title,
+        what=f"cohorts of {COHORT:.0%} of the users",
+        measured="not run" if rate is None else f"{rate:.0%}",
+        met=None if rate is None else rate <= COHORT,
+        seeds=seeds,
+    )
+    if data == DATA[0]:
+        yield from _cold(title, stored)
+        yield _new_users(title, stored)
+
+
+def _against_best(title: str, stored: Stored, seeds: int, *, above: bool) -> Iterator[Bar]:
+    best = best_part(stored)
+    found = {gain.name: gain for gain in gains(stored)}
+    for metric in METRICS:
+        goal = "significantly above" if above else "not significantly below"
+        what = f"{_LABELS[metric]} {goal} the best member" + (f" ({best.label})" if best else "")
+        if best is None or best.name not in found:
+            yield Bar(data=title, what=what, measured="not run", met=None, seeds=seeds)
+            continue
+        gap, p = found[best.name].by_metric[metric].interval, found[best.name].holm[metric]
+        significant = p <= LEVEL
+        met = (significant and gap.mean > 0) if above else not (significant and gap.mean < 0)
+        shown = f"{gap.mean:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}], p {p:.4f}"
+        yield Bar(data=title, what=what, measured=shown, met=met, seeds=seeds)
+
+
+def _cold(title: str, stored: Stored) -> Iterator[Bar]:
+    model, floor = stored.scored(COLD_ITEMS), stored.scored(COLD_ITEMS, CONTENT_FLOOR)
+    for metric in METRICS:
+        what = f"cold items, {_LABELS[metric]} above popularity by genre"
+        seeds = len(stored.folders(COLD_ITEMS))
+        if model is None or floor is None:
+            yield Bar(data=title, what=what, measured="not run", met=None, seeds=seeds)
+            continue
+        one, other = model.mean(metric), floor.mean(metric)
+        yield Bar(data=title, what=what, measured=f"{one:.4f} against {other:.4f}", met=one > other, seeds=seeds)
+
+
+def _new_users(title: str, stored: Stored) -> Bar:
+    what = f"a user with {NEW_USER_EVENTS} events, HR@10 at least {NEW_USER_SHARE:.0%} of the warm one"
+    shares = [
+        known.share.mean
+        for found in pooled(stored).values()
+        for known in found.by_metric["hr@10"]
+        if known.label == NEW_USER_EVENTS
+    ]
+    if not shares:
+        return Bar(data=title, what=what, measured="not run", met=None, seeds=0)
+    mean = sum(shares) / len(shares)
+    return Bar(data=title, what=what, measured=f"{mean:.0%}", met=mean >= NEW_USER_SHARE, seeds=len(shares))

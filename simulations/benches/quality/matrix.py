@@ -1,0 +1,85 @@
+"""The matrix: which runs there are of a data set, and what each is told."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from fedrec.config import Branch, Scenario
+from fedrec.errors import ConfigError
+
+DATA = ("ml-100k", "movietweetings", "amazon-toys")
+"""Scenarios that the page is about."""
+
+FUSION, WITH_DP, TRIO, CENTRAL, COLD_ITEMS = "fusion", "with-dp", "trio", "central", "cold-items"
+FOLDS = tuple(f"fold-{fold}" for fold in range(5))
+"""Variants that each hide another fifth of the users."""
+
+BRANCHES: tuple[Branch, ...] = get_args(Branch)
+
+COMMON = ("evaluation.every=0",)
+"""Seconds are those of training, without looks at the model on the way."""
+
+_NO_DP = "privacy.enabled=false"
+
+SETTINGS: dict[str, tuple[str, ...]] = {
+    FUSION: (_NO_DP,),
+    CENTRAL: (_NO_DP,),
+    TRIO: (_NO_DP, "model.members=[]"),
+    **{name: (_NO_DP, f'model.branches=["{name}"]', "model.members=[]") for name in BRANCHES},
+    WITH_DP: ("privacy.enabled=true",),
+    COLD_ITEMS: (_NO_DP, "data.split=cold-items", "model.id_dropout=0.3"),
+    **{name: (_NO_DP, "data.user_folds=5", f"data.user_fold={fold}") for fold, name in enumerate(FOLDS)},
+}
+"""By variant: what it overrides in the scenario."""
+
+_ONE_DATA_SET = (WITH_DP, COLD_ITEMS, *FOLDS)
+"""Variants that the page shows of ML-100K alone, and that are not run on the other data sets of the page."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One run: a data set's ``variant`` under a seed. ``data``: name of its folder."""
+
+    data: str
+    variant: str
+    scenario: Scenario
+
+    @property
+    def name(self) -> str:
+        """Name of the run's folder in that of its data set."""
+        return f"{self.variant}-{self.scenario.run.seed}"
+
+    def folder(self, out: Path) -> Path:
+        """Return where the run is stored."""
+        return out / self.data / self.name
+
+
+def cells(
+    read: Callable[[str, Sequence[str]], Scenario],
+    data: Sequence[str],
+    variants: Sequence[str],
+    seeds: Sequence[int],
+    overrides: Sequence[str] = (),
+) -> Iterator[Cell]:
+    """Yield the runs of the matrix, a data set and a variant at a time.
+
+    ``read``: returns the scenario of a name or file under overrides. ``variants``: empty for all that apply, of the
+    branches those of the scenario. Raises ``ConfigError`` for an unknown variant.
+    """
+    unknown = [name for name in variants if name not in SETTINGS]
+    if unknown:
+        raise ConfigError(f"there is no variant {unknown[0]!r} of a quality run: take {', '.join(SETTINGS)}")
+    for source in data:
+        name = Path(source).stem
+        trained = read(source, [*overrides, _NO_DP]).model.branches
+        own = {*BRANCHES} - {*trained} if not variants else set()
+        asked = [variant for variant in variants or SETTINGS if variant not in own and _applies(variant, name)]
+        for variant in asked:
+            for seed in seeds:
+                told = [*COMMON, *overrides, *SETTINGS[variant], f"run.seed={seed}"]
+                yield Cell(data=name, variant=variant, scenario=read(source, told))
+
+
+def _applies(variant: str, data: str) -> bool:
+    return variant not in _ONE_DATA_SET or data not in DATA[1:]

@@ -1,0 +1,80 @@
+"""The page on quality: put together from stored runs and from prose that holds whatever they say."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from simulations.benches.quality import prose
+from simulations.benches.quality.bars import TITLES, Bar, bars
+from simulations.benches.quality.matrix import BRANCHES, CENTRAL, DATA, FUSION, TRIO, WITH_DP
+from simulations.benches.quality.running import commit_of
+from simulations.benches.quality.stored import Stored
+from simulations.benches.quality.tables import (
+    NOT_RUN,
+    cold_section,
+    cost_table,
+    dp_section,
+    gain_table,
+    main_table,
+    new_users_section,
+    seed_lines,
+    table,
+)
+
+
+def write_page(out: Path, data: Sequence[str]) -> str:
+    """Return the page on the stored runs of ``data`` below ``out``, as Markdown.
+
+    Raises ``ConfigError`` for runs of one data set that were measured by different rules.
+    """
+    names = [Path(name).stem for name in data]
+    stored = {name: Stored(out / name) for name in names}
+    for one in stored.values():
+        one.check_comparable(FUSION, (TRIO, CENTRAL, WITH_DP, *BRANCHES))
+    sections = [prose.HEAD, _made(list(stored.values()))]
+    goals = list(bars(stored))
+    if goals:
+        sections += [prose.BARS, table(("data", "bar", "measured", "seeds", ""), map(_bar_row, goals))]
+    for number, one in enumerate(stored.values()):
+        sections += _section(one, first=number == 0)
+    return "\n\n".join([*sections, prose.NOTES])
+
+
+def _section(stored: Stored, *, first: bool) -> list[str]:
+    """Return what is said of one data set; what its tables mean is said at the first."""
+    title = f"## {TITLES.get(stored.name, stored.name)}"
+    parts = [title, _protocol(stored), main_table(stored), *([prose.ROWS] if first else [])]
+    parts += [seed_lines(stored), *([prose.GAINS] if first else []), gain_table(stored)]
+    parts += [*([prose.COSTS] if first else []), cost_table(stored)]
+    if stored.name not in DATA[1:]:
+        parts += [dp_section(stored), cold_section(stored), new_users_section(stored)]
+    return parts
+
+
+def _protocol(stored: Stored) -> str:
+    found = stored.summaries(FUSION)
+    if not found:
+        return f"The fusion was {NOT_RUN}."
+    one, training = found[0].protocol, stored.scenario(FUSION).training
+    return (
+        f"{one.num_users:,} users, {one.num_items:,} items, {one.num_events:,} events; {one.evaluated_users:,} users "
+        f"are asked. {training.rounds} rounds with {training.sample_rate:.0%} of the users in each."
+    )
+
+
+def _made(stored: Sequence[Stored]) -> str:
+    """Return what was run, when, where and by which code."""
+    folders = [folder for one in stored for seeds in one.runs.values() for folder in seeds.values()]
+    if not folders:
+        return "Nothing is stored."
+    summaries = [folder.summary() for folder in folders]
+    dates = sorted({summary.created[:10] for summary in summaries})
+    commits = sorted({commit_of(folder.path) for folder in folders})
+    here = sorted({(s.environment.cpus, s.environment.packages.get("torch", "?")) for s in summaries})
+    machines = "; ".join(f"{cpus} shared cores, torch {torch}" for cpus, torch in here)
+    when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
+    return f"{len(folders)} runs, {when}, {machines}, code of {', '.join(commits)}."
+
+
+def _bar_row(bar: Bar) -> list[str]:
+    verdict = {None: NOT_RUN, True: "met", False: "**MISSED**"}[bar.met]
+    return [bar.data, bar.what, bar.measured, str(bar.seeds), verdict]

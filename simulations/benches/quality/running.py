@@ -1,0 +1,111 @@
+"""Making the runs of the matrix that are not stored yet, in one process or in several side by side."""
+
+import fcntl
+import json
+import shutil
+import subprocess
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fedrec.errors import ConfigError
+from fedrec.runs.atomic import write_atomically
+from fedrec.runs.folder import RunFolder
+from simulations.benches.central_run import run_central
+from simulations.benches.quality.matrix import CENTRAL, Cell
+from simulations.progress import Progress
+from simulations.simulate import simulate
+
+ORIGIN = "origin.json"
+"""Beside a stored run's files: what it was told, and the commit of the code that made it."""
+
+BULK = ("checkpoints", "nodes")
+"""Of a run: what no figure is read from, hundreds of megabytes over the matrix."""
+
+UNKNOWN = "unknown"
+
+
+def run_cells(cells: Iterable[Cell], out: Path, progress: Progress) -> int:
+    """Make the runs that are missing below ``out``; return how many.
+
+    A finished run is left as it is; an unfinished one is begun anew; one that another process is making is passed over.
+    Raises ``ConfigError`` for a stored run that was told otherwise.
+    """
+    commit, made = code_commit(), 0
+    for cell in cells:
+        with _claimed(out / cell.data / f".{cell.name}.lock") as mine:
+            if not mine:
+                progress.note(f"{cell.data}/{cell.name}: another process is at it")
+            elif _is_stored(cell, out):
+                progress.note(f"{cell.data}/{cell.name}: stored")
+            else:
+                progress.note(f"{cell.data}/{cell.name}")
+                _make(cell, out, commit, progress)
+                made += 1
+    return made
+
+
+def _make(cell: Cell, out: Path, commit: str, progress: Progress) -> None:
+    folder = cell.folder(out)
+    if (folder / "config.toml").is_file():
+        shutil.rmtree(folder)  # begun by a process that was ended; the lock is ours
+    (run_central if cell.variant == CENTRAL else simulate)(cell.scenario, folder, progress=progress)
+    for name in BULK:
+        shutil.rmtree(folder / name, ignore_errors=True)
+    origin = {"commit": commit, "scenario": cell.scenario.model_dump(mode="json")}
+    write_atomically(folder / ORIGIN, (json.dumps(origin, indent=2) + "\n").encode())
+
+
+def _is_stored(cell: Cell, out: Path) -> bool:
+    folder = RunFolder(cell.folder(out))
+    if not folder.summary_path.is_file():
+        return False
+    told = _origin(folder.path).get("scenario")
+    if told is not None and _comparable(told) != _comparable(cell.scenario.model_dump(mode="json")):
+        raise ConfigError(
+            f"{folder.path} holds a run with other settings (compare its {ORIGIN}): remove it, or name another folder "
+            "with --out"
+        )
+    return True
+
+
+def _comparable(told: dict[str, dict[str, object]]) -> dict[str, object]:
+    """Return the settings that figures depend on."""
+    free = {"name", "threads", "memory_mib", "device", "trackers"}
+    return {**told, "run": {key: value for key, value in told["run"].items() if key not in free}}
+
+
+def commit_of(folder: Path) -> str:
+    """Return the commit of the code that made a stored run, ``unknown`` where it is not known."""
+    return str(_origin(folder).get("commit", UNKNOWN))
+
+
+def _origin(folder: Path) -> dict[str, dict[str, dict[str, object]]]:
+    try:
+        origin: dict[str, dict[str, dict[str, object]]] = json.loads((folder / ORIGIN).read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    return origin
+
+
+def code_commit() -> str:
+    """Return the commit of this code, ``unknown`` outside a checkout."""
+    command = ["git", "rev-parse", "--short=10", "HEAD"]
+    try:
+        found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return UNKNOWN
+    return found.stdout.strip()
+
+
+@contextmanager
+def _claimed(lock: Path) -> Iterator[bool]:
+    """Hold a run for this process; whether it was free. A killed process lets go of what it held."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True

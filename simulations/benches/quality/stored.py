@@ -1,0 +1,139 @@
+"""What is stored of a data set's runs: per-user figures of each scorer over the seeds, and the runs' summaries."""
+
+import re
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedrec.config import Scenario
+from fedrec.errors import ConfigError, DataError
+from fedrec.evaluation.bootstrap import Interval, mean_interval
+from fedrec.evaluation.metrics import RankingResult
+from fedrec.evaluation.significance import sign_flip_p
+from fedrec.runs.folder import RunFolder
+from fedrec.runs.summary import Summary
+
+METRICS = ("hr@10", "ndcg@10")
+RESAMPLES = 2000
+FLIPS = 10_000
+
+MODEL = "model"
+"""Name of the whole fusion among a run's scorers."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scored:
+    """One scorer under several seeds. ``values``: float64 ``[num_seeds, num_users]`` by metric."""
+
+    seeds: tuple[int, ...]
+    values: dict[str, NDArray[np.float64]]
+
+    def mean(self, metric: str) -> float:
+        """Return the mean over users and seeds."""
+        return float(self.values[metric].mean())
+
+    def by_user(self, metric: str) -> NDArray[np.float64]:
+        """Return each user's mean over the seeds, float64 ``[num_users]``."""
+        averaged: NDArray[np.float64] = self.values[metric].mean(axis=0)
+        return averaged
+
+    def interval(self, metric: str) -> Interval:
+        """Return the mean with its 95 % bootstrap interval over users."""
+        return mean_interval(self.by_user(metric), RESAMPLES, np.random.default_rng(0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """A scorer less another, of each user's mean over the seeds; ``p``: of a paired sign-flip test."""
+
+    interval: Interval
+    p: float
+
+
+def difference(one: Scored, other: Scored, metric: str) -> Difference:
+    """Return ``one`` less ``other``, which must be of the same users."""
+    gap = one.by_user(metric) - other.by_user(metric)
+    p = sign_flip_p(gap[:, None], FLIPS, np.random.default_rng(0))
+    return Difference(interval=mean_interval(gap, RESAMPLES, np.random.default_rng(0)), p=float(p[0]))
+
+
+class Stored:
+    """The finished runs of one data set. Raises ``ConfigError`` for runs that were measured by different rules."""
+
+    def __init__(self, folder: Path) -> None:
+        self.name = folder.name
+        self._folder = folder
+
+    @cached_property
+    def runs(self) -> dict[str, dict[int, RunFolder]]:
+        """The finished runs by variant and seed."""
+        found: dict[str, dict[int, RunFolder]] = {}
+        for path in sorted(self._folder.glob("*-*/summary.json")):
+            named = re.fullmatch(r"(.+)-(\d+)", path.parent.name)
+            if named:
+                found.setdefault(named[1], {})[int(named[2])] = RunFolder.open(path.parent)
+        return {name: dict(sorted(seeds.items())) for name, seeds in found.items()}
+
+    def folders(self, variant: str) -> list[RunFolder]:
+        """Return a variant's runs in order of seed."""
+        return list(self.runs.get(variant, {}).values())
+
+    def summaries(self, variant: str) -> list[Summary]:
+        """Return the summaries of a variant's runs in order of seed."""
+        return [_summary(folder.path) for folder in self.folders(variant)]
+
+    def scenario(self, variant: str) -> Scenario:
+        """Return what the variant's first run was told."""
+        return self.folders(variant)[0].scenario()
+
+    def scored(self, variant: str, scorer: str = MODEL) -> Scored | None:
+        """Return a scorer of a variant over its seeds; None where a run lacks it, or where there is no run."""
+        results = [_per_user(folder.path).get(scorer) for folder in self.folders(variant)]
+        known = [result for result in results if result is not None]
+        if not known or len(known) < len(results):
+            return None
+        if len({summary.protocol.fingerprint for summary in self.summaries(variant)}) > 1:
+            raise ConfigError(f"runs of {variant} in {self._folder} were measured by different rules: repeat them")
+        if any(not np.array_equal(result.users, known[0].users) for result in known):
+            raise DataError(f"runs of {variant} in {self._folder} are of different users: repeat them")
+        return Scored(
+            seeds=tuple(self.runs[variant]),
+            values={metric: np.stack([result.values[metric] for result in known]) for metric in METRICS},
+        )
+
+    def check_comparable(self, reference: str, variants: tuple[str, ...]) -> None:
+        """Raise ``ConfigError`` unless the runs of ``variants`` were measured as those of ``reference``."""
+        known = {summary.protocol.fingerprint for summary in self.summaries(reference)}
+        for variant in variants:
+            if known and not {summary.protocol.fingerprint for summary in self.summaries(variant)} <= known:
+                raise ConfigError(
+                    f"runs of {variant} in {self._folder} were measured by other rules than those of {reference}: "
+                    "remove and repeat one of them"
+                )
+
+    def worst_group(self, variant: str, grouping: str) -> tuple[str, dict[str, float]] | None:
+        """Return the label and the means over seeds of the group with the lowest NDCG@10; None where there are none."""
+        found = [g for summary in self.summaries(variant) for g in summary.groups if g.name == grouping]
+        if not found:
+            return None
+        labels = [group.label for group in found[0].groups]
+        means = {
+            label: {metric: fmean(g.groups[place].means[metric] for g in found) for metric in METRICS}
+            for place, label in enumerate(labels)
+        }
+        worst = min(labels, key=lambda label: means[label]["ndcg@10"])
+        return worst, means[worst]
+
+
+@lru_cache(maxsize=256)
+def _summary(path: Path) -> Summary:
+    return RunFolder.open(path).summary()
+
+
+@lru_cache(maxsize=64)
+def _per_user(path: Path) -> dict[str, RankingResult]:
+    return RunFolder.open(path).per_user()
