@@ -53,6 +53,36 @@ def test_a_run_that_crashed_and_went_on_equals_one_that_did_not(make_bench, sett
         assert rounds == [0, 1, 2, 3]
 
 
+STAGES = (
+    'model.members=["ease", "markov", "ials"]',
+    "training.rounds=2",
+    "training.ials_rounds=2",
+    "training.fusion_rounds=2",
+    "training.evaluation_share=0.4",
+    "federation.checkpoint_every=1",
+)
+"""Rounds 1 and 2 train, 3 and 4 solve items, 5 and 6 weigh the fusion, 7 asks for ranks."""
+
+
+@pytest.mark.parametrize(
+    ("settings", "last"), [((), 5), (PRIVATE, 1), (PRIVATE, 3), (PRIVATE, 6)], ids=["open-5", "1", "3", "6"]
+)
+def test_a_run_that_crashed_in_any_stage_goes_on_to_the_same_model_and_figures(make_bench, settings, last):
+    whole = make_bench("whole").train(*settings, *STAGES)
+    broken = make_bench("broken")
+    with pytest.raises(Interrupt):
+        broken.train(*settings, *STAGES, hooks=crash_after(last))
+    resumed = broken.train(*settings, *STAGES)
+    assert resumed.state.round == 7
+    for name, tensor in whole.state.shared.items():
+        assert torch.equal(resumed.state.shared[name], tensor), name
+    assert torch.equal(resumed.state.ranks, whole.state.ranks)
+    if settings:
+        charges = Ledger(broken.folder / "ledger.jsonl").charges()
+        assert [charge.round for charge in charges] == list(range(8))
+        assert charges[-1].event == resumed.plan.evaluation.event
+
+
 def bytes_up(bench, *settings):
     """Train and return the outcome, with the bytes that came up in the last round."""
     reports = []
