@@ -1,11 +1,12 @@
 """The members of a stored fusion, each alone, and which of them is the best."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from fedrec.evaluation.significance import holm
 from simulations.ablation import ALONE, EQUAL
 from simulations.benches.quality.matrix import CENTRAL, FUSION, TRIO
-from simulations.benches.quality.stored import METRICS, Difference, Scored, Stored, difference
+from simulations.benches.quality.stored import METRICS, Difference, Scored, Stored, differences
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -45,6 +46,7 @@ def parts(stored: Stored) -> list[Part]:
     return found
 
 
+@lru_cache(maxsize=16)
 def gains(stored: Stored) -> list[Gain]:
     """Return the fusion less each member, its branches together, and equal weights, corrected for all of them."""
     fusion = stored.scored(FUSION)
@@ -54,7 +56,7 @@ def gains(stored: Stored) -> list[Gain]:
     others.append((TRIO, "trained branches together", stored.scored(TRIO)))
     others.append((EQUAL, EQUAL, stored.scored(FUSION, f"{ALONE} {EQUAL}")))
     known = [(name, label, scored) for name, label, scored in others if scored is not None]
-    found = [{metric: difference(fusion, scored, metric) for metric in METRICS} for _, _, scored in known]
+    found = [differences(fusion, scored) for _, _, scored in known]
     corrected = {metric: holm([one[metric].p for one in found]) for metric in METRICS}
     return [
         Gain(name=name, label=label, by_metric=one, holm={metric: corrected[metric][place] for metric in METRICS})

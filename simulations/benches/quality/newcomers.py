@@ -1,5 +1,7 @@
 """New users of the stored folds beside the stored run that trained with all of them, seed by seed."""
 
+from functools import lru_cache
+
 import numpy as np
 
 from fedrec.runs.newcomers import PooledNewUsers, pool_new_users
@@ -7,6 +9,7 @@ from simulations.benches.quality.matrix import FOLDS, FUSION
 from simulations.benches.quality.stored import METRICS, Stored
 
 
+@lru_cache(maxsize=16)
 def pooled(stored: Stored) -> dict[int, PooledNewUsers]:
     """Return the new users of each seed of which the warm run and all folds are stored."""
     found = {}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fedrec.config import Scenario
 from fedrec.errors import ConfigError, DataError
-from fedrec.evaluation.bootstrap import Interval, mean_interval
+from fedrec.evaluation.bootstrap import Interval, mean_interval, paired_interval
 from fedrec.evaluation.metrics import RankingResult
 from fedrec.evaluation.significance import sign_flip_p
 from fedrec.runs.folder import RunFolder
@@ -54,11 +54,19 @@ class Difference:
     p: float
 
 
-def difference(one: Scored, other: Scored, metric: str) -> Difference:
-    """Return ``one`` less ``other``, which must be of the same users."""
-    gap = one.by_user(metric) - other.by_user(metric)
-    p = sign_flip_p(gap[:, None], FLIPS, np.random.default_rng(0))
-    return Difference(interval=mean_interval(gap, RESAMPLES, np.random.default_rng(0)), p=float(p[0]))
+def gap(one: Scored, other: Scored, metric: str) -> Interval:
+    """Return ``one`` less ``other``, which must be of the same users, with its 95 % bootstrap interval."""
+    return paired_interval(one.by_user(metric), other.by_user(metric), RESAMPLES, np.random.default_rng(0))
+
+
+def differences(one: Scored, other: Scored) -> dict[str, Difference]:
+    """Return ``one`` less ``other`` by metric, with their p."""
+    gaps = np.stack([one.by_user(metric) - other.by_user(metric) for metric in METRICS], axis=1)
+    p = sign_flip_p(gaps, FLIPS, np.random.default_rng(0))
+    return {
+        metric: Difference(interval=gap(one, other, metric), p=float(own))
+        for metric, own in zip(METRICS, p, strict=True)
+    }
 
 
 class Stored:

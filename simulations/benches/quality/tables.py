@@ -13,7 +13,7 @@ from simulations.benches.quality import prose
 from simulations.benches.quality.matrix import BRANCHES, CENTRAL, COLD_ITEMS, FUSION, TRIO, WITH_DP
 from simulations.benches.quality.members import best_part, gains, parts, relative_to_central
 from simulations.benches.quality.newcomers import pooled
-from simulations.benches.quality.stored import METRICS, Scored, Stored, difference
+from simulations.benches.quality.stored import METRICS, Scored, Stored, gap
 
 NOT_RUN = "not run"
 LENGTHS = "history length"
@@ -41,8 +41,8 @@ def main_table(stored: Stored) -> str:
         _row("**fusion, federated, no DP**", stored.scored(FUSION)),
         _row("fusion, central twin", stored.scored(CENTRAL)),
     ]
-    gap = [relative_to_central(stored, metric) for metric in METRICS]
-    rows.append(["fusion against its central twin", *(NOT_RUN if one is None else f"{one:+.1%}" for one in gap), ""])
+    cost = [relative_to_central(stored, metric) for metric in METRICS]
+    rows.append(["fusion against its central twin", *(NOT_RUN if one is None else f"{one:+.1%}" for one in cost), ""])
     return table(["", *FIGURES, "seeds"], rows)
 
 
@@ -180,7 +180,7 @@ def _row(label: str, scored: Scored | None) -> list[str]:
 def _gap_row(label: str, one: Scored | None, other: Scored | None) -> list[str]:
     if one is None or other is None:
         return [label, NOT_RUN, NOT_RUN, ""]
-    return [label, *(_signed(difference(one, other, metric).interval) for metric in METRICS), ""]
+    return [label, *(_signed(gap(one, other, metric)) for metric in METRICS), ""]
 
 
 def _with_ends(interval: Interval) -> str:
