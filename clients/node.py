@@ -6,6 +6,7 @@ been checked, and nothing is answered before it is on the disk.
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -32,7 +33,7 @@ from fedrec.models.split import ITEM_FACTORS, UNOBSERVED, PrivateState, SharedSt
 from fedrec.privacy.accounting import grouped
 from fedrec.privacy.budget import Budget
 from fedrec.privacy.entries import FROM_SYSTEM, Release
-from fedrec.privacy.guarantee import INTERACTION_LEVEL
+from fedrec.privacy.guarantee import INTERACTION_LEVEL, USER_LEVEL
 from fedrec.privacy.mechanism import GaussianMechanism, SampledGaussian
 from fedrec.rounds import (
     Contribution,
@@ -168,6 +169,8 @@ def _planned(task: TrainTask, store: NodeStore) -> list[tuple[Release, Budget]]:
     planned = []
     name = release_name(task.contribution, task.model)
     if task.mechanism is not None:
+        missed = _missed(task, store)
+        planned += [(missed, store.policy.budget)] if missed else []
         event = _event(task.mechanism, task, store)
         release = Release(
             run_id=task.run_id,
@@ -203,10 +206,37 @@ def _event(mechanism: GaussianMechanism, task: TrainTask, store: NodeStore) -> S
     """
     if not store.policy.trust_sampling:
         return SampledGaussian(noise_multiplier=mechanism.noise_multiplier, sample_rate=1.0)
-    charges = store.ledger.charges()
-    seen = max((charge.round for charge in charges if charge.run_id == task.run_id), default=0)
-    steps = max(1, task.round - seen)
+    once = task.contribution is Contribution.RANKS
+    steps = 1 if once else max(1, task.round - _last_seen(task, store))
     return SampledGaussian(noise_multiplier=mechanism.noise_multiplier, sample_rate=mechanism.sample_rate, steps=steps)
+
+
+def _last_seen(task: TrainTask, store: NodeStore) -> int:
+    """Return the last round of the task's run that this node has charged, 0 for none."""
+    return max((charge.round for charge in store.ledger.charges() if charge.run_id == task.run_id), default=0)
+
+
+def _missed(task: TrainTask, store: NodeStore) -> Release | None:
+    """Return the rounds before an evaluation that may have drawn this node's users without its knowing.
+
+    The evaluation's own mechanism is another, so these are charged by that of the last round that the node took part
+    in; one that took part in none was drawn in none that it could know the noise of, and takes the evaluation's.
+    """
+    missed = task.round - 1 - _last_seen(task, store)
+    if task.contribution is not Contribution.RANKS or missed < 1 or not store.policy.trust_sampling:
+        return None
+    own = [c for c in store.ledger.charges() if c.run_id == task.run_id and c.round and c.guarantee == USER_LEVEL]
+    mechanism = own[-1].mechanism if own else task.mechanism
+    if mechanism is None:
+        return None
+    return Release(
+        run_id=task.run_id,
+        round=task.round - 1,
+        name=own[-1].name if own else "training",
+        mechanism=mechanism,
+        noise_source="server",
+        event=replace(mechanism.event, steps=missed),
+    )
 
 
 def _contribute(task: TrainTask, store: NodeStore) -> SharedState:

@@ -110,6 +110,21 @@ def test_a_node_of_several_shards_answers_as_a_node_of_one_and_keeps_the_same(
     torch.testing.assert_close(private_of(several), private_of(one), atol=1e-6, rtol=1e-5)
 
 
+def test_an_evaluation_charges_itself_once_and_the_rounds_before_it_by_their_own_mechanism(store, later, task):
+    """A user may have been drawn in rounds that its node was not asked in; the evaluation's noise is not theirs."""
+    ranks = GaussianMechanism(clip_norm=1.0, noise_multiplier=9.0, sample_rate=1.0, population=3)
+    sampled = replace(task.mechanism, sample_rate=0.5)
+    answer(later(2, mechanism=sampled), store)
+    reply = answer(later(6, contribution=Contribution.RANKS, mechanism=ranks), store)
+    assert isinstance(reply, TrainReply)
+    spent = [(charge.name, charge.event) for charge in store.ledger.charges()]
+    assert spent == [
+        ("training", SampledGaussian(noise_multiplier=1.0, sample_rate=0.5, steps=2)),
+        ("training", SampledGaussian(noise_multiplier=1.0, sample_rate=0.5, steps=3)),
+        ("ranks", SampledGaussian(noise_multiplier=9.0, sample_rate=1.0, steps=1)),
+    ]
+
+
 def test_a_fusion_without_members_is_refused(store, later):
     refusal = answer(later(1, contribution=Contribution.FUSION), store)
     assert refusal.reason is RefusalReason.PROTOCOL
