@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from simulations.benches.quality.cells import NOT_RUN, percent, signed_percent
 from simulations.benches.quality.matrix import COLD_ITEMS, DATA, FUSION
 from simulations.benches.quality.members import best_part, gains, relative_to_central
 from simulations.benches.quality.newcomers import pooled
@@ -11,6 +12,7 @@ from simulations.benches.quality.stored import METRICS, Stored
 GOALS = {"ml-100k": (0.205, 0.108), "movietweetings": (0.235, 0.130), "amazon-toys": (0.085, 0.048)}
 """Least HR@10 and NDCG@10 of the fusion without DP."""
 SEEDS = 3
+"""That the bars ask for."""
 CENTRAL_GAP = 0.02
 COHORT = 0.1
 NEW_USER_EVENTS, NEW_USER_SHARE = "3", 0.8
@@ -44,20 +46,20 @@ def _of(data: str, stored: Stored) -> Iterator[Bar]:
     for metric, least in zip(METRICS, GOALS[data], strict=True):
         what = f"{_LABELS[metric]} without DP at least {least:g}"
         value = fusion.mean(metric) if fusion else None
-        shown, met = ("not run", None) if value is None else (f"{value:.4f}", value >= least)
+        shown, met = (NOT_RUN, None) if value is None else (f"{value:.4f}", value >= least)
         yield Bar(data=title, what=what, measured=shown, met=met, seeds=seeds)
     if data == DATA[0]:
         for metric in METRICS:
             gap = relative_to_central(stored, metric)
-            what = f"{_LABELS[metric]} no more than {CENTRAL_GAP:.0%} below the same fusion trained centrally"
-            shown, met = ("not run", None) if gap is None else (f"{gap:+.1%}", gap >= -CENTRAL_GAP)
+            what = f"{_LABELS[metric]} no more than {percent(CENTRAL_GAP)} below the same fusion trained centrally"
+            shown, met = (NOT_RUN, None) if gap is None else (signed_percent(gap), gap >= -CENTRAL_GAP)
             yield Bar(data=title, what=what, measured=shown, met=met, seeds=seeds)
     yield from _against_best(title, stored, seeds, above=data in DATA[:2])
     rate = stored.scenario(FUSION).training.sample_rate if fusion else None
     yield Bar(
         data=title,
-        what=f"cohorts of {COHORT:.0%} of the users",
-        measured="not run" if rate is None else f"{rate:.0%}",
+        what=f"cohorts of {percent(COHORT)} of the users",
+        measured=NOT_RUN if rate is None else percent(rate),
         met=None if rate is None else rate <= COHORT,
         seeds=seeds,
     )
@@ -73,7 +75,7 @@ def _against_best(title: str, stored: Stored, seeds: int, *, above: bool) -> Ite
         goal = "significantly above" if above else "not significantly below"
         what = f"{_LABELS[metric]} {goal} the best member" + (f" ({best.label})" if best else "")
         if best is None or best.name not in found:
-            yield Bar(data=title, what=what, measured="not run", met=None, seeds=seeds)
+            yield Bar(data=title, what=what, measured=NOT_RUN, met=None, seeds=seeds)
             continue
         gap, p = found[best.name].by_metric[metric].interval, found[best.name].holm[metric]
         significant = p <= LEVEL
@@ -88,14 +90,14 @@ def _cold(title: str, stored: Stored) -> Iterator[Bar]:
         what = f"cold items, {_LABELS[metric]} above popularity by genre"
         seeds = len(stored.folders(COLD_ITEMS))
         if model is None or floor is None:
-            yield Bar(data=title, what=what, measured="not run", met=None, seeds=seeds)
+            yield Bar(data=title, what=what, measured=NOT_RUN, met=None, seeds=seeds)
             continue
         one, other = model.mean(metric), floor.mean(metric)
         yield Bar(data=title, what=what, measured=f"{one:.4f} against {other:.4f}", met=one > other, seeds=seeds)
 
 
 def _new_users(title: str, stored: Stored) -> Bar:
-    what = f"a user with {NEW_USER_EVENTS} events, HR@10 at least {NEW_USER_SHARE:.0%} of the warm one"
+    what = f"a user with {NEW_USER_EVENTS} events, HR@10 at least {percent(NEW_USER_SHARE)} of the warm one"
     shares = [
         known.share.mean
         for found in pooled(stored).values()
@@ -103,6 +105,6 @@ def _new_users(title: str, stored: Stored) -> Bar:
         if known.label == NEW_USER_EVENTS
     ]
     if not shares:
-        return Bar(data=title, what=what, measured="not run", met=None, seeds=0)
+        return Bar(data=title, what=what, measured=NOT_RUN, met=None, seeds=0)
     mean = sum(shares) / len(shares)
-    return Bar(data=title, what=what, measured=f"{mean:.0%}", met=mean >= NEW_USER_SHARE, seeds=len(shares))
+    return Bar(data=title, what=what, measured=percent(mean), met=mean >= NEW_USER_SHARE, seeds=len(shares))

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from simulations.benches.quality import prose
-from simulations.benches.quality.bars import TITLES, Bar, bars
+from simulations.benches.quality.bars import SEEDS, TITLES, Bar, bars
+from simulations.benches.quality.cells import NOT_RUN, percent, table
 from simulations.benches.quality.matrix import BRANCHES, CENTRAL, DATA, FUSION, TRIO, WITH_DP
 from simulations.benches.quality.running import commit_of
 from simulations.benches.quality.stored import Stored
 from simulations.benches.quality.tables import (
-    NOT_RUN,
     cold_section,
     cost_table,
     dp_section,
@@ -17,7 +17,6 @@ from simulations.benches.quality.tables import (
     main_table,
     new_users_section,
     seed_lines,
-    table,
 )
 
 
@@ -57,7 +56,7 @@ def _protocol(stored: Stored) -> str:
     one, training = found[0].protocol, stored.scenario(FUSION).training
     return (
         f"{one.num_users:,} users, {one.num_items:,} items, {one.num_events:,} events; {one.evaluated_users:,} users "
-        f"are asked. {training.rounds} rounds with {training.sample_rate:.0%} of the users in each."
+        f"are asked. {training.rounds} rounds with {percent(training.sample_rate)} of the users in each."
     )
 
 
@@ -77,4 +76,6 @@ def _made(stored: Sequence[Stored]) -> str:
 
 def _bar_row(bar: Bar) -> list[str]:
     verdict = {None: NOT_RUN, True: "met", False: "**MISSED**"}[bar.met]
+    if bar.met is not None and bar.seeds < SEEDS:
+        verdict += f", with {bar.seeds} of {SEEDS} seeds"
     return [bar.data, bar.what, bar.measured, str(bar.seeds), verdict]

@@ -8,6 +8,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pydantic import ValidationError
+
+from fedrec.config import RunConfig, Scenario
 from fedrec.errors import ConfigError
 from fedrec.runs.atomic import write_atomically
 from fedrec.runs.folder import RunFolder
@@ -21,6 +24,9 @@ ORIGIN = "origin.json"
 
 BULK = ("checkpoints", "nodes")
 """Of a run: what no figure is read from, hundreds of megabytes over the matrix."""
+
+FREE = ("name", "threads", "memory_mib", "device", "trackers")
+"""Settings of ``run`` that no figure on quality depends on."""
 
 UNKNOWN = "unknown"
 
@@ -61,7 +67,7 @@ def _is_stored(cell: Cell, out: Path) -> bool:
     if not folder.summary_path.is_file():
         return False
     told = _origin(folder.path).get("scenario")
-    if told is not None and _comparable(told) != _comparable(cell.scenario.model_dump(mode="json")):
+    if told is not None and _comparable(_scenario(told, folder.path)) != _comparable(cell.scenario):
         raise ConfigError(
             f"{folder.path} holds a run with other settings (compare its {ORIGIN}): remove it, or name another folder "
             "with --out"
@@ -69,10 +75,18 @@ def _is_stored(cell: Cell, out: Path) -> bool:
     return True
 
 
-def _comparable(told: dict[str, dict[str, object]]) -> dict[str, object]:
+def _scenario(told: object, folder: Path) -> Scenario:
+    """Read what a run was told; settings that are newer than the run have their defaults."""
+    try:
+        return Scenario.model_validate(told)
+    except ValidationError as error:
+        raise ConfigError(f"{folder} was told what no scenario says any more: remove it, to make it anew") from error
+
+
+def _comparable(scenario: Scenario) -> Scenario:
     """Return the settings that figures depend on."""
-    free = {"name", "threads", "memory_mib", "device", "trackers"}
-    return {**told, "run": {key: value for key, value in told["run"].items() if key not in free}}
+    free = {name: RunConfig.model_fields[name].get_default() for name in FREE}
+    return scenario.model_copy(update={"run": scenario.run.model_copy(update=free)})
 
 
 def commit_of(folder: Path) -> str:

@@ -4,28 +4,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 
 from fedrec.baselines.floors import EASE_MAX_ITEMS
-from fedrec.evaluation.bootstrap import Interval
 from fedrec.runs.labels import epsilon_label, human_bytes
 from fedrec.runs.newcomers import KnownEvents
 from fedrec.runs.summary import Summary
 from simulations.ablation import ALONE, EQUAL
 from simulations.benches.quality import prose
+from simulations.benches.quality.cells import NOT_RUN, percent, signed, signed_percent, table, with_ends
 from simulations.benches.quality.matrix import BRANCHES, CENTRAL, COLD_ITEMS, FUSION, TRIO, WITH_DP
 from simulations.benches.quality.members import best_part, gains, parts, relative_to_central
 from simulations.benches.quality.newcomers import pooled
 from simulations.benches.quality.stored import METRICS, Scored, Stored, gap
 
-NOT_RUN = "not run"
 LENGTHS = "history length"
 """Name of the grouping by deciles of history length."""
 
 FIGURES = ("HR@10", "NDCG@10")
-
-
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table."""
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def main_table(stored: Stored) -> str:
@@ -42,7 +35,9 @@ def main_table(stored: Stored) -> str:
         _row("fusion, central twin", stored.scored(CENTRAL)),
     ]
     cost = [relative_to_central(stored, metric) for metric in METRICS]
-    rows.append(["fusion against its central twin", *(NOT_RUN if one is None else f"{one:+.1%}" for one in cost), ""])
+    rows.append(
+        ["fusion against its central twin", *(NOT_RUN if one is None else signed_percent(one) for one in cost), ""]
+    )
     return table(["", *FIGURES, "seeds"], rows)
 
 
@@ -51,7 +46,7 @@ def gain_table(stored: Stored) -> str:
     best, rows = best_part(stored), []
     for gain in gains(stored):
         label = gain.label + (" (best member)" if best and gain.name == best.name else "")
-        cells = [f"{_signed(gain.by_metric[m].interval)}, p {gain.by_metric[m].p:.4f}" for m in METRICS]
+        cells = [f"{signed(gain.by_metric[m].interval)}, p {gain.by_metric[m].p:.4f}" for m in METRICS]
         rows.append([label, cells[0], f"{gain.holm[METRICS[0]]:.4f}", cells[1], f"{gain.holm[METRICS[1]]:.4f}"])
     return table(["fusion less", "HR@10", "Holm", "NDCG@10", "Holm"], rows or [[NOT_RUN, "", "", "", ""]])
 
@@ -87,9 +82,20 @@ def cost_table(stored: Stored) -> str:
         found = stored.summaries(variant)
         if found:
             training = stored.scenario(variant).training
-            cohort = f"{training.sample_rate:.0%}"
+            cohort = percent(training.sample_rate)
             rows.append([variant, f"{training.rounds}", cohort, *_costs(found, central=variant == CENTRAL)])
-    columns = ("run", "training rounds", "cohort", "all rounds", "down", "up", "before", "up in all", "seconds", "run")
+    columns = (
+        "run",
+        "training rounds",
+        "cohort",
+        "all rounds",
+        "down",
+        "up",
+        "before",
+        "up in all",
+        "training, s",
+        "in all, s",
+    )
     return table(columns, rows or [[NOT_RUN, *[""] * 9]])
 
 
@@ -156,7 +162,7 @@ def _new_user_cells(by_metric: Mapping[str, tuple[KnownEvents, ...]]) -> list[li
             for known in pair
             for cell in (
                 f"{known.mean:.3f} (warm {known.warm:.3f})",
-                f"{known.share.mean:.0%} [{known.share.low:.0%}, {known.share.high:.0%}]",
+                f"{percent(known.share.mean)} [{100 * known.share.low:.0f}, {100 * known.share.high:.0f}]",
                 f"{known.strict:.3f}",
             )
         ]
@@ -174,18 +180,10 @@ def _ease_floor(stored: Stored) -> list[str]:
 def _row(label: str, scored: Scored | None) -> list[str]:
     if scored is None:
         return [label, NOT_RUN, NOT_RUN, ""]
-    return [label, *(_with_ends(scored.interval(metric)) for metric in METRICS), str(len(scored.seeds))]
+    return [label, *(with_ends(scored.interval(metric)) for metric in METRICS), str(len(scored.seeds))]
 
 
 def _gap_row(label: str, one: Scored | None, other: Scored | None) -> list[str]:
     if one is None or other is None:
         return [label, NOT_RUN, NOT_RUN, ""]
-    return [label, *(_signed(gap(one, other, metric)) for metric in METRICS), ""]
-
-
-def _with_ends(interval: Interval) -> str:
-    return f"{interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
-
-
-def _signed(interval: Interval) -> str:
-    return f"{interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
+    return [label, *(signed(gap(one, other, metric)) for metric in METRICS), ""]

@@ -140,7 +140,7 @@ def test_figures_are_means_over_users_of_means_over_seeds(fused, tmp_path):
     assert 0.45 < low < 0.55 < high < 0.65
     assert found["EASE, central"][0].startswith("0.600 [")
     assert found["fusion, central twin"] == ["not run", "not run", ""]
-    assert found["fusion"][:4] == ["7", "10%", "9", "500 kB"]
+    assert found["fusion"][:4] == ["7", "10 %", "9", "500 kB"]
     assert "2 runs, 2026-11-22, 2 shared cores, torch 2.13.0, code of unknown." in page
     assert "worst decile of history length (1 to 9 events): HR@10 0.350, NDCG@10 0.175" in page
     assert "- fusion, weights: cf 0.75, ease 0.25" in page
@@ -158,18 +158,18 @@ def test_the_best_member_is_one_alone_trained_apart_where_there_is_such_a_run(fu
     gap = rows(page, "| fusion less |")["cf, trained alone (best member)"]
     assert gap[0].startswith("+0.150 [+0.")
     assert float(gap[1]) <= 0.01
-    assert bar(page, "HR@10 significantly above the best member (cf, trained alone)")[-1] == "met"
+    assert bar(page, "HR@10 significantly above the best member (cf, trained alone)")[-1].startswith("met")
 
 
 def test_a_bar_that_is_missed_is_marked(fused, store, tmp_path):
     store("ml-100k", "central", 0, {"model": hits(0.57)})
     store("movietweetings", "fusion", 0, {"model": hits(0.1), "alone ease": hits(0.1)})
     page = write_page(tmp_path, ["ml-100k", "movietweetings"])
-    assert bar(page, "ML-100K | HR@10 without DP") == ["0.5500", "2", "met"]
-    assert bar(page, "HR@10 no more than 2% below") == ["-3.5%", "2", "**MISSED**"]
-    assert bar(page, "MovieTweetings 5-core | HR@10 without DP") == ["0.1000", "1", "**MISSED**"]
-    assert bar(page, "MovieTweetings 5-core | HR@10 significantly above")[-1] == "**MISSED**"
-    assert bar(page, "ML-100K | cohorts")[0] == "10%"
+    assert bar(page, "ML-100K | HR@10 without DP") == ["0.5500", "2", "met, with 2 of 3 seeds"]
+    assert bar(page, "HR@10 no more than 2 % below") == ["-3.5 %", "2", "**MISSED**, with 2 of 3 seeds"]
+    assert bar(page, "MovieTweetings 5-core | HR@10 without DP") == ["0.1000", "1", "**MISSED**, with 1 of 3 seeds"]
+    assert bar(page, "MovieTweetings 5-core | HR@10 significantly above")[-1].startswith("**MISSED**")
+    assert bar(page, "ML-100K | cohorts")[0] == "10 %"
 
 
 def test_privacy_cold_items_and_new_users_stand_beside_what_they_are_held_against(fused, store, tmp_path):
@@ -193,10 +193,10 @@ def test_privacy_cold_items_and_new_users_stand_beside_what_they_are_held_agains
     assert cold["fusion less profile of genres"][0].startswith("-0.100")
     new = rows(page, "### New users")["3, seed 0"]
     assert new[0] == "0.450 (warm 0.500)"
-    assert new[1].startswith("90% [")
+    assert new[1].startswith("90 % [")
     assert new[2] == "0.200"
-    assert bar(page, "a user with 3 events") == ["90%", "1", "met"]
-    assert [bar(page, f"cold items, {name}")[-1] for name in ("HR@10", "NDCG@10")] == ["met", "met"]
+    assert bar(page, "a user with 3 events") == ["90 %", "1", "met, with 1 of 3 seeds"]
+    assert [bar(page, f"cold items, {name}")[-1] for name in ("HR@10", "NDCG@10")] == ["met, with 1 of 3 seeds"] * 2
 
 
 def test_runs_that_were_measured_by_other_rules_are_refused(fused, store, tmp_path):
@@ -223,4 +223,4 @@ def test_a_floor_that_is_too_large_for_the_catalogue_is_said_to_be_left_out(stor
     page = write_page(tmp_path, ["amazon-toys"])
     assert rows(page, "## Amazon Toys")["EASE, central"][0] == "left out: more than 1,000 items"
     assert "### Cold items" not in page
-    assert bar(page, "HR@10 not significantly below the best member (ease, federated)")[-1] == "met"
+    assert bar(page, "HR@10 not significantly below the best member (ease, federated)")[-1].startswith("met")

@@ -64,6 +64,20 @@ def test_a_stored_run_of_other_settings_is_refused(made, tmp_path):
         run_cells([cell_of(dim=8)], tmp_path, Silence())
 
 
+def test_settings_that_a_stored_run_did_not_know_have_their_defaults_and_unknown_ones_are_refused(made, tmp_path):
+    run_cells([cell_of()], tmp_path, Silence())
+    origin = tmp_path / "tiny" / "fusion-0" / "origin.json"
+    told = json.loads(origin.read_text())
+    del told["scenario"]["model"]["dropout"]
+    told["scenario"]["run"]["name"] = "another"
+    origin.write_text(json.dumps(told))
+    assert run_cells([cell_of()], tmp_path, Silence()) == 0
+    told["scenario"]["model"]["wings"] = 2
+    origin.write_text(json.dumps(told))
+    with pytest.raises(ConfigError, match="what no scenario says any more"):
+        run_cells([cell_of()], tmp_path, Silence())
+
+
 def test_a_run_keeps_the_commit_of_the_code_that_made_it(made, tmp_path, monkeypatch):
     monkeypatch.setattr("simulations.benches.quality.running.code_commit", lambda: "abc")
     run_cells([cell_of()], tmp_path, Silence())
