@@ -1,0 +1,44 @@
+"""Nodes, messages and rounds on the wire."""
+
+from typing import Literal
+
+from pydantic import field_validator
+
+from fedrec.config.section import Count, Positive, Rate, Section
+
+Place = Literal["in-process", "ray"]
+CodecName = Literal["none", "fp16", "int8", "low-rank", "row-subset"]
+
+
+class CodecConfig(Section):
+    """How updates are encoded for the way up (``fedrec.codecs``)."""
+
+    name: CodecName = "none"
+    """``none`` sends float32."""
+    rank: Count = 16
+    """Columns that ``low-rank`` keeps of each matrix's."""
+    row_share: Rate = 0.25
+    """Share of each matrix's rows that ``row-subset`` sends."""
+
+    @field_validator("name", mode="before")
+    @classmethod
+    def _none_is_a_name(cls, value: object) -> object:
+        """Take what ``--set federation.codec.name=none`` gives, where none elsewhere means no value."""
+        return "none" if value is None else value
+
+
+class FederationConfig(Section):
+    """Nodes and rounds on the wire."""
+
+    place: Place = "in-process"
+    nodes: Count = 1
+    """Simulated nodes among which the users are divided; at most one a user."""
+    minimum_replies: Rate = 0.5
+    """Share of the asked nodes that must reply usably, else the round is void."""
+    round_timeout: Positive = 600.0
+    """Seconds to wait for a round's replies."""
+    checkpoint_every: Count = 10
+    codec: CodecConfig = CodecConfig()
+    ray_address: str = ""
+    """Address of a running Ray cluster, for ``place = ray``; empty starts one on this machine. The run folder must be
+    on a disk that all its machines see."""

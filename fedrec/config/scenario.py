@@ -1,0 +1,120 @@
+"""The scenario: everything a run can be told, and what its parts must agree on."""
+
+from typing import Self
+
+from pydantic import model_validator
+
+from fedrec.config.data import DataConfig
+from fedrec.config.evaluation import EvaluationConfig, SelectionConfig
+from fedrec.config.federation import FederationConfig
+from fedrec.config.model import ModelConfig
+from fedrec.config.privacy import PrivacyConfig
+from fedrec.config.run import RunConfig
+from fedrec.config.section import Section
+from fedrec.config.training import TrainingConfig
+
+
+class Scenario(Section):
+    """Everything a run can be told."""
+
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    selection: SelectionConfig = SelectionConfig()
+    privacy: PrivacyConfig = PrivacyConfig()
+    federation: FederationConfig = FederationConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    run: RunConfig = RunConfig()
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> Self:
+        if self.selection.enabled and self.privacy.enabled:
+            raise ValueError(
+                "selection.enabled looks at held-out events without noise, which privacy.enabled forbids: "
+                "choose training.rounds in a run with privacy.enabled=false, or on public data"
+            )
+        if self.privacy.interaction and self.training.popularity_start:
+            raise ValueError(
+                "privacy.interaction does not cover the item counts that training.popularity_start collects: "
+                "set training.popularity_start=false"
+            )
+        if self.privacy.interaction and not self.training.local.is_plain:
+            raise ValueError(
+                "privacy.interaction trains by DP-SGD of its own: set training.local to loss=softmax, epochs=0, "
+                "optimizer=sgd, proximal=0 and private_start=kept"
+            )
+        unproven = sorted(set(self.model.branches) & {"siamese", "neumf", "autoencoder"})
+        if self.privacy.interaction and unproven:
+            raise ValueError(
+                f"privacy.interaction takes gradients a sample, which are not proven for {', '.join(unproven)}: leave "
+                "them out of model.branches"
+            )
+        collected = self.training.popularity_start and (self.privacy.popularity_share > 0 or not self.privacy.enabled)
+        if self.model.members and not collected:
+            raise ValueError(
+                f"model.members has {self.model.members[0]}, which comes from statistics before training: set "
+                "training.popularity_start=true and privacy.popularity_share above 0"
+            )
+        if not self.model.branches and self.training.rounds:
+            raise ValueError(
+                f"model.branches is empty, so that training.rounds={self.training.rounds} have nothing to train: set "
+                "training.rounds=0"
+            )
+        if "neighbours" in self.model.branches and not collected:
+            raise ValueError(
+                "model.branches has neighbours, which come from statistics before training: set "
+                "training.popularity_start=true and privacy.popularity_share above 0"
+            )
+        if self.training.local.private_start == "ridge" and "mf" not in self.model.branches:
+            raise ValueError(
+                "training.local.private_start=ridge solves for the user embedding of mf, which model.branches lacks"
+            )
+        if self.training.local.loss == "mse" and self.training.popularity_start and not self.model.rating_head:
+            raise ValueError(
+                "training.local.loss=mse predicts ratings, and training.popularity_start would start the item bias "
+                "from counts: set training.popularity_start=false"
+            )
+        if self.privacy.interaction and self.model.rating_head:
+            raise ValueError("privacy.interaction trains on no ratings: set model.rating_head=false")
+        if self.training.local.task_weights == "uncertainty" and (
+            not self.model.rating_head or self.training.local.loss == "mse"
+        ):
+            raise ValueError(
+                "training.local.task_weights=uncertainty weighs two tasks: set model.rating_head=true and a "
+                "training.local.loss other than mse"
+            )
+        if self.evaluation.sampled_negatives and self.data.split == "cold-items":
+            raise ValueError(
+                "data.split=cold-items ranks the hidden items among themselves, which evaluation.sampled_negatives "
+                "would mix with others: set it to 0"
+            )
+        if self.privacy.interaction and self.model.id_dropout:
+            raise ValueError("privacy.interaction hides no id embeddings: set model.id_dropout=0")
+        if self.evaluation.every and not set(self.evaluation.ks) >= {10}:
+            raise ValueError(f"evaluation.ks must include 10, which learning curves show, got {self.evaluation.ks}")
+        return self
+
+    @property
+    def mixes(self) -> bool:
+        """Whether weights are learned in rounds of their own, after training."""
+        return len(self.model.members) + bool(self.model.branches) > 1 and self.training.fusion_rounds > 0
+
+    @property
+    def played(self) -> TrainingConfig:
+        """The training as it is played: with the run's seed, without rounds of what the model has not."""
+        training = self.training
+        held_back, rounds = (training.calibration_share, training.fusion_rounds) if self.mixes else (0.0, 0)
+        own = {"seed": self.run.seed, "held_back": held_back, "asked": training.evaluation_share}
+        sweeps = training.ials_rounds if "ials" in self.model.members else 0
+        return training.model_copy(
+            update={
+                "local": training.local.model_copy(update=own),
+                "ials_rounds": sweeps,
+                "fusion_rounds": rounds,
+            }
+        )
+
+    @property
+    def noise_seed(self) -> int | None:
+        """The seed of the noise, None for the operating system's."""
+        return self.run.seed if self.privacy.noise_seed == "run" else self.privacy.noise_seed
