@@ -17,7 +17,8 @@ data set's runs were all made with the settings of its scenario; a variant diffe
 BARS = """\
 ## Bars
 
-Set before anything of this was measured. p is that of the comparison with every member at once (Holm)."""
+Set before anything of this was measured. p is that of the comparison with every member at once (Holm). A central twin
+draws its own batches, so that a federation may come out above it as well as below: by chance, not by merit."""
 
 ROWS = """\
 Floors are central and tuned on the second-last event. A member trained alone is the same branch with the same settings

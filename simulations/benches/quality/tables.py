@@ -34,10 +34,10 @@ def main_table(stored: Stored) -> str:
         _row("**fusion, federated, no DP**", stored.scored(FUSION)),
         _row("fusion, central twin", stored.scored(CENTRAL)),
     ]
-    cost = [relative_to_central(stored, metric) for metric in METRICS]
-    rows.append(
-        ["fusion against its central twin", *(NOT_RUN if one is None else signed_percent(one) for one in cost), ""]
-    )
+    costs = [relative_to_central(stored, metric) for metric in METRICS]
+    shown = [NOT_RUN if cost is None else signed_percent(cost) for cost in costs]
+    rows.append(["fusion against its central twin", *shown, ""])
+    rows.append(_gap_row("fusion less its central twin, paired", stored.scored(FUSION), stored.scored(CENTRAL)))
     return table(["", *FIGURES, "seeds"], rows)
 
 

@@ -166,6 +166,7 @@ def test_a_bar_that_is_missed_is_marked(fused, store, tmp_path):
     store("movietweetings", "fusion", 0, {"model": hits(0.1), "alone ease": hits(0.1)})
     page = write_page(tmp_path, ["ml-100k", "movietweetings"])
     assert bar(page, "ML-100K | HR@10 without DP") == ["0.5500", "2", "met, with 2 of 3 seeds"]
+    assert rows(page, "## ML-100K")["fusion less its central twin, paired"][0].startswith("-0.020 [-0.0")
     assert bar(page, "HR@10 no more than 2 % below") == ["-3.5 %", "2", "**MISSED**, with 2 of 3 seeds"]
     assert bar(page, "MovieTweetings 5-core | HR@10 without DP") == ["0.1000", "1", "**MISSED**, with 1 of 3 seeds"]
     assert bar(page, "MovieTweetings 5-core | HR@10 significantly above")[-1].startswith("**MISSED**")
