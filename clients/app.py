@@ -11,7 +11,8 @@ from pathlib import Path
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from clients.node import answer, card, catalogue_of
+from clients.installed import catalogue_of
+from clients.node import answer, card
 from clients.store import NodeStore
 from fedrec.codecs import reply_codec
 from fedrec.errors import ConfigError, FedRecError, ProtocolError

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from clients import node, private_shards
+from clients import contributions, node, private_shards
 from clients.node import answer, card
 from clients.policy import Policy
 from clients.store import NodeStore
@@ -101,8 +101,8 @@ def test_a_node_of_several_shards_answers_as_a_node_of_one_and_keeps_the_same(
     )
     expected = answer(task, one).total
     monkeypatch.setattr(private_shards, "MOST_USERS", 1)
-    monkeypatch.setattr(node, "STATISTICS_USERS", 2)
-    monkeypatch.setattr(node, "FUSION_USERS", 1)
+    monkeypatch.setattr(contributions, "STATISTICS_USERS", 2)
+    monkeypatch.setattr(contributions, "FUSION_USERS", 1)
     total = answer(task, several).total
     assert len(list(several.folder.glob("state/*.safetensors"))) == (3 if contribution is Contribution.UPDATE else 0)
     assert {name: value.dtype for name, value in total.items()} == {n: value.dtype for n, value in expected.items()}
@@ -170,7 +170,7 @@ def test_a_round_that_fails_midway_leaves_the_private_parameters_as_they_were(st
             raise KeyboardInterrupt
         return train_cohort(*arguments)
 
-    monkeypatch.setattr(node, "train_cohort", fail_at_the_second)
+    monkeypatch.setattr(contributions, "train_cohort", fail_at_the_second)
     with pytest.raises(KeyboardInterrupt):
         answer(later(2), store)
     torch.testing.assert_close(private_of(reopened(store)), before, rtol=0, atol=0)
@@ -212,7 +212,7 @@ def test_a_whole_history_beyond_the_memory_is_refused_without_telling_its_length
     def overflow(*arguments):
         raise MemoryBudgetError(needed_mib=77, given_mib=3)
 
-    monkeypatch.setattr(node, "train_cohort", overflow)
+    monkeypatch.setattr(contributions, "train_cohort", overflow)
     refusal = answer(task, store)
     assert refusal.reason is RefusalReason.MEMORY
     assert "memory_mib = 3" in refusal.detail

@@ -1,0 +1,108 @@
+"""What a task costs a node's users, written on the node's own ledger before it happens."""
+
+from dataclasses import replace
+
+from clients.policy import Objection
+from clients.store import NodeStore
+from fedrec.privacy.budget import Budget
+from fedrec.privacy.entries import FROM_SYSTEM, Release
+from fedrec.privacy.guarantee import INTERACTION_LEVEL, USER_LEVEL
+from fedrec.privacy.mechanism import GaussianMechanism, SampledGaussian
+from fedrec.rounds import (
+    Contribution,
+    RefusalReason,
+    TrainTask,
+    release_name,
+)
+
+
+def charge_for(task: TrainTask, store: NodeStore) -> Objection | None:
+    """Write the round on the device's ledger before it happens; object if a budget of the policy forbids it."""
+    planned = _planned(task, store)
+    rounds = len({(charge.run_id, charge.round) for charge in store.ledger.charges()}) if planned else 0
+    if planned and rounds >= store.policy.max_rounds:
+        detail = f"the policy says max_rounds = {store.policy.max_rounds}, the ledger has {rounds}"
+        return Objection(reason=RefusalReason.BUDGET, detail=detail)
+    for release, budget in planned:
+        if store.ledger.would_exceed(release.spent, budget, release.guarantee):
+            unit, limit = release.guarantee.unit, f"epsilon {budget.epsilon:g} at delta {budget.delta:g}"
+            detail = f"the {unit}-level budget of {limit} does not hold another round"
+            return Objection(reason=RefusalReason.BUDGET, detail=detail)
+    for release, budget in planned:
+        store.ledger.charge(release, budget)
+    return None
+
+
+def _planned(task: TrainTask, store: NodeStore) -> list[tuple[Release, Budget]]:
+    """Return what the round spends on this node's users, with the budget that each part must fit."""
+    planned = []
+    name = release_name(task.contribution, task.model)
+    if task.mechanism is not None:
+        missed = _missed(task, store)
+        planned += [(missed, store.policy.budget)] if missed else []
+        event = _event(task.mechanism, task, store)
+        release = Release(
+            run_id=task.run_id,
+            round=task.round,
+            name=name,
+            mechanism=task.mechanism,
+            noise_source="server",
+            event=event,
+        )
+        planned.append((release, store.policy.budget))
+    if task.interaction is not None:
+        from fedrec.training.interaction import interaction_mechanism  # see ``_train_under_opacus``
+
+        release = Release(
+            run_id=task.run_id,
+            round=task.round,
+            name="interaction",
+            mechanism=interaction_mechanism(task.model, task.interaction),
+            noise_source=FROM_SYSTEM,
+            guarantee=INTERACTION_LEVEL,
+            steps=task.local.steps,
+        )
+        epsilon = min(task.interaction.epsilon, store.policy.interaction_epsilon)
+        planned.append((release, Budget(epsilon=epsilon, delta=store.policy.delta)))
+    return planned
+
+
+def _event(mechanism: GaussianMechanism, task: TrainTask, store: NodeStore) -> SampledGaussian:
+    """Return what taking part costs this node's users, as far as the node can know.
+
+    Amplification by sampling holds for a user who may or may not have been drawn, so all rounds since the last one
+    that this node saw are charged, not only those that drew it. Without trust in the sampling, a round costs in full.
+    """
+    if not store.policy.trust_sampling:
+        return SampledGaussian(noise_multiplier=mechanism.noise_multiplier, sample_rate=1.0)
+    once = task.contribution is Contribution.RANKS
+    steps = 1 if once else max(1, task.round - _last_seen(task, store))
+    return SampledGaussian(noise_multiplier=mechanism.noise_multiplier, sample_rate=mechanism.sample_rate, steps=steps)
+
+
+def _last_seen(task: TrainTask, store: NodeStore) -> int:
+    """Return the last round of the task's run that this node has charged, 0 for none."""
+    return max((charge.round for charge in store.ledger.charges() if charge.run_id == task.run_id), default=0)
+
+
+def _missed(task: TrainTask, store: NodeStore) -> Release | None:
+    """Return the rounds before an evaluation that may have drawn this node's users without its knowing.
+
+    The evaluation's own mechanism is another, so these are charged by that of the last round that the node took part
+    in; one that took part in none was drawn in none that it could know the noise of, and takes the evaluation's.
+    """
+    missed = task.round - 1 - _last_seen(task, store)
+    if task.contribution is not Contribution.RANKS or missed < 1 or not store.policy.trust_sampling:
+        return None
+    own = [c for c in store.ledger.charges() if c.run_id == task.run_id and c.round and c.guarantee == USER_LEVEL]
+    mechanism = own[-1].mechanism if own else task.mechanism
+    if mechanism is None:
+        return None
+    return Release(
+        run_id=task.run_id,
+        round=task.round - 1,
+        name=own[-1].name if own else "training",
+        mechanism=mechanism,
+        noise_source="server",
+        event=replace(mechanism.event, steps=missed),
+    )

@@ -1,0 +1,187 @@
+"""The work itself: what a node's participants add to a round's sum, a few of them at a time."""
+
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from clients.encoding import coding_each_user
+from clients.installed import build, catalogue_of, model_for
+from clients.private_shards import NothingKept, PrivateShards, divide
+from clients.store import NodeStore
+from fedrec.data.histories import Histories
+from fedrec.errors import LedgerError
+from fedrec.evaluation.rank_histogram import CONTRIBUTION_NORM, histogram_rows
+from fedrec.flower.wire import RANKS
+from fedrec.members.ials import als_weights
+from fedrec.members.implicit_als import solve_users
+from fedrec.members.implicit_als import statistics_sum as item_statistics
+from fedrec.models import FusedRecommender
+from fedrec.models.split import ITEM_FACTORS, UNOBSERVED, PrivateState, SharedState
+from fedrec.privacy.accounting import grouped
+from fedrec.privacy.guarantee import INTERACTION_LEVEL
+from fedrec.rounds import (
+    Contribution,
+    TrainTask,
+)
+from fedrec.statistics.collection import statistics_sum
+from fedrec.training.calibration import calibration_of, mixing_sum, without_held_back
+from fedrec.training.cohort import train_cohort
+from fedrec.training.private_start import initial_private
+from fedrec.training.scoring import fold_in, score_users, standard_scores
+
+STATISTICS_USERS = 65_536
+"""Users whose item statistics are taken at a time."""
+
+FUSION_USERS = 128
+"""Users whose scores by all members are held at a time."""
+
+
+def contribute(task: TrainTask, store: NodeStore) -> SharedState:
+    """Read the participants' rows, do the work, keep their new private parameters, return the sum."""
+    if task.contribution is Contribution.POPULARITY:
+        return _sum(_statistics(task, store))
+    if task.contribution is Contribution.FUSION:
+        return _sum(_weighed(task, store))
+    if task.contribution is Contribution.FACTORS:
+        return _sum(_factored(task, store))
+    if task.contribution is Contribution.RANKS:
+        return _sum(_ranked(task, store))
+    return _sum(_trained_shards(task, store))
+
+
+def _seen(task: TrainTask, store: NodeStore) -> Histories:
+    """Return all users' histories less the events that are held back in this run, for whichever purpose."""
+    share = task.local.held_back + task.local.asked
+    return without_held_back(store.histories(), store.user_seeds(task.local.seed), share)
+
+
+def _statistics(task: TrainTask, store: NodeStore) -> Iterator[SharedState]:
+    """Yield the statistics of as many users at a time as bound the memory, whatever the node's size."""
+    histories, num_items = _seen(task, store), catalogue_of(store).num_items
+    for users in divide(task.participants, STATISTICS_USERS):
+        yield SharedState(statistics_sum(task.model, histories.take(users), num_items, task.mechanism))
+
+
+def _weighed(task: TrainTask, store: NodeStore) -> Iterator[SharedState]:
+    """Yield the sums of what the held-back events of a few users at a time say of the fusion's weights."""
+    model = model_for(task, store)
+    for own, before, target in _held(task, store, task.local.held_back, after=0.0):
+        standard = standard_scores(model, task.shared, own, before)
+        yield mixing_sum(task.model, task.shared, standard, before, target, task.mechanism)
+
+
+def _ranked(task: TrainTask, store: NodeStore) -> Iterator[SharedState]:
+    """Yield the histograms of the ranks at which the events stand that are held back for evaluation."""
+    model = model_for(task, store)
+    clip_norm = CONTRIBUTION_NORM if task.mechanism is None else task.mechanism.clip_norm
+    for own, before, target in _held(task, store, task.local.asked, after=task.local.held_back):
+        targets = Histories(target.astype(np.int32), np.arange(len(target) + 1))
+        rows = histogram_rows(score_users(model, task.shared, own, before), before, targets)
+        yield SharedState({RANKS: torch.from_numpy(rows.sum(0) * min(1.0, clip_norm / CONTRIBUTION_NORM))})
+
+
+def _factored(task: TrainTask, store: NodeStore) -> Iterator[SharedState]:
+    """Yield the sums that item vectors are solved from, of a few users at a time."""
+    histories, num_items, weights = (
+        _seen(task, store),
+        catalogue_of(store).num_items,
+        als_weights(task.model, task.shared[UNOBSERVED]),
+    )
+    for users in divide(task.participants, FUSION_USERS):
+        own = histories.take(users)
+        vectors = solve_users(task.shared[ITEM_FACTORS], own, weights)
+        yield item_statistics(vectors, own, num_items, task.mechanism)
+
+
+def _held(
+    task: TrainTask, store: NodeStore, share: float, *, after: float
+) -> Iterator[tuple[PrivateState, Histories, NDArray[np.int64]]]:
+    """Yield private parameters, history before and item of the events that participants hold back, a few at a time."""
+    model, seeds = model_for(task, store), store.user_seeds(task.local.seed)
+    held, histories = calibration_of(store.histories(), seeds, share, after), _seen(task, store)
+    private = _private(task, store, model)
+    asked = np.flatnonzero(np.isin(held.users, task.participants))
+    for chosen in list(divide(asked, FUSION_USERS)) or [asked]:
+        users = held.users[chosen]
+        before = histories.take(users)
+        kept = task.local.private_start == "kept"
+        own = private.read(users) if kept else fold_in(model, task.shared, before, task.local)
+        yield own, before, held.target[chosen]
+
+
+def _trained_shards(task: TrainTask, store: NodeStore) -> Iterator[SharedState]:
+    """Train shard by shard and yield the sums; the last thing is to let the new private parameters count."""
+    model, histories, seeds = model_for(task, store), _seen(task, store), store.user_seeds(task.local.seed)
+    private = _private(task, store, model)
+    path = _train_under_opacus if task.interaction else _train
+    train = coding_each_user(task, partial(path, task, store, model))
+    for users in private.divide(task.participants):
+        total, trained = train(private.read(users), histories.take(users), seeds[users])
+        private.put(users, trained)
+        yield total
+    private.commit()
+
+
+def _private(task: TrainTask, store: NodeStore, model: FusedRecommender) -> PrivateShards | NothingKept:
+    """Return where the users' private parameters are; a run that makes them anew each round leaves none on the disk."""
+    fresh = partial(initial_private, model, local=task.local)
+    if task.local.private_start != "kept":
+        return NothingKept(fresh)
+    return store.private_shards(task.run_id, fresh)
+
+
+def _sum(parts: Iterator[SharedState]) -> SharedState:
+    """Return the sum of one or more parts as they come, taken in float64; one alone is returned as it is."""
+    first = next(parts)
+    total: dict[str, Tensor] = {}
+    for part in parts:
+        total = total or {name: value.double() for name, value in first.items()}
+        for name, value in part.items():
+            total[name] += value
+    return SharedState({name: total[name].to(value.dtype) if total else value for name, value in first.items()})
+
+
+def _train_under_opacus(
+    task: TrainTask,
+    store: NodeStore,
+    model: FusedRecommender,
+    private: PrivateState,
+    histories: Histories,
+    seeds: NDArray[np.uint64],
+) -> tuple[SharedState, PrivateState]:
+    """Train with the interaction-level layer, whose accountant begins with what the ledger has.
+
+    Its batches and noise come from the operating system, so that ``seeds`` are not asked.
+    """
+    # A deployed node is a new process for every message, and Opacus takes long to import on a small device.
+    from fedrec.training.interaction import train_interactions
+
+    if task.interaction is None:
+        raise ValueError("the task does not ask for the interaction-level layer")
+    charges = [charge for charge in store.ledger.charges() if charge.guarantee == INTERACTION_LEVEL]
+    before = [charge.event for charge in charges[:-1]]  # the last is this round's
+    on_cpu = build(task.model, catalogue_of(store), task.local.seed, "cpu")  # the layer's noise is drawn there
+    result = train_interactions(
+        on_cpu, task.shared, private, histories, task.local, task.interaction, task.mechanism, before
+    )
+    if grouped(result.events) != grouped(charge.event for charge in charges):
+        raise LedgerError(f"{store.ledger.path}: other steps were taken than charged; nothing is sent")
+    return result.total, result.private
+
+
+def _train(
+    task: TrainTask,
+    store: NodeStore,
+    model: FusedRecommender,
+    private: PrivateState,
+    histories: Histories,
+    seeds: NDArray[np.uint64],
+) -> tuple[SharedState, PrivateState]:
+    result = train_cohort(
+        model, task.shared, private, histories, seeds, task.round, task.local, task.mechanism, store.memory_mib
+    )
+    return result.total, result.private
