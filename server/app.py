@@ -15,7 +15,7 @@ from fedrec.config import Scenario
 from fedrec.data.catalogue import Catalogue
 from fedrec.errors import ConfigError
 from fedrec.flower.state import RoundReport
-from fedrec.flower.strategy import Hooks
+from fedrec.flower.terms import Hooks
 from fedrec.runs.folder import RunFolder
 from server.federation import Federation, Outcome
 

@@ -10,7 +10,8 @@ from flwr.serverapp import Grid
 from fedrec.config import Scenario
 from fedrec.data.catalogue import Catalogue
 from fedrec.flower.state import Randomness, RunState
-from fedrec.flower.strategy import FedRecStrategy, Hooks, Terms
+from fedrec.flower.strategy import FedRecStrategy
+from fedrec.flower.terms import Hooks, Terms
 from fedrec.flower.wire import write_arrays
 from fedrec.models import build_model
 from fedrec.privacy.ledger import Ledger

@@ -20,7 +20,7 @@ from fedrec.data.splits import Split
 from fedrec.errors import FedRecError
 from fedrec.evaluation.metrics import RankingResult, evaluate_ranking
 from fedrec.flower.state import RoundReport, RunState
-from fedrec.flower.strategy import Hooks
+from fedrec.flower.terms import Hooks
 from fedrec.models import FusedRecommender, PrivateState, SharedState, build_model
 from fedrec.models.fusion import fusion_weights
 from fedrec.training.cold_items import with_cold_items

@@ -20,14 +20,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedrec.codecs import reply_codec, round_codec
-from fedrec.config import FederationConfig, InteractionConfig, ModelConfig, TrainingConfig
 from fedrec.errors import RoundFailedError
 from fedrec.flower.folding import Asked, Fold, Tally
 from fedrec.flower.releases import Releases
 from fedrec.flower.roster import Whereabouts, enrol
 from fedrec.flower.state import Randomness, RoundReport, RunState
+from fedrec.flower.steps import after_release
+from fedrec.flower.terms import Hooks, Terms
 from fedrec.flower.traffic import wire_bytes
-from fedrec.flower.wire import RANKS, RollCall, allowed_reply, read_shared, task_message, write_arrays
+from fedrec.flower.wire import RollCall, allowed_reply, read_shared, task_message, write_arrays
 from fedrec.models.split import SharedState, check_fits, structure_digest
 from fedrec.privacy.ledger import Ledger
 from fedrec.privacy.mechanism import GaussianMechanism
@@ -35,48 +36,12 @@ from fedrec.privacy.planning import RunPlan
 from fedrec.privacy.sampling import poisson_cohort
 from fedrec.rounds import Contribution, TrainTask, carried, contribution_of, release_name
 from fedrec.training.server_step import ServerOptimizer
-from fedrec.training.stages import running_means, solve_factors, step_fusion
 from fedrec.training.start import start_from_statistics
 
 logger = logging.getLogger(__name__)
 
 ROLL_CALL_SECONDS = 120.0
 """Longest wait for nodes to say who they are; starting a client app on a small device takes a while."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Terms:
-    """What a run is, told once: the model and what every task repeats."""
-
-    model: ModelConfig
-    training: TrainingConfig
-    federation: FederationConfig
-    catalogue_digest: str
-    num_items: int
-    popularity: bool
-    """Whether a release of item counts comes before training. With a plan, the plan decides."""
-    minimum_nodes: int = 1
-    """Nodes to wait for before the roster is frozen."""
-    interaction: InteractionConfig | None = None
-    config_digest: str = ""
-    """Of the scenario, for the ledger."""
-
-
-def _ignore(report: RoundReport, state: RunState) -> None:
-    """Do nothing."""
-
-
-def _go_on(report: RoundReport, state: RunState) -> bool:
-    return False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Hooks:
-    """What the caller does after a round, in this order; after round 0 too. ``should_stop`` may end the run early."""
-
-    on_checkpoint: Callable[[RunState], None] = lambda state: None
-    on_round: Callable[[RoundReport, RunState], None] = _ignore
-    should_stop: Callable[[RoundReport, RunState], bool] = _go_on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,7 +164,10 @@ class FedRecStrategy(Strategy):
         contribution = self._current().task.contribution
         mean, report = self._conclude(replies)
         if mean is not None:
-            self._state = self._stepped(contribution, mean, server_round)
+            noised = self._releases is not None
+            self._state = after_release(
+                self._terms, self.state, self._optimizer, contribution, mean, server_round, noised=noised
+            )
         self._finish(replace(self.state, round=server_round), report)
         return write_arrays(self.state.shared), None
 
@@ -273,27 +241,6 @@ class FedRecStrategy(Strategy):
             shared = start_from_statistics(self._terms.model, self.state.shared, mean, population, mechanism)
             self._state = replace(self.state, shared=shared, popularity=counts)
         self._finish(self.state, report)
-
-    def _stepped(self, contribution: Contribution, mean: SharedState, number: int) -> RunState:
-        """Return the state after a round's released mean."""
-        state, training = self.state, self._terms.training
-        if contribution is Contribution.RANKS:
-            return replace(state, ranks=mean[RANKS])
-        if contribution is Contribution.FUSION:
-            own = number - training.rounds - training.ials_rounds
-            return replace(state, shared=step_fusion(state.shared, mean, training, own))
-        if contribution is Contribution.FACTORS:
-            sums = running_means(state.sums, mean, number - training.rounds, training.sample_rate)
-            counts, noised = state.popularity, self._releases is not None
-            if counts is None:
-                raise ValueError("item vectors are solved with released item counts, which this run lacks")
-            return replace(
-                state,
-                shared=solve_factors(self._terms.model, state.shared, sums, counts, noised=noised),
-                sums=sums,
-            )
-        shared = self._optimizer.step(state.shared, mean, number)
-        return replace(state, shared=shared, optimizer=self._optimizer.state())
 
     def _mechanism(self, number: int) -> GaussianMechanism | None:
         return self._releases.mechanism(number) if self._releases else None

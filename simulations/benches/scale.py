@@ -20,7 +20,7 @@ from fedrec.data.catalogue import Catalogue
 from fedrec.data.histories import Histories
 from fedrec.errors import FedRecError
 from fedrec.flower.state import RoundReport, RunState
-from fedrec.flower.strategy import Hooks
+from fedrec.flower.terms import Hooks
 from server.app import make_server_app
 from server.federation import Federation, Outcome
 from simulations.benches.machine import peak_rss_bytes, torch_threads

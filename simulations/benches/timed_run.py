@@ -18,7 +18,7 @@ from fedrec.data.histories import Histories
 from fedrec.data.load import Dataset
 from fedrec.errors import FedRecError
 from fedrec.flower.state import RoundReport, RunState
-from fedrec.flower.strategy import Hooks
+from fedrec.flower.terms import Hooks
 from fedrec.models import build_model
 from fedrec.models.split import PrivateState, SharedState
 from server.app import make_server_app

@@ -189,7 +189,7 @@ def test_private_parameters_that_are_made_anew_each_round_are_not_stored(store, 
 def test_the_engine_gets_the_node_s_memory(store, task, monkeypatch):
     given = []
     monkeypatch.setattr(
-        node, "train_cohort", lambda *arguments: (given.append(arguments[-1]), train_cohort(*arguments))[1]
+        contributions, "train_cohort", lambda *arguments: (given.append(arguments[-1]), train_cohort(*arguments))[1]
     )
     store.memory_mib = 3
     answer(task, store)

@@ -10,7 +10,7 @@ from clients.app import make_client_app
 from fedrec.config import Scenario, parse_scenario
 from fedrec.data.load import Dataset
 from fedrec.flower.identity import task_identity
-from fedrec.flower.strategy import Hooks
+from fedrec.flower.terms import Hooks
 from server.federation import Federation, Outcome
 from simulations.grid import InProcessGrid
 from simulations.population import PARTITION, locate_in, willing, write_nodes

@@ -6,7 +6,7 @@ import torch
 from fedrec.errors import BudgetExceededError, ConfigError, ModelMismatchError
 from fedrec.flower.identity import task_identity
 from fedrec.flower.state import RoundReport, RunState
-from fedrec.flower.strategy import Hooks
+from fedrec.flower.terms import Hooks
 from fedrec.models import build_model
 from fedrec.privacy.ledger import Ledger
 from server.federation import Federation, randomness_of

@@ -14,7 +14,8 @@ from fedrec.codecs import reply_codec
 from fedrec.config import CodecConfig, FederationConfig, LocalConfig, ModelConfig, TrainingConfig
 from fedrec.flower.identity import task_identity
 from fedrec.flower.state import Randomness
-from fedrec.flower.strategy import FedRecStrategy, Hooks, Terms
+from fedrec.flower.strategy import FedRecStrategy
+from fedrec.flower.terms import Hooks, Terms
 from fedrec.flower.wire import allowed_reply, read_roll_call, read_task, write_arrays, write_card, write_reply
 from fedrec.models.split import SharedState, structure_digest
 from fedrec.privacy.ledger import Ledger

@@ -1,0 +1,42 @@
+"""What the server makes of a released mean, by the stage of the run that it belongs to."""
+
+from dataclasses import replace
+
+from fedrec.flower.state import RunState
+from fedrec.flower.terms import Terms
+from fedrec.flower.wire import RANKS
+from fedrec.models.split import SharedState
+from fedrec.rounds import Contribution
+from fedrec.training.server_step import ServerOptimizer
+from fedrec.training.stages import running_means, solve_factors, step_fusion
+
+
+def after_release(
+    terms: Terms,
+    state: RunState,
+    optimizer: ServerOptimizer,
+    contribution: Contribution,
+    mean: SharedState,
+    number: int,
+    *,
+    noised: bool,
+) -> RunState:
+    """Return the state after the released mean of round ``number``; ``optimizer`` steps where it is one of updates."""
+    training = terms.training
+    if contribution is Contribution.RANKS:
+        return replace(state, ranks=mean[RANKS])
+    if contribution is Contribution.FUSION:
+        own = number - training.rounds - training.ials_rounds
+        return replace(state, shared=step_fusion(state.shared, mean, training, own))
+    if contribution is Contribution.FACTORS:
+        sums = running_means(state.sums, mean, number - training.rounds, training.sample_rate)
+        counts = state.popularity
+        if counts is None:
+            raise ValueError("item vectors are solved with released item counts, which this run lacks")
+        return replace(
+            state,
+            shared=solve_factors(terms.model, state.shared, sums, counts, noised=noised),
+            sums=sums,
+        )
+    shared = optimizer.step(state.shared, mean, number)
+    return replace(state, shared=shared, optimizer=optimizer.state())

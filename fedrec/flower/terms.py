@@ -1,0 +1,42 @@
+"""What a run is told once, and what its caller does after a round."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fedrec.config import FederationConfig, InteractionConfig, ModelConfig, TrainingConfig
+from fedrec.flower.state import RoundReport, RunState
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What a run is, told once: the model and what every task repeats."""
+
+    model: ModelConfig
+    training: TrainingConfig
+    federation: FederationConfig
+    catalogue_digest: str
+    num_items: int
+    popularity: bool
+    """Whether a release of item counts comes before training. With a plan, the plan decides."""
+    minimum_nodes: int = 1
+    """Nodes to wait for before the roster is frozen."""
+    interaction: InteractionConfig | None = None
+    config_digest: str = ""
+    """Of the scenario, for the ledger."""
+
+
+def _ignore(report: RoundReport, state: RunState) -> None:
+    """Do nothing."""
+
+
+def _go_on(report: RoundReport, state: RunState) -> bool:
+    return False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hooks:
+    """What the caller does after a round, in this order; after round 0 too. ``should_stop`` may end the run early."""
+
+    on_checkpoint: Callable[[RunState], None] = lambda state: None
+    on_round: Callable[[RoundReport, RunState], None] = _ignore
+    should_stop: Callable[[RoundReport, RunState], bool] = _go_on
