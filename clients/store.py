@@ -31,7 +31,7 @@ from clients.file_memory import FileMemory
 from clients.outbox import Outbox
 from clients.policy import Policy
 from clients.private_shards import PrivateShards
-from fedrec.config import DEFAULT_MEMORY_MIB
+from fedrec.config.run import DEFAULT_MEMORY_MIB
 from fedrec.data.histories import Histories
 from fedrec.errors import DataError
 from fedrec.models.split import PrivateState

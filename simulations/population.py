@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from clients.policy import Policy
 from clients.store import NodeStore
-from fedrec.config import DEFAULT_MEMORY_MIB, LocalConfig, PrivacyConfig
+from fedrec.config import LocalConfig, PrivacyConfig
+from fedrec.config.run import DEFAULT_MEMORY_MIB
 from fedrec.data.histories import Histories
 from fedrec.models.split import PrivateState, SplitModel
 from fedrec.training.private_start import initial_private

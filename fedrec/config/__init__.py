@@ -9,13 +9,12 @@ from fedrec.config.federation import CodecConfig, CodecName, FederationConfig, P
 from fedrec.config.model import Branch, Member, ModelConfig
 from fedrec.config.privacy import InteractionConfig, PrivacyConfig
 from fedrec.config.reading import WITH_PRIVACY, known_keys, load_scenario, parse_scenario
-from fedrec.config.run import DEFAULT_MEMORY_MIB, RunConfig, TrackerName
+from fedrec.config.run import RunConfig, TrackerName
 from fedrec.config.scenario import Scenario
 from fedrec.config.section import Section
 from fedrec.config.training import LocalConfig, Loss, TrainingConfig
 
 __all__ = [
-    "DEFAULT_MEMORY_MIB",
     "WITH_PRIVACY",
     "Branch",
     "CodecConfig",

@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedrec.config import DEFAULT_MEMORY_MIB, LocalConfig
+from fedrec.config import LocalConfig
+from fedrec.config.run import DEFAULT_MEMORY_MIB
 from fedrec.data.histories import Histories
 from fedrec.models.fusion import FusedRecommender
 from fedrec.models.split import PrivateState, SharedState, SplitModel, trainable
