@@ -8,14 +8,13 @@ from fedrec.config.evaluation import EvaluationConfig, SelectionConfig
 from fedrec.config.federation import CodecConfig, CodecName, FederationConfig, Place
 from fedrec.config.model import Branch, Member, ModelConfig
 from fedrec.config.privacy import InteractionConfig, PrivacyConfig
-from fedrec.config.reading import WITH_PRIVACY, known_keys, load_scenario, parse_scenario
+from fedrec.config.reading import known_keys, load_scenario, parse_scenario
 from fedrec.config.run import RunConfig, TrackerName
 from fedrec.config.scenario import Scenario
 from fedrec.config.section import Section
 from fedrec.config.training import LocalConfig, Loss, TrainingConfig
 
 __all__ = [
-    "WITH_PRIVACY",
     "Branch",
     "CodecConfig",
     "CodecName",
