@@ -15,12 +15,39 @@ FUSION, WITH_DP, TRIO, CENTRAL, COLD_ITEMS = "fusion", "with-dp", "trio", "centr
 FOLDS = tuple(f"fold-{fold}" for fold in range(5))
 """Variants that each hide another fifth of the users."""
 
+ENCODERS, SCOPES = ("gru", "lstm", "sasrec", "cnn"), ("shared", "hybrid", "private")
+ENCODER_DIM = 16
+"""Width of the encoders that are compared by scope: a private one of width 64 has 29,000 weights a user."""
+RATINGS_ALONE, TASKS_FIXED, TASKS_LEARNED = "ratings-alone", "tasks-fixed", "tasks-learned"
+"""Variants with a rating head: without the ranking, with it at a fixed weight, and at learned ones."""
+
 BRANCHES: tuple[Branch, ...] = get_args(Branch)
 
 COMMON = ("evaluation.every=0",)
 """Seconds are those of training, without looks at the model on the way."""
 
 _NO_DP = "privacy.enabled=false"
+
+
+def encoder_variant(encoder: str, scope: str) -> str:
+    """Return the name of the variant of a sequence encoder alone."""
+    return f"{encoder}-{scope}"
+
+
+_RATED = (_NO_DP, "model.members=[]", "model.rating_head=true")
+
+_ENCODED = {
+    encoder_variant(encoder, scope): (
+        _NO_DP,
+        'model.branches=["seq"]',
+        "model.members=[]",
+        f"model.dim={ENCODER_DIM}",
+        f"model.sequence_encoder={encoder}",
+        f"model.sequence_scope={scope}",
+    )
+    for encoder in ENCODERS
+    for scope in SCOPES
+}
 
 SETTINGS: dict[str, tuple[str, ...]] = {
     FUSION: (_NO_DP,),
@@ -29,11 +56,15 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     **{name: (_NO_DP, f'model.branches=["{name}"]', "model.members=[]") for name in BRANCHES},
     WITH_DP: ("privacy.enabled=true",),
     COLD_ITEMS: (_NO_DP, "data.split=cold-items", "model.id_dropout=0.3"),
+    RATINGS_ALONE: (*_RATED, "training.local.loss=mse", "training.popularity_start=false"),
+    TASKS_FIXED: (*_RATED, "training.local.task_weights=fixed"),
+    TASKS_LEARNED: (*_RATED, "training.local.task_weights=uncertainty"),
+    **_ENCODED,
     **{name: (_NO_DP, "data.user_folds=5", f"data.user_fold={fold}") for fold, name in enumerate(FOLDS)},
 }
 """By variant: what it overrides in the scenario."""
 
-_ONE_DATA_SET = (WITH_DP, COLD_ITEMS, *FOLDS)
+_ONE_DATA_SET = (WITH_DP, COLD_ITEMS, RATINGS_ALONE, TASKS_FIXED, TASKS_LEARNED, *_ENCODED, *FOLDS)
 """Variants that the page shows of ML-100K alone, and that are not run on the other data sets of the page."""
 
 

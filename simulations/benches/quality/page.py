@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from simulations.benches.quality import prose
+from simulations.benches.quality.ablations import encoder_section, task_section
 from simulations.benches.quality.bars import SEEDS, TITLES, Bar, bars
 from simulations.benches.quality.cells import NOT_RUN, percent, table
 from simulations.benches.quality.matrix import BRANCHES, CENTRAL, DATA, FUSION, TRIO, WITH_DP
@@ -45,7 +46,8 @@ def _section(stored: Stored, *, first: bool) -> list[str]:
     parts += [seed_lines(stored), *([prose.GAINS] if first else []), gain_table(stored)]
     parts += [*([prose.COSTS] if first else []), cost_table(stored)]
     if stored.name not in DATA[1:]:
-        parts += [dp_section(stored), cold_section(stored), new_users_section(stored)]
+        parts += [dp_section(stored), encoder_section(stored), task_section(stored)]
+        parts += [cold_section(stored), new_users_section(stored)]
     return parts
 
 

@@ -15,7 +15,9 @@ def test_each_data_set_has_the_variants_that_apply_to_it(tmp_path):
         f"{variant}-{seed}" for variant in ("fusion", "central", "trio", "cf", "mf", "seq") for seed in (0, 1)
     ]
     alone = [f"{variant}-{seed}" for variant in ("with-dp", "cold-items", *FOLDS) for seed in (0, 1)]
-    assert names == {"ml-100k": everywhere + alone, "movietweetings": everywhere, "amazon-toys": everywhere}
+    assert names["movietweetings"] == names["amazon-toys"] == everywhere
+    assert names["ml-100k"][: len(everywhere)] == everywhere
+    assert set(names["ml-100k"]) >= {*alone, "lstm-hybrid-0", "sasrec-private-1", "tasks-learned-0", "ratings-alone-1"}
     assert found[0].folder(tmp_path) == tmp_path / "ml-100k" / "fusion-0"
 
 
@@ -28,6 +30,9 @@ def test_a_variant_is_told_what_its_name_says():
     assert (told["trio"].model.branches, told["trio"].model.members) == (told["fusion"].model.branches, ())
     assert told["central"] == told["fusion"]
     assert told["fusion"].model.members
+    assert (told["cnn-hybrid"].model.sequence_encoder, told["cnn-hybrid"].model.sequence_scope) == ("cnn", "hybrid")
+    assert told["tasks-fixed"].model.rating_head
+    assert told["ratings-alone"].training.local.loss == "mse"
     assert (told["cold-items"].data.split, told["cold-items"].model.id_dropout) == ("cold-items", 0.3)
     assert [(told[name].data.user_folds, told[name].data.user_fold) for name in FOLDS] == [(5, n) for n in range(5)]
 
