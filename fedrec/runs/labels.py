@@ -21,6 +21,7 @@ BRANCH_LABELS = {
     "autoencoder": "autoencoder",
     "neighbours": "neighbours",
     "trained": "trained branches together",
+    "ials": "implicit ALS",
     "ease": "EASE",
     "knn": "item neighbourhood",
     "markov": "Markov",

@@ -13,7 +13,6 @@ from fedrec.runs.atomic import write_atomically
 from fedrec.runs.folder import RunFolder
 from fedrec.runs.html import element, facts, figure, table, text, with_detail
 from fedrec.runs.labels import (
-    BRANCH_LABELS,
     CODEC_LABELS,
     ROUNDING_CODECS,
     epsilon_label,
@@ -23,6 +22,8 @@ from fedrec.runs.labels import (
     human_bytes,
     metric_label,
 )
+from fedrec.runs.report_fusion import fusion_section
+from fedrec.runs.report_measures import measures_section
 from fedrec.runs.report_people import people_sections
 from fedrec.runs.report_style import STYLE
 from fedrec.runs.summary import Bounds, Metrics, PrivacySummary, Summary
@@ -65,7 +66,8 @@ def render_report(summary: Summary, pictures: Pictures | None, config: str) -> s
         people_sections(summary, drawn),
         _learning(drawn),
         _privacy(summary.privacy, drawn),
-        _fusion(summary, drawn),
+        fusion_section(summary, drawn),
+        measures_section(summary),
         _communication(summary, drawn),
         _protocol(summary),
         text("h2", "Settings"),
@@ -284,43 +286,6 @@ def _statement(privacy: PrivacySummary) -> dict[str, str | tuple[str, ...]]:
         "assumptions": privacy.assumptions,
         "not covered": privacy.not_covered,
     }
-
-
-def _fusion(summary: Summary, pictures: Pictures) -> str:
-    if not summary.fusion:
-        return ""
-    rows = [(BRANCH_LABELS.get(name, name), [f"{weight:.3f}"]) for name, weight in summary.fusion.items()]
-    return element(
-        "section",
-        text("h2", "What the model listens to"),
-        text("p", "Final weight of each branch and member in the fused score.", class_="lead"),
-        table(["branch or member", "weight"], rows, class_="scroll narrow"),
-        _parts(summary),
-        _figure(
-            pictures,
-            "fusion",
-            "Fusion weights by round. A widening band is a branch that the federation learns to trust.",
-        ),
-    )
-
-
-def _parts(summary: Summary) -> str:
-    """Set the fusion beside its parts."""
-    if not summary.parts:
-        return ""
-    named = {"the fusion": summary.metrics, **summary.parts}
-    rows = [
-        (BRANCH_LABELS.get(name, name), [f"{found['hr@10']:.3f}", f"{found['ndcg@10']:.3f}"])
-        for name, found in named.items()
-    ]
-    gaps = ", ".join(
-        f"{metric_label(metric)} {mean:+.3f} [{low:+.3f}, {high:+.3f}]"
-        for metric, (mean, low, high) in summary.gain.items()
-    )
-    best = BRANCH_LABELS.get(summary.best_part, summary.best_part)
-    return table(["alone", "HR@10", "NDCG@10"], rows, class_="scroll narrow") + text(
-        "p", f"The fusion less its best part ({best}), paired by user, with 95 % interval: {gaps}."
-    )
 
 
 def _communication(summary: Summary, pictures: Pictures) -> str:
