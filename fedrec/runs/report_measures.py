@@ -23,9 +23,9 @@ def _federated(summary: Summary) -> str:
         text("h2", "Measured on the devices"),
         text(
             "p",
-            "What one sum over users says of events that they kept out of training: everybody's ranks in one histogram, "
-            "noised and charged where the run is private. Its users are few, so it differs from the figures above by "
-            "chance too.",
+            "What one sum over users says of events that they kept out of training: everybody's ranks in one "
+            "histogram, noised and charged where the run is private. Its users are few, so it differs from the figures "
+            "above by chance too.",
             class_="lead",
         ),
         table(["", "estimate", "error of the noise"], rows, class_="scroll narrow"),
