@@ -29,11 +29,12 @@ RUNS = {
         "evaluation.floors=false",
         "model.dim=32",
         "training.rounds=30",
+        "training.sample_rate=0.25",
         "training.server_learning_rate=0.03",
     ),
     "with-dp": ("privacy.enabled=true",),
 }
-"""The demo's runs, by folder, and their own settings. The first is half as wide and half as long as the scenario, its
+"""The demo's runs, by folder, and their own settings. The first is half as wide and a third as long as the scenario, its
 learning rate chosen on the second-last events, so that both end well within three minutes on two cores. The floors,
 equal for both, are measured with the second."""
 
