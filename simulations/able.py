@@ -37,8 +37,10 @@ def without_the_unable(scenario: Scenario, dataset: Dataset) -> tuple[Scenario, 
 
 
 def _dated(scenario: Scenario, dataset: Dataset) -> Scenario:
+    if BY_TIME not in scenario.model.members or scenario.model.recency_end is not None:
+        return scenario
     times = dataset.splits.final.train.times
-    if BY_TIME not in scenario.model.members or scenario.model.recency_end is not None or times is None:
+    if times is None:
         return scenario
     end = math.ceil(float(times.max()) / DAY) * DAY
     return scenario.model_copy(update={"model": scenario.model.model_copy(update={"recency_end": end})})

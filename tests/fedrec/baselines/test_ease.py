@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from fedrec.baselines import ease
+from fedrec.statistics import gram
 
 
 def indicator(histories, num_items):
@@ -35,10 +36,11 @@ def test_scores_are_the_indicator_times_the_weights(histories):
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 60])
-def test_the_gram_matrix_does_not_depend_on_the_chunk(histories, chunk):
+def test_the_gram_matrix_does_not_depend_on_the_chunk(histories, chunk, monkeypatch):
+    monkeypatch.setattr(gram, "CHUNK_USERS", chunk)
     taken = indicator(histories, 25)
 
-    assert torch.equal(ease.gram(histories, 25, chunk), torch.from_numpy(taken.T @ taken))
+    assert torch.equal(ease.gram(histories, 25), torch.from_numpy(taken.T @ taken))
 
 
 def test_no_regularisation_is_refused(histories):

@@ -130,6 +130,7 @@ def test_the_rival_s_error_is_told(tmp_path):
         pfl_lap(TINY, tmp_path / "users.npz", module.Path(sys.executable), True)
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_the_race_runs_where_pfl_is_installed():
     folder = cache_folder().parent / "rivals" / f"pfl-{PFL}"
