@@ -34,8 +34,8 @@ RUNS = {
     ),
     "with-dp": ("privacy.enabled=true",),
 }
-"""The demo's runs, by folder, and their own settings. The first is half as wide and a third as long as the scenario, its
-learning rate chosen on the second-last events, so that both end well within three minutes on two cores. The floors,
+"""The demo's runs, by folder, and their own settings. The first is half as wide and a third as long as the scenario,
+its learning rate chosen on the second-last events, so that both end well within three minutes on two cores. The floors,
 equal for both, are measured with the second."""
 
 
