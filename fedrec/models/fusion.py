@@ -24,11 +24,12 @@ from fedrec.models.members import MemberTensors
 from fedrec.models.mixing import Mixing, named_weights
 from fedrec.models.neighbours import Neighbours
 from fedrec.models.neumf import NeuMFItems, NeuMFUser
+from fedrec.models.parts import Factors, FusionLogits, Released, UserEmbedding
 from fedrec.models.rating import RATING, RatingHead, RatingQueries, RatingUser
 from fedrec.models.sequence import SequenceAdapter, sequence_encoder
 from fedrec.models.siamese import SiameseTower
 from fedrec.models.split import MEMBERS, MIXING, RELEASED, SplitModel
-from fedrec.models.towers import INITIAL_STD, BehaviourTower, ItemTower
+from fedrec.models.towers import BehaviourTower, ItemTower
 
 NUM_DROPOUT_MASKS = 4
 """Dropout masks that one forward pass reads: two of the behaviour tower, of which the siamese tower, that reads the
@@ -105,15 +106,6 @@ class _TablesOf(nn.Module):
 
     def forward(self) -> Tables:
         return self.model.tables()
-
-
-class Factors(nn.Module):
-    """The mf branch's item side: embedding and bias; without its own embedding it reads the item tower's vectors."""
-
-    def __init__(self, num_items: int, dim: int, *, item_embeddings: bool = True) -> None:
-        super().__init__()
-        self.embedding = nn.Parameter(torch.randn(num_items, dim) * INITIAL_STD) if item_embeddings else None
-        self.bias = nn.Parameter(torch.zeros(num_items))
 
 
 class FusedRecommender(SplitModel):
@@ -354,37 +346,6 @@ class FusedRecommender(SplitModel):
         released = self.shared[RELEASED.rstrip(".")]
         assert isinstance(released, Released)
         return released.neighbours
-
-
-class Released(nn.Module):
-    """What the server sets from releases before training: the neighbours."""
-
-    def __init__(self, num_items: int) -> None:
-        super().__init__()
-        self.neighbours = Neighbours(num_items)
-
-
-class UserEmbedding(nn.Module):
-    """The mf branch's user side: one private vector. Starts at zero, so that a new user scores by item bias alone."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.embedding = nn.Parameter(torch.zeros(dim))
-
-
-class FusionLogits(nn.Module):
-    """Logits of the weights under which branches are trained together, one a branch; none where all weigh the same."""
-
-    def __init__(self, branches: tuple[Branch, ...], *, learned: bool) -> None:
-        super().__init__()
-        self.branches = branches
-        self.logits = nn.Parameter(torch.zeros(len(branches))) if learned and branches else None
-
-    def forward(self) -> Tensor:
-        """Return the weights, float ``[num_branches]`` (``[U, num_branches]``), which sum to the number of branches."""
-        if self.logits is None:
-            return torch.ones(len(self.branches))
-        return len(self.branches) * torch.softmax(self.logits, dim=-1)
 
 
 def fusion_weights(config: ModelConfig, shared: Mapping[str, Tensor]) -> dict[str, float]:
