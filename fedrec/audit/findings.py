@@ -21,7 +21,7 @@ CONFIDENCE = 0.95
 """Of the lower bounds that are shown; verdicts rest on bounds of confidence ``1 - SIGNIFICANCE``."""
 
 Verdict = Literal["passed", "violated", "warned", "not run"]
-"""``passed``: no violation found. ``warned``: no claim is broken, but somebody should know. ``not run``: it says why."""
+"""``passed``: no violation found. ``warned``: no claim is broken, but people should know. ``not run``: it says why."""
 
 
 class Level(IntEnum):
