@@ -1,8 +1,8 @@
 """Checkpoints of a run: one safetensors file a round, its JSON head in the file's metadata. Whole or absent.
 
-Tensors are named ``shared.*``, ``optimizer.*``, ``sums.*``, ``average.*``, ``popularity`` and ``ranks``. The head
-holds what is no tensor: run, round, roster, ledger head and the digests by which a checkpoint of another model, or a
-damaged one, is told.
+``fedrec.flower.state_tensors`` names the tensors. The head holds what is no tensor: run, round, roster, ledger head and
+the digests by which a checkpoint of another model, or a damaged one, is told; under privacy the ledger has that of the
+tensors too.
 """
 
 import json
@@ -18,6 +18,7 @@ from torch import Tensor
 from fedrec.errors import DataError, ModelMismatchError
 from fedrec.flower.roster import Roster
 from fedrec.flower.state import RunState, StreamState
+from fedrec.flower.state_tensors import tensor_fields, tensors_of
 from fedrec.models.split import SharedState, check_fits, state_digest, structure_digest
 from fedrec.rounds import NodeCard
 from fedrec.runs.atomic import write_atomically
@@ -29,8 +30,7 @@ KEY_FILE = "noise.key"
 """Key of a stream of correlated noise, beside the checkpoints, which may so be shown to others. For its owner alone,
 and gone with the stream's last round: it undoes the run's noise."""
 
-_HEAD, _SHARED, _OPTIMIZER, _SUMS, _AVERAGE = "checkpoint", "shared.", "optimizer.", "sums.", "average."
-_POPULARITY, _RANKS = "popularity", "ranks"
+_HEAD = "checkpoint"
 
 
 class Checkpoints:
@@ -42,7 +42,7 @@ class Checkpoints:
 
     def save(self, state: RunState) -> None:
         """Write a state, on the disk when this returns, and forget all but the latest ``KEPT``."""
-        tensors = _tensors(state)
+        tensors = tensors_of(state)
         head = {
             "schema": SCHEMA,
             "run_id": state.run_id,
@@ -116,32 +116,13 @@ def read_checkpoint(path: Path) -> tuple[RunState, dict[str, Any]]:
     return state, head
 
 
-def _tensors(state: RunState) -> dict[str, Tensor]:
-    tensors = {_SHARED + name: tensor for name, tensor in state.shared.items()}
-    tensors |= {_OPTIMIZER + name: tensor for name, tensor in state.optimizer.items()}
-    tensors |= {_SUMS + name: tensor for name, tensor in state.sums.items()}
-    tensors |= {_AVERAGE + name: tensor for name, tensor in state.average.items()}
-    single = {_POPULARITY: state.popularity, _RANKS: state.ranks}
-    tensors |= {name: tensor for name, tensor in single.items() if tensor is not None}
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-
-
 def _state(head: Mapping[str, Any], roster: Roster, tensors: Mapping[str, Tensor]) -> RunState:
     return RunState(
         run_id=head["run_id"],
         round=head["round"],
         roster=roster,
-        shared=SharedState(_part(tensors, _SHARED)),
-        optimizer=_part(tensors, _OPTIMIZER),
-        popularity=tensors.get(_POPULARITY),
-        sums=_part(tensors, _SUMS),
-        average=_part(tensors, _AVERAGE),
-        ranks=tensors.get(_RANKS),
+        **tensor_fields(tensors),
         clip_norm=head.get("clip_norm"),
         stream=StreamState(key=None, released=head["stream"]["released"]) if head.get("stream") else None,
         ledger_head=head["ledger_head"],
     )
-
-
-def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from fedrec.flower.noise_stream import NoiseStream, forbid_repetition, opened
 from fedrec.flower.state import Randomness, RunState
+from fedrec.flower.state_tensors import digest_of
 from fedrec.models.split import SharedState, state_digest
 from fedrec.privacy.accounts.budget import Budget
 from fedrec.privacy.accounts.entries import Release
@@ -139,11 +140,14 @@ class Releases:
         return mean
 
     def noted(self, state: RunState, round: int) -> RunState:
-        """Return the state with what it rests on after ``round`` was released."""
-        stream = state.stream
+        """Return the state with its noise's stream as it stands after ``round`` was released."""
         if self._stream and self._unpublished:
-            stream = self._stream.state_after(round, self._unpublished[1])
-        return replace(state, ledger_head=self._accounts.head(), stream=stream)
+            return replace(state, stream=self._stream.state_after(round, self._unpublished[1]))
+        return state
+
+    def recorded(self, state: RunState) -> RunState:
+        """Write the digest of what came of a round's releases down; return the state, which rests on that line."""
+        return replace(state, ledger_head=self._accounts.publish(self._run_id, state.round, digest_of(state)))
 
     def publish(self) -> None:
         """Record the outcome that waits for its checkpoint; only then may the new model be shown to anybody."""

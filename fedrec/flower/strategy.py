@@ -412,7 +412,7 @@ class FedRecStrategy(Strategy):
 
         A state that rests on a release is saved at once: to repeat a round after a crash would be another release.
         """
-        self._state = state
+        self._state = state = self._releases.recorded(state) if self._releases else state
         if self._releases or state.round % self._terms.federation.checkpoint_every == 0:
             self._checkpoint()
         if self._releases:

@@ -8,7 +8,9 @@ from fedrec.flower.identity import task_identity
 from fedrec.flower.state import RoundReport, RunState
 from fedrec.flower.terms import Hooks
 from fedrec.models import build_model
+from fedrec.privacy.accounts.entries import Published
 from fedrec.privacy.accounts.ledger import Ledger
+from server.checkpoint import read_checkpoint
 from server.federation import Federation, randomness_of
 
 PRIVATE = ("privacy.enabled=true", "privacy.epsilon=50", "privacy.noise_seed=9", "training.sample_rate=1.0")
@@ -51,6 +53,18 @@ def test_a_run_that_crashed_and_went_on_equals_one_that_did_not(make_bench, sett
     if settings:
         rounds = [charge.round for charge in Ledger(broken.folder / "ledger.jsonl").charges()]
         assert rounds == [0, 1, 2, 3]
+
+
+def test_every_checkpoint_rests_on_a_line_of_the_ledger_with_its_digest(bench):
+    bench.train(*PRIVATE)
+    lines = Ledger(bench.folder / "ledger.jsonl").entries()
+    published = {line.round: line for line in lines if isinstance(line, Published)}
+    paths = sorted((bench.folder / "checkpoints").glob("*.safetensors"))
+    assert len(paths) == 3
+    for path in paths:
+        state, head = read_checkpoint(path)
+        assert published[state.round].digest == head["digest"]
+        assert published[state.round].hash == state.ledger_head
 
 
 STAGES = (

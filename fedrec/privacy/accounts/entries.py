@@ -1,4 +1,4 @@
-"""What a line of a privacy ledger says: a charge before a release, and its outcome after it.
+"""What a line of a privacy ledger says: a charge before a release, its outcome, and the model that came of it.
 
 The translation between values and the JSON fields of format version 1, described in ``docs/privacy.md``. Knows
 nothing of files, hashes or budgets.
@@ -112,7 +112,23 @@ class Outcome:
     reason: str | None = None
 
 
-Entry = Charge | Outcome
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """A line written after a round's releases and before its state is shown or kept: the state is of nothing else.
+
+    ``digest``: of all the state's tensors (``fedrec.flower.state_tensors.digest_of``), so that of any checkpoint, or of
+    what is served, it can be told whether this ledger knows it. A round that was repeated after a crash has several.
+    """
+
+    entry: int
+    hash: str
+    time: str
+    run_id: str
+    round: int
+    digest: str
+
+
+Entry = Charge | Outcome | Published
 
 
 def covers(event: Event, mechanism: Mechanism) -> bool:
@@ -178,7 +194,15 @@ def parse(line: Mapping[str, Any]) -> Entry:
     """
     if line["schema"] != FORMAT:
         raise ValueError(f"format {line['schema']!r} is not {FORMAT}")
-    return _charge(line) if line["kind"] == "charge" else _outcome(line)
+    match line["kind"]:
+        case "charge":
+            return _charge(line)
+        case "commit" | "abort":
+            return _outcome(line)
+        case "model":
+            return _published(line)
+        case kind:
+            raise ValueError(f"kind {kind!r} is not charge, commit, abort or model")
 
 
 def _charge(line: Mapping[str, Any]) -> Charge:
@@ -217,17 +241,25 @@ def _event(fields: str) -> Event:
 
 
 def _outcome(line: Mapping[str, Any]) -> Outcome:
-    kind = line["kind"]
-    if kind not in ("commit", "abort"):
-        raise ValueError(f"kind {kind!r} is not charge, commit or abort")
     return Outcome(
         entry=_whole(line["entry"]),
         hash=str(line["hash"]),
         time=str(line["time"]),
-        kind=kind,
+        kind=line["kind"],
         charge=_whole(line["charge"]),
         digest=line.get("digest"),
         reason=line.get("reason"),
+    )
+
+
+def _published(line: Mapping[str, Any]) -> Published:
+    return Published(
+        entry=_whole(line["entry"]),
+        hash=str(line["hash"]),
+        time=str(line["time"]),
+        run_id=str(line["run"]),
+        round=_whole(line["round"]),
+        digest=str(line["digest"]),
     )
 
 

@@ -14,7 +14,7 @@ from fedrec.errors import BudgetExceededError, LedgerError
 from fedrec.privacy.accounting.accountant import grouped, process_accountant
 from fedrec.privacy.accounts.budget import Budget
 from fedrec.privacy.accounts.chain import Chain
-from fedrec.privacy.accounts.entries import FORMAT, Charge, Entry, Outcome, Release, charge_fields, parse
+from fedrec.privacy.accounts.entries import FORMAT, Charge, Entry, Outcome, Published, Release, charge_fields, parse
 from fedrec.privacy.events import Event
 from fedrec.privacy.guarantee import USER_LEVEL, Guarantee
 
@@ -96,6 +96,12 @@ class Ledger:
         """Record why ``charge``'s release was not made. The charge still counts. ``reason`` names no user."""
         return self._outcome({"kind": "abort", "charge": charge.entry, "reason": reason})
 
+    def publish(self, run_id: str, round: int, digest: str) -> str:
+        """Record the digest of the state that came of a round's releases; return the line's hash."""
+        with self._chain.writing():
+            self._take_in(self._chain.lines())
+            return self._append({"kind": "model", "run": run_id, "round": round, "digest": digest}).hash
+
     def head(self) -> str:
         """Return the hash of the last line; a checkpoint keeps it, so that cut-off lines are noticed."""
         return self._chain.head()
@@ -156,6 +162,8 @@ class Ledger:
             self._count(entry)
 
     def _count(self, entry: Entry) -> None:
+        if isinstance(entry, Published):
+            return
         if isinstance(entry, Outcome):
             self._pending.discard(entry.charge)
             return

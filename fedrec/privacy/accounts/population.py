@@ -107,6 +107,10 @@ class Accounts:
         """Return the epsilon of the run's ledger under the guarantee, at the budget's delta."""
         return self._ledger.spent(self._budget.delta, self._guarantee)
 
+    def publish(self, run_id: str, round: int, digest: str) -> str:
+        """Record on the run's ledger the state that came of a round's releases; return the line's hash."""
+        return self._ledger.publish(run_id, round, digest)
+
     def head(self) -> str:
         """Return the hash of the last line of the run's ledger."""
         return self._ledger.head()

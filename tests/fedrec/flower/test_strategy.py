@@ -429,7 +429,7 @@ def test_the_ledger_has_the_digest_of_the_projected_mean_which_alone_is_released
     sums = [codec.decode(codec.encode(random_update(task, key)), shared) for key, task in nodes.tasks]
     total = SharedState({name: (sums[0][name].double() + sums[1][name].double()).float() for name in shared})
     noisy = release(total, plan()(5).training, SEEDS.noise(1))
-    _, outcome = bench.ledger.entries()
+    _, outcome, _ = bench.ledger.entries()
     assert outcome.digest == state_digest(codec.project(noisy))
 
 
