@@ -42,7 +42,7 @@ class RoundFailedError(FedRecError):
 class AuditError(FedRecError):
     """An audit found a claim that does not hold."""
 
-    exit_code = 3
+    exit_code = 1
 
 
 class MemoryBudgetError(FedRecError):

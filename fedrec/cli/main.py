@@ -3,7 +3,7 @@
 A sub-command's module is imported when it is asked for, so that ``fedrec --help`` does not wait for torch and a
 command may import what it needs at its top. Knows nothing of what the sub-commands do.
 
-Exit codes: 0 done; 1 internal error; 2 bad input or refused; 3 an audit found a violation; 130 interrupted.
+Exit codes: 0 done; 1 an audit found a violation; 2 bad input or refused; 70 internal error; 130 interrupted.
 """
 
 import importlib
@@ -30,6 +30,8 @@ QUIET_FLOWER = {
 }
 """Read by flwr when it is imported: no telemetry, no look for updates, no installing of packages before a run."""
 
+DEFECT = 70
+"""An internal error: ``EX_SOFTWARE`` of sysexits.h, so that 1 can mean one thing."""
 INTERRUPTED = 130
 
 
@@ -149,7 +151,7 @@ def run(arguments: Sequence[str]) -> int:
         return _fail("interrupted", INTERRUPTED, session)
     except Exception as error:  # the rim of the program: whatever else went wrong is a defect, and must say so
         hint = "this is a defect of fedrec; 'fedrec --debug ...' shows where"
-        return _fail(f"{type(error).__name__}: {error}; {hint}", 1, session)
+        return _fail(f"{type(error).__name__}: {error}; {hint}", DEFECT, session)
 
 
 def _fail(message: str, code: int, session: Session) -> int:

@@ -108,10 +108,10 @@ def test_a_ledger_file_can_be_audited_alone(capsys, folder):
     ("privacy", "violation"),
     [(claim(1.0), "epsilon 1 at delta 1e-05 is claimed"), (claim(4.0, rounds=5), "5 noisy rounds are claimed")],
 )
-def test_a_claim_that_does_not_hold_is_exit_code_three(capsys, folder, privacy, violation):
+def test_a_claim_that_does_not_hold_is_exit_code_one(capsys, folder, privacy, violation):
     write_summary(folder, privacy)
     code, result, error = audit(capsys, folder.path)
-    assert (code, result["holds"]) == (3, False)
+    assert (code, result["holds"]) == (1, False)
     assert violation in error
     assert error.count("\n") == 1
     assert any(violation in finding["text"] and finding["severity"] == "violation" for finding in result["findings"])

@@ -13,8 +13,8 @@ from fedrec.cli.main import COMMANDS, LazyCommand, run
 
 FAILURES = {
     "refuse": ("fedrec.errors.ConfigError('a.toml: unknown key\\n  did you mean b?')", 2),
-    "violate": ("fedrec.errors.AuditError('entry 3 was edited')", 3),
-    "break_": ("RuntimeError('no such thing')", 1),
+    "violate": ("fedrec.errors.AuditError('entry 3 was edited')", 1),
+    "break_": ("RuntimeError('no such thing')", 70),
     "interrupt": ("KeyboardInterrupt()", 130),
     "forbid": ("PermissionError(13, 'Permission denied', '/there')", 2),
 }
