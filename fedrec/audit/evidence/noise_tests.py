@@ -56,8 +56,8 @@ def noise_checks(
     ``residuals``: by tensor, ``[rounds, ...]``, what was released less the same without noise; as many rounds for all.
     ``stds``: the declared standard deviation of each number of a tensor, one or one for each round ``[rounds]``.
     ``prefix``: of the names of the checks. Each check is one test at ``SIGNIFICANCE``, divided among what it looks at;
-    too much noise is warned of at as much again. Where a number is not finite there is one check only, which is violated. Raises ``ValueError`` if
-    tensors, rounds and standard deviations do not belong together.
+    too much noise is warned of at as much again. Where a number is not finite there is one check only, which is
+    violated. Raises ``ValueError`` if tensors, rounds and standard deviations do not belong together.
     """
     noise = _standardised(residuals, stds)
     broken = [name for name, numbers in noise.items() if not np.isfinite(numbers).all()]
