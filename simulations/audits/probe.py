@@ -1,4 +1,4 @@
-"""A small run under a scenario's own promises: its mechanisms, clips, models and local training, with few made-up users.
+"""A small run under a scenario's own promises: its mechanisms, clips, models, local training, with few made-up users.
 
 What an audit of conduct watches. Kept is everything that bounds, noises, samples, encodes or sends; made small is what
 only takes time: people, items, widths, rounds. Its users are drawn anew and are nobody's.
