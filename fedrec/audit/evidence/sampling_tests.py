@@ -37,8 +37,8 @@ def sampling_checks(
     """Return the checks of sampling: cohort sizes, users' turns, users together, rounds alike.
 
     ``participation``: whether each user of the roster took part in each round, ``[rounds, users]``;
-    ``sample_rate``: the claimed rate. Each check is one test at ``SIGNIFICANCE``, divided among what it looks at. A rate of 1 claims nothing
-    of sampling: not run. Raises ``ValueError`` for an empty matrix or a rate outside (0, 1].
+    ``sample_rate``: the claimed rate. Each check is one test at ``SIGNIFICANCE``, divided among what it looks at. A
+    rate of 1 claims nothing of sampling: not run. Raises ``ValueError`` for an empty matrix or a rate outside (0, 1].
     """
     who = np.asarray(participation, dtype=bool)
     if who.ndim != 2 or who.size == 0:

@@ -9,8 +9,7 @@ contradicts a claimed **Gaussian** curve; it is none on the epsilon of mechanism
 import math
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import stats
+from scipy import special, stats
 from scipy.optimize import brentq
 
 from fedrec.audit.evidence.clopper_pearson import (
@@ -26,9 +25,6 @@ from fedrec.audit.evidence.clopper_pearson import (
 
 CHOOSING_ERROR = 1e-12
 """Of the intervals by which thresholds are compared: mu is the same at all, so the surest are those in the middle."""
-
-LARGEST = 70.0
-"""Mu beyond which none is told apart from another: rates are below the smallest float."""
 
 
 def delta_of(mu: float, epsilon: float) -> float:
@@ -86,43 +82,34 @@ def mu_at_least(told: Told, *, error: float) -> float:
     """Return the smallest mu that the two counts do not contradict at ``error``; exact at any number of draws.
 
     ``isf(FPR) - ppf(FNR)`` is mu at every threshold of a Gaussian curve. Both rates are unknown and their counts
-    independent: a mu is contradicted if for every rate of false positives, with the rate of false negatives that mu
-    allows at least, the two binomial tail probabilities together (Stouffer: sum of normal scores over sqrt 2) are below
-    ``error``. Sharper than an interval for each rate, for both would have to err at once. A count so high that it is
-    seen with a hundredth of ``error`` argues no further for the other: that hundredth is taken off.
+    independent. So for every rate of false positives the rate of false negatives is at most the one at which the two
+    binomial tail probabilities together (Stouffer: sum of normal scores over sqrt 2) are ``error``; mu is at least the
+    smallest that such a pair has. Sharper than an interval for each rate, for both would have to err at once. A count
+    so high that it is seen with a hundredth of ``error`` argues no further for the other: that is taken off.
     """
-    if not _contradicted(0.0, told, error):
-        return 0.0
-    low, high = 0.0, LARGEST
-    while high - low > 1e-7 * (1 + low):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _contradicted(middle, told, error) else (low, middle)
-    return low
+    coarse = np.linspace(-37.0, 37.0, 297)
+    found = _least_mu(coarse, told, error)
+    place = int(found.argmin())
+    fine = np.linspace(coarse[max(0, place - 1)], coarse[min(len(coarse) - 1, place + 1)], 801)
+    return max(0.0, float(_least_mu(fine, told, error).min()) - 1e-6)  # what the grid may miss
 
 
-def _contradicted(mu: float, told: Told, error: float) -> bool:
-    """Whether no pair of rates on the curve of ``mu`` or above it explains the counts."""
-    level, highest = float(stats.norm.ppf(0.98 * error)), float(stats.norm.isf(error / 100))
-    coarse = np.linspace(-37.0, 37.0 + min(mu, 37.0), 297)
-    scores = _score(coarse, mu, told, highest)
-    peak = int(np.argmax(scores))
-    if scores[peak] >= level:
-        return False
-    fine = np.linspace(coarse[max(0, peak - 1)], coarse[min(len(coarse) - 1, peak + 1)], 801)
-    return bool(_score(fine, mu, told, highest).max() < level)
+def _least_mu(scores: Scores, told: Told, error: float) -> Scores:
+    """Return the least mu where the rate of false positives is ``sf(scores)``; infinite where that explains nothing."""
+    highest = stats.norm.isf(error / 100)
+    raised = _normal_score(told.false_positives, told.num_outside, stats.norm.sf(scores)).clip(max=highest)
+    needed = math.sqrt(2) * stats.norm.ppf(0.98 * error) - raised
+    missing = max(1, told.num_inside - told.false_negatives)
+    rates = special.betainccinv(told.false_negatives + 1.0, missing, stats.norm.cdf(np.minimum(needed, highest)))
+    if told.false_negatives == told.num_inside:
+        rates = np.ones_like(rates)
+    return np.asarray(np.where(needed >= highest, np.inf, scores - stats.norm.ppf(rates)))
 
 
-def _score(place: NDArray[np.float64], mu: float, told: Told, highest: float) -> NDArray[np.float64]:
-    """Return the joint normal score of counts this low, where the ideal threshold lies at ``place``."""
-    raised = _normal_score(told.false_positives, told.num_outside, stats.norm.sf(place))
-    missed = _normal_score(told.false_negatives, told.num_inside, stats.norm.cdf(place - mu))
-    return np.asarray((raised.clip(max=highest) + missed.clip(max=highest)) / math.sqrt(2))
-
-
-def _normal_score(hits: int, draws: int, rate: NDArray[np.float64]) -> NDArray[np.float64]:
+def _normal_score(hits: int, draws: int, rate: Scores) -> Scores:
     """Return the normal quantile of ``P(Bin(draws, rate) <= hits)``."""
     below, above = stats.binom.cdf(hits, draws, rate), stats.binom.sf(hits, draws, rate)
-    return np.asarray(np.where(below < 0.5, stats.norm.ppf(below), stats.norm.isf(above)), dtype=np.float64)
+    return np.asarray(np.where(below < 0.5, stats.norm.ppf(below), stats.norm.isf(above)))
 
 
 def _check_delta(delta: float) -> None:
