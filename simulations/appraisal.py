@@ -147,7 +147,7 @@ def new_user_score(phase: Phase, state: RunState) -> Score:
     settings = None if local.private_start == "kept" else local
 
     def score(known: Histories) -> NDArray[np.float32]:
-        return score_users(model, state.served, fold_in(model, state.served, known, settings), known)
+        return phase.served(score_users(model, state.served, fold_in(model, state.served, known, settings), known))
 
     return score
 

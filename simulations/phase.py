@@ -6,6 +6,7 @@ no message carries it, and the rows that it yields are marked as the researcher'
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from clients.app import make_client_app
 from fedrec.config import Scenario
+from fedrec.data.canaries import Canaries
 from fedrec.data.catalogue import Catalogue
 from fedrec.data.histories import Histories
 from fedrec.data.splits import Split
@@ -28,12 +30,13 @@ from fedrec.training.scoring import fold_in, score_users
 from server.app import make_server_app, metrics_row
 from server.federation import Federation, Outcome
 from simulations.able import BY_TIME
+from simulations.canary_users import with_canary_node
 from simulations.places import run_in
-from simulations.population import locate_in, private_reader, willing, write_nodes
+from simulations.population import locate_in, node_folder, private_reader, willing, write_nodes
 from simulations.progress import Progress
 
 Row = dict[str, Any]
-Found = TypeVar("Found")
+Found = TypeVar("Found", NDArray[np.float32], dict[str, NDArray[np.float32]])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +90,8 @@ class Phase:
     look_every: int
     """Rounds between measurements; 0 measures none on the way."""
     on_row: Callable[[Row], None]
+    canaries: Canaries | None = None
+    """Users who are trained on beside those of ``split``, and never measured; ``catalogue`` has their items last."""
     should_stop: Callable[[int, Mapping[str, float]], bool] = lambda round, metrics: False
     """Asked after each measurement on the way."""
     traffic: Traffic = field(default_factory=Traffic)
@@ -96,23 +101,35 @@ class Phase:
     def train(self) -> Outcome:
         """Write the nodes' folders, run the federation in its place, and return how it ended."""
         self.progress.phase(self.name, self.scenario.played.all_rounds)
-        federation, train = self.scenario.federation, self.split.train
-        num_nodes = write_nodes(
-            self.layout.nodes,
-            train if BY_TIME in self.scenario.model.members else replace(train, times=None),  # 8 bytes an event
-            self.layout.catalogue,
-            num_nodes=federation.nodes,
-            user_keys=self.user_keys,
-            policy=willing(self.scenario.privacy, len(train)),
-            device=self.scenario.run.device,
-            memory_mib=self.scenario.run.memory_mib,
-        )
+        num_nodes, locate = self._write_nodes(), locate_in(self.layout.nodes)
+        real = num_nodes - (self.canaries is not None)
         server_app = make_server_app(lambda context: self._federation(num_nodes), self._outcomes.append)
-        client_app = make_client_app(locate_in(self.layout.nodes))
+        client_app = make_client_app(locate)
+        if self.canaries is not None:
+            own = node_folder(self.layout.nodes, real)
+            client_app = with_canary_node(client_app, locate, lambda folder: folder == own)
+        federation = self.scenario.federation
         run_in(federation.place, server_app, client_app, num_nodes, ray_address=federation.ray_address)
         if not self._outcomes:
             raise FedRecError(f"the {federation.place} place ended without a result: see its log above")
         return self._outcomes[0]
+
+    def _write_nodes(self) -> int:
+        """Write the folders of the users' nodes, and of one more for all canaries; return how many there are."""
+        train, canaries = self.split.train, self.canaries
+        train = train if BY_TIME in self.scenario.model.members else replace(train, times=None)  # 8 bytes an event
+        write = partial(
+            write_nodes,
+            self.layout.nodes,
+            catalogue=self.layout.catalogue,
+            policy=willing(self.scenario.privacy, len(train) + (len(canaries) if canaries else 0)),
+            device=self.scenario.run.device,
+            memory_mib=self.scenario.run.memory_mib,
+        )
+        real = write(train, num_nodes=self.scenario.federation.nodes, user_keys=self.user_keys)
+        if canaries is None:
+            return real
+        return real + write(canaries.histories(train), num_nodes=1, user_keys=canaries.user_keys, first=real)
 
     def score(self, state: RunState) -> Callable[[slice], NDArray[np.float32]]:
         """Return the fused scores of the whole catalogue, for slices of the users."""
@@ -121,7 +138,7 @@ class Phase:
     def scored_by(
         self, scorer: Callable[[FusedRecommender, SharedState, PrivateState, Histories], Found], state: RunState
     ) -> Callable[[slice], Found]:
-        """Return what a function of ``fedrec.training.scoring`` finds for slices of the users."""
+        """Return what a function of ``fedrec.training.scoring`` finds for slices of users, of served items alone."""
         model, local = self.model, self.scenario.training.local
         shared = with_cold_items(model, state.served, self.catalogue, state.popularity)
         stored = private_reader(self.layout.nodes, state.run_id, model, local)
@@ -132,9 +149,17 @@ class Phase:
             histories = self.split.train.take(users)
             kept = local.private_start == "kept"
             private = stored(users) if kept else fold_in(model, shared, histories, local)
-            return scorer(model, shared, private, histories)
+            return self.served(scorer(model, shared, private, histories))
 
         return of
+
+    def served(self, scores: Found) -> Found:
+        """Return scores, or several by name, without the columns of reserved items."""
+        if self.canaries is None:
+            return scores
+        if isinstance(scores, dict):
+            return {name: self.served(part) for name, part in scores.items()}
+        return scores[..., : self.catalogue.num_items - len(self.canaries)]
 
     def measure(self, state: RunState, list_length: int = 0) -> RankingResult:
         """Rank the targets by the model as it stands, and keep lists of ``list_length`` items."""

@@ -48,14 +48,16 @@ def write_nodes(
     policy: Policy,
     device: str = "cpu",
     memory_mib: int = DEFAULT_MEMORY_MIB,
+    first: int = 0,
 ) -> int:
     """Write up to ``num_nodes`` node folders with contiguous, nearly equal shares of the users; return how many.
 
     Node keys ascend with the users, so that a user's position in the roster is its row in ``histories`` however many
     nodes there are. ``catalogue``: the folder that all nodes share. ``memory_mib``: of each node's training.
+    ``first``: number of the first node, after those that are there already.
     """
     shares = np.array_split(np.arange(len(histories), dtype=np.int64), min(num_nodes, len(histories)))
-    for number, users in enumerate(shares):
+    for number, users in enumerate(shares, first):
         node = node_folder(folder, number)
         NodeStore.create(
             node,

@@ -12,6 +12,8 @@ import torch
 from fedrec.baselines.dp_popularity import whole_budget
 from fedrec.baselines.floors import DPRelease, Floor, floor_notes, measure_floors
 from fedrec.config import Scenario
+from fedrec.data.canaries import Canaries
+from fedrec.data.catalogue import Catalogue
 from fedrec.data.load import Dataset, load_dataset
 from fedrec.errors import ConfigError
 from fedrec.evaluation.bootstrap import result_intervals
@@ -23,6 +25,7 @@ from fedrec.models import FusedRecommender, build_model
 from fedrec.privacy.accounts.population import check_population
 from fedrec.privacy.noise.source import noise_generator
 from fedrec.privacy.planning.run import plan_run
+from fedrec.runs.canaries import write_canaries
 from fedrec.runs.folder import RunFolder
 from fedrec.runs.labels import headline_metrics
 from fedrec.runs.privacy_report import interaction_summary, report_of_run, write_report_of
@@ -35,6 +38,7 @@ from server.federation import Outcome
 from simulations.ablation import ALONE, measure_parts
 from simulations.able import without_the_unable
 from simulations.appraisal import Appraisal, appraise
+from simulations.canary_users import plant
 from simulations.phase import Layout, Phase, Row
 from simulations.progress import Progress, Silence
 from simulations.ratings import measure_ratings, predicts_ratings, refuse_unfit_ratings
@@ -68,6 +72,7 @@ class _Simulation:
         self.scenario, left_out = without_the_unable(scenario, self.dataset)
         for note in left_out:
             self._note(note)
+        self.canaries, self.catalogue = self._planted()
 
     def run(self) -> Summary:
         if self.scenario.run.threads:
@@ -75,7 +80,9 @@ class _Simulation:
         self._refuse_what_cannot_work()
         folder = RunFolder.create(self.out, self.scenario)
         self.trackers.begin(self.scenario)
-        self.dataset.catalogue.save(folder.catalogue)
+        self.catalogue.save(folder.catalogue)
+        if self.canaries is not None:
+            write_canaries(folder.canaries_path, self.canaries)
         clock = time.monotonic()
         scenario = self._with_chosen_rounds(folder)
         final = self._final_phase(scenario, folder)
@@ -120,6 +127,17 @@ class _Simulation:
             self.progress.note(note)
         return dataset
 
+    def _planted(self) -> tuple[Canaries | None, Catalogue]:
+        """Return the run's canaries and the catalogue that it trains on: the data's, and their items after it."""
+        if not self.scenario.audit.canaries:
+            return None, self.dataset.catalogue
+        canaries, catalogue = plant(self.scenario, self.dataset.catalogue)
+        self._note(
+            f"{len(canaries)} canaries are users of this run, with as many items that are never recommended: N is "
+            f"{self.dataset.log.num_users} + {len(canaries)}"
+        )
+        return canaries, catalogue
+
     def _refuse_what_cannot_work(self) -> None:
         device = self.scenario.run.device
         try:
@@ -134,13 +152,14 @@ class _Simulation:
                 "of ratings, or another loss"
             )
         refuse_unfit_ratings(self.scenario, self.dataset.log)
-        model = build_model(self.scenario.model, self.dataset.catalogue, self.scenario.run.seed)
+        model = build_model(self.scenario.model, self.catalogue, self.scenario.run.seed)
         self._refuse_too_little_memory(model)
-        statistics_template(self.scenario.model, self.dataset.catalogue.num_items)
+        statistics_template(self.scenario.model, self.catalogue.num_items)
         if self.scenario.privacy.enabled:
-            training, num_items = self.scenario.played, self.dataset.catalogue.num_items
+            training, num_items = self.scenario.played, self.catalogue.num_items
             dimensions = dimensions_of(self.scenario.model, training, model.shared_state(), num_items)
-            plan = plan_run(self.scenario.privacy, training, self.dataset.log.num_users, dimensions)
+            population = self.dataset.log.num_users + self.scenario.audit.canaries
+            plan = plan_run(self.scenario.privacy, training, population, dimensions)
             if plan.population is not None:
                 check_population(plan.population, plan.guarantee)
 
@@ -195,7 +214,8 @@ class _Simulation:
         return Phase(
             name="final",
             scenario=scenario,
-            catalogue=self.dataset.catalogue,
+            catalogue=self.catalogue,
+            canaries=self.canaries,
             split=self.dataset.splits.final,
             user_keys=self.dataset.log.user_ids,
             layout=Layout(

@@ -57,7 +57,9 @@ class LazyCommand(click.Command):
 
 COMMANDS = (
     LazyCommand("demo", "fedrec.cli.demo:demo", "Train on MovieLens-100K under user-level DP, end to end."),
-    LazyCommand("simulate", "fedrec.cli.simulate:simulate", "Run a scenario: one server, many clients, one machine."),
+    LazyCommand(
+        "simulate", "fedrec.cli.simulate:simulate_app", "Run a scenario: one server, many clients, one machine."
+    ),
     LazyCommand("sweep", "fedrec.cli.sweep:sweep", "Search settings on validation events, its privacy cost told."),
     LazyCommand("compare", "fedrec.cli.compare:compare", "Set runs side by side, with paired intervals."),
     LazyCommand("recommend", "fedrec.cli.recommend:recommend", "Recommend to a user never seen before, from raw ids."),

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fedrec.cli.output import write_json, write_table
 from fedrec.cli.reasons import explained_record, write_reasons
 from fedrec.config import LocalConfig
+from fedrec.data.canaries import reserved_items
 from fedrec.data.catalogue import Catalogue
 from fedrec.errors import ConfigError
 from fedrec.explanations.reasons import Reason, explain
@@ -98,7 +99,7 @@ def choose(trained: Trained, history: NDArray[np.int32], k: int, *, with_reasons
     """Return the ``k`` best items that are not in the history, best first, with reasons where they are asked for."""
     score = folding_scorer(trained.model, trained.shared, trained.local)
     scores = total(score(one_user(history)))[0]
-    items = top_k(scores, k, history).tolist()
+    items = top_k(scores, k, np.append(history, reserved_items(trained.catalogue)).astype(np.int32)).tolist()
     reasons: list[Reason] | list[None] = [None] * len(items)
     if with_reasons:
         vectors = item_vectors(trained.model, trained.shared)

@@ -3,6 +3,7 @@
 A scenario is a TOML file or a table of the same shape. After ``load_scenario`` nothing in fedrec reads raw settings.
 """
 
+from fedrec.config.audit import AuditConfig
 from fedrec.config.data import DataConfig, TextEncoderName
 from fedrec.config.evaluation import EvaluationConfig, SelectionConfig
 from fedrec.config.federation import CodecConfig, CodecName, FederationConfig, Place
@@ -15,6 +16,7 @@ from fedrec.config.section import Section
 from fedrec.config.training import LocalConfig, Loss, TrainingConfig
 
 __all__ = [
+    "AuditConfig",
     "Branch",
     "CodecConfig",
     "CodecName",

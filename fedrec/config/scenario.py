@@ -4,6 +4,7 @@ from typing import Self
 
 from pydantic import model_validator
 
+from fedrec.config.audit import AuditConfig
 from fedrec.config.data import DataConfig
 from fedrec.config.evaluation import EvaluationConfig, SelectionConfig
 from fedrec.config.federation import FederationConfig
@@ -25,6 +26,7 @@ class Scenario(Section):
     privacy: PrivacyConfig = PrivacyConfig()
     federation: FederationConfig = FederationConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    audit: AuditConfig = AuditConfig()
     run: RunConfig = RunConfig()
 
     @model_validator(mode="after")
@@ -33,6 +35,11 @@ class Scenario(Section):
             raise ValueError(
                 "selection.enabled looks at held-out events without noise, which privacy.enabled forbids: "
                 "choose training.rounds in a run with privacy.enabled=false, or on public data"
+            )
+        if self.audit.canaries and not self.privacy.enabled:
+            raise ValueError(
+                f"audit.canaries={self.audit.canaries} put a user-level claim to the test, and this run makes none: "
+                "set privacy.enabled=true, or audit.canaries=0"
             )
         self._check_interaction()
         self._check_correlation()

@@ -67,6 +67,7 @@ class RunFolder:
         self.privacy_page_path = path / "privacy.html"
         self.per_user_path = path / "evaluation" / "per_user.npz"
         self.per_user_parquet_path = self.per_user_path.with_suffix(".parquet")
+        self.canaries_path = path / "audit" / "canaries.json"
         self.checkpoints = path / "checkpoints"
         self.nodes = path / "nodes"
         self.catalogue = path / "catalogue"

@@ -42,19 +42,20 @@ class Guesses:
 
 
 def guess(scores: NDArray[np.float64], coins: NDArray[np.bool_], made: int) -> Guesses:
-    """Return how the attacker does that calls the highest scores taking part, as many of the lowest not.
+    """Return how the attacker does that calls scores above their mean taking part, and the others not.
 
-    ``scores``: float64 ``[m]``; ``coins``: bool ``[m]``, which canaries took part; ``made``: how many guesses, the odd
-    one for the highest. Equal scores are ranked by place, which says nothing of coins. Raises ``ValueError`` where
-    shapes differ, a score is NaN, or more guesses are asked for than there are canaries.
+    ``scores``: float64 ``[m]``; ``coins``: bool ``[m]``, which canaries took part; ``made``: of how many it guesses:
+    those farthest from the mean, of equal ones the first. Coins have no say in any of this. Raises ``ValueError`` where
+    shapes differ, a score is not finite, or more guesses are asked for than there are canaries.
     """
     if scores.shape != coins.shape or scores.ndim != 1 or not 0 <= made <= len(scores):
         raise ValueError(f"{made} guesses need as many scores as coins, got {scores.shape} and {coins.shape}")
-    if bool(np.isnan(scores).any()):
-        raise ValueError("scores hold NaN: give those canaries the score of one that says nothing")
-    order = np.argsort(scores, kind="stable")
-    low, high = order[: made // 2], order[len(order) - (made - made // 2) :]
-    return Guesses(canaries=len(scores), made=made, correct=int((~coins[low]).sum() + coins[high].sum()))
+    if not bool(np.isfinite(scores).all()):
+        raise ValueError("a score is not finite: give such a canary one that says nothing")
+    apart = scores - scores.mean()
+    surest = np.argsort(-np.abs(apart), kind="stable")[:made]
+    right = int(np.count_nonzero((apart[surest] > 0) == coins[surest]))
+    return Guesses(canaries=len(scores), made=made, correct=right)
 
 
 # --- by epsilon and delta -----------------------------------------------------------------------------------------

@@ -54,9 +54,15 @@ def largest_chance(guesses: Guesses, points: list[tuple[float, float]]) -> float
 
 
 # --- guessing -----------------------------------------------------------------------------------------------------
-def test_the_highest_scores_are_called_taking_part_and_the_lowest_not() -> None:
-    found = guess(np.array([3.0, -1.0, 0.5, 2.0, -4.0]), np.array([True, False, True, False, True]), 4)
-    assert found == Guesses(canaries=5, made=4, correct=2)
+def test_scores_above_the_mean_are_called_taking_part_the_farthest_first() -> None:
+    scores, coins = np.array([3.0, -1.0, 0.5, 2.0, -4.0]), np.array([True, False, True, False, True])  # mean 0.1
+    assert guess(scores, coins, 5) == Guesses(canaries=5, made=5, correct=3)
+    assert guess(scores, coins, 2) == Guesses(canaries=5, made=2, correct=1)
+
+
+def test_coins_that_scores_tell_apart_are_all_guessed_however_many_took_part() -> None:
+    coins = np.random.default_rng(0).random(1000) < 0.3
+    assert guess(coins * 0.1, coins, 1000).correct == 1000
 
 
 def test_scores_that_say_nothing_are_right_half_of_the_time() -> None:
@@ -66,7 +72,7 @@ def test_scores_that_say_nothing_are_right_half_of_the_time() -> None:
 
 @pytest.mark.parametrize(
     ("scores", "coins", "made", "what"),
-    [([1.0, 2.0], [True], 1, "as many scores"), ([1.0], [True], 2, "2 guesses"), ([math.nan], [True], 1, "NaN")],
+    [([1.0, 2.0], [True], 1, "as many scores"), ([1.0], [True], 2, "2 guesses"), ([math.nan], [True], 1, "finite")],
 )
 def test_scores_that_cannot_be_ranked_are_refused(scores: list[float], coins: list[bool], made: int, what: str) -> None:
     with pytest.raises(ValueError, match=what):
