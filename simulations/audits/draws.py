@@ -54,13 +54,15 @@ def residuals(
 
     Under correlated noise it is whitened: what is returned is the independent noise that the stream was made from.
     """
-    total = _known_sum(mechanism, shapes)
+    known = _known_sum(mechanism, shapes)
+    nobody = SharedState({name: torch.zeros_like(value) for name, value in known.items()})
     releases = _releases(scenario, mechanism, randomness, rounds, folder)
     if mechanism.correlation:
         roster = Roster(cards=(NodeCard(key="node", num_users=mechanism.population, catalogue_digest=""),))
-        releases.begin(RunState(run_id="audit", round=0, roster=roster, shared=total, optimizer={}))
+        releases.begin(RunState(run_id="audit", round=0, roster=roster, shared=known, optimizer={}))
     found: dict[str, list[Floats]] = {name: [] for name in shapes}
     for round in range(1, rounds + 1):
+        total = known if round % 2 else nobody  # an empty cohort is released like any other
         releases.before_tasks(round)
         mean = releases.make(_sum_of_devices(mechanism, total), round)
         releases.publish()

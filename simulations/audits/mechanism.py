@@ -15,11 +15,13 @@ from fedrec.privacy.adaptive_clipping import WITHIN
 from fedrec.privacy.mechanism import Mechanism
 from fedrec.privacy.placement import Dimensions
 from fedrec.privacy.planning.run import plan_run
-from fedrec.rounds import Contribution
-from server.federation import randomness_of
+from fedrec.rounds import Contribution, contribution_of
+from server.federation import Federation, randomness_of
 from simulations.audits.checks import Found, findings, not_run
 from simulations.audits.draws import Shapes, devices_of, residuals, shortened
+from simulations.audits.node import Bench, canary, device_noise_checks, node_checks
 from simulations.audits.probe import ITEMS, Probe, probe_of
+from simulations.audits.told_apart import told_apart
 
 UNTESTED = (
     "That the generator of the noise cannot be predicted is not tested: no test of numbers can show it.",
@@ -37,7 +39,7 @@ class Effort:
     most: int
 
 
-QUICK = Effort(numbers=2_000, rounds=8, draws=60, most=1)
+QUICK = Effort(numbers=2_000, rounds=8, draws=0, most=1)
 FULL = Effort(numbers=20_000, rounds=50, draws=10_000, most=4)
 
 SUPPOSED_POPULATION = 1000
@@ -65,11 +67,13 @@ def mechanism_checks(
         )
         return
     effort, probe = QUICK if quick else FULL, probe_of(scenario, mechanisms, seed=seed)
-    tested = _tested(probe, scenario, mechanisms, effort)
     randomness = randomness_of(scenario)
-    for number, (name, mechanism) in enumerate(tested.items()):
+    for number, (name, mechanism) in enumerate(_tested(probe, scenario, mechanisms, effort).items()):
+        prefix = f"{name}-" if number else ""
         with tempfile.TemporaryDirectory(prefix="fedrec-audit-") as folder:
-            yield from _noise(probe, mechanism, randomness, effort, f"{name}-" if number else "", Path(folder))
+            yield from _noise(probe, mechanism, randomness, effort, prefix, Path(folder))
+    with tempfile.TemporaryDirectory(prefix="fedrec-audit-") as folder:
+        yield from _nodes(probe, scenario, randomness, effort, Path(folder), quick=quick)
 
 
 def _tested(probe: Probe, scenario: Scenario, mechanisms: Sequence[Mechanism], effort: Effort) -> dict[str, Mechanism]:
@@ -90,6 +94,36 @@ def _tested(probe: Probe, scenario: Scenario, mechanisms: Sequence[Mechanism], e
         planned |= {"statistics": plan.popularity} if plan.popularity else {}
         planned |= {"evaluation": plan.evaluation} if plan.evaluation else {}
     return {name: shortened(one, effort.rounds) for name, one in list(planned.items())[: effort.most]}
+
+
+def _nodes(
+    probe: Probe, scenario: Scenario, randomness: Randomness, effort: Effort, folder: Path, *, quick: bool
+) -> Iterator[Found]:
+    """Yield what nodes do to odd users and to noise, by kind of contribution, and what one release tells apart."""
+    plan = Federation(scenario=probe.scenario, catalogue=probe.catalogue, ledger=folder / "none").plan(probe.size.users)
+    assert plan is not None  # for the type checker: privacy is enabled
+    kinds = list(_kinds(probe.scenario).items())
+    for number, (kind, round) in enumerate(kinds[:1] if quick else kinds):
+        mechanism, prefix = plan.mechanism(round), f"{kind.value}-" if number else ""
+        if mechanism is None:
+            continue
+        yield from node_checks(probe, mechanism, kind, folder / kind.value, prefix=prefix, quick=quick)
+        if not number:
+            bench = Bench(probe=probe, kind=kind, mechanism=mechanism, folder=folder / "canary")
+            yield from device_noise_checks(bench, 12 if quick else 60)
+            if scenario.privacy.interaction is None and effort.draws:
+                found = told_apart(probe.scenario, mechanism, randomness, canary(bench), effort.draws)
+                yield from found.checks
+                yield from found.bounds
+
+
+def _kinds(scenario: Scenario) -> dict[Contribution, int]:
+    """Return what users contribute in a scenario's rounds, updates first, with a round in which they do."""
+    training = scenario.played
+    stages = {contribution_of(training, number): number for number in range(1, training.all_rounds + 1)}
+    if training.popularity_start and scenario.privacy.popularity_share:
+        stages[Contribution.POPULARITY] = 0
+    return dict(sorted(stages.items(), key=lambda stage: stage[0] is not Contribution.UPDATE))
 
 
 def _noise(
