@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from fedrec import __version__
 from fedrec.audit.findings import Check
-from fedrec.audit.record.lines import ChargeLine, Record, moment
+from fedrec.audit.record.lines import ChargeLine, ModelLine, OutcomeLine, Record, moment
 from fedrec.audit.record.verdicts import judged
 
 SKEW = timedelta(minutes=5)
@@ -93,17 +93,15 @@ def _fates(record: Record) -> dict[int, str]:
 
 
 def _outcomes(record: Record) -> Check:
-    wrong, odd = [], []
+    wrong: list[str] = []
+    odd: list[str] = []
     waiting: set[int] = set()
     for said in record.said:
         if isinstance(said, ChargeLine):
             waiting.add(said.entry)
-        elif said in record.models:
-            continue
-        else:
-            _, fault, remark = _answered(said, waiting)
-            wrong += [fault] if fault else []
-            odd += [remark] if remark else []
+        elif isinstance(said, OutcomeLine):
+            wrong += _misplaced(said, waiting)
+            odd += _weak_digest(said)
     aborted = sum(outcome.kind == "abort" for outcome in record.outcomes)
     return judged(
         "outcomes",
@@ -116,20 +114,23 @@ def _outcomes(record: Record) -> Check:
     )
 
 
-def _answered(said: object, waiting: set[int]) -> tuple[None, str, str]:
-    """Take an outcome's charge off ``waiting``; return what is wrong with it, and what is odd."""
-    charge, digest = getattr(said, "charge", None), getattr(said, "digest", None)
-    number, kind = getattr(said, "number", 0), getattr(said, "kind", "")
-    if type(charge) is not int or charge not in waiting:
-        return None, f"line {number} is the {kind} of entry {charge!r}, which is no charge that waits for one", ""
-    waiting.discard(charge)
-    if kind == "abort":
-        return None, "", ""
-    if not isinstance(digest, str) or not digest:
-        return None, f"line {number} commits entry {charge} without the digest of what was released", ""
-    if len(digest) != 64 or not _HEX.issuperset(digest):
-        return None, "", f"line {number} has the digest {digest[:12]!r}, which is no SHA-256 and so proves nothing"
-    return None, "", ""
+def _misplaced(outcome: OutcomeLine, waiting: set[int]) -> Iterator[str]:
+    """Take an outcome's charge off those that wait; say what is wrong with it."""
+    if type(outcome.charge) is not int or outcome.charge not in waiting:
+        yield (
+            f"line {outcome.number} is the {outcome.kind} of entry {outcome.charge!r}, which is no charge that waits "
+            "for one"
+        )
+        return
+    waiting.discard(outcome.charge)
+    if outcome.kind == "commit" and not (isinstance(outcome.digest, str) and outcome.digest):
+        yield f"line {outcome.number} commits entry {outcome.charge} without the digest of what was released"
+
+
+def _weak_digest(outcome: OutcomeLine) -> Iterator[str]:
+    digest = outcome.digest
+    if isinstance(digest, str) and digest and (len(digest) != 64 or not _HEX.issuperset(digest)):
+        yield f"line {outcome.number} has the digest {digest[:12]!r}, which is no SHA-256 and so proves nothing"
 
 
 def _models(record: Record) -> Check:
@@ -137,7 +138,7 @@ def _models(record: Record) -> Check:
     for said in record.said:
         if isinstance(said, ChargeLine):
             charged.add((said.run, said.round))
-        elif said in record.models and (said.run, said.round) not in charged:  # type: ignore[union-attr] # a model line
+        elif isinstance(said, ModelLine) and (said.run, said.round) not in charged:
             wrong.append(f"line {said.number} publishes a model of a round that was not charged before")
     return judged(
         "models-after-charges",
@@ -199,4 +200,5 @@ def _stream_reuse(record: Record) -> Iterator[str]:
             shown[charge.run, charge.release, charge.round][digests[charge.entry]] += 1
     for (run, release, number), made in shown.items():
         if len(made) > 1:
-            yield f"round {number} of {release!r} of run {run} showed {len(made)} sums under one row of correlated noise"
+            where = f"round {number} of {release!r} of run {run}"
+            yield f"{where} showed {len(made)} sums under one row of correlated noise"

@@ -1,8 +1,8 @@
 """A second reader of ledgers, which shares no line of code with the one that wrote them.
 
-Made from the description of the format in ``docs/privacy.md`` ("The ledger"), with a JSON parser and SHA-256 alone: so a
-mistake of the ledger's own code is not repeated here. It names what is wrong with a file more closely than a writer has
-to. Knows lines, hashes and their order; ``lines`` knows what they say.
+Made from the description of the format in ``docs/privacy.md`` ("The ledger"), with a JSON parser and SHA-256 alone, so
+that a mistake of the ledger's own code is not repeated here. It names what is wrong with a file more closely than a
+writer has to. Knows lines, hashes and their order; ``lines`` knows what they say.
 """
 
 import hashlib

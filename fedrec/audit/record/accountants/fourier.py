@@ -1,7 +1,7 @@
 """Composition of privacy losses by the fast Fourier transform, with an upper and a lower bound on epsilon.
 
-Numerical accounting as in Koskela et al. (2020, 2021) and Gopi et al. (2021): each loss is rounded to a grid so that its
-mean stays; how far the sum of roundings may stray is bounded by Hoeffding's inequality, and what that does to epsilon
+Numerical accounting as in Koskela et al. (2020, 2021) and Gopi et al. (2021): each loss is rounded to a grid so that
+its mean stays; how far the sum of roundings may stray is bounded by Hoeffding's inequality, and what that does to epsilon
 is added on both sides (Gopi et al., theorem 5). The transform is of exponentially tilted losses, so that a delta of
 1e-12 is as exact as one of 1e-3 in floating point. Knows losses; knows nothing of events.
 """
@@ -9,6 +9,7 @@ is added on both sides (Gopi et al., theorem 5). The transform is of exponential
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +50,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class _Rounded:
-    """A loss on the grid ``(first + i) * step``: ``logs`` of its masses, ``shift`` to be added so that its mean is right."""
+    """A loss on the grid ``(first + i) * step``: ``logs`` of its masses; ``shift``, added to all, mends its mean."""
 
     first: int
     logs: Values
@@ -68,9 +69,9 @@ class _Rounded:
 
 
 def epsilon_interval(losses: Sequence[tuple[Loss, int]], delta: float) -> Interval:
-    """Return bounds on the least epsilon at which ``E[max(0, 1 - exp(epsilon - L))] <= delta``, ``L`` the sum of losses.
+    """Return bounds on the least epsilon at which ``E[max(0, 1 - exp(epsilon - L))] <= delta``.
 
-    ``losses``: each with how often it is added, all independent.
+    ``L`` is the sum of ``losses``: each with how often it is added, all independent.
     """
     times = sum(count for _, count in losses)
     tail = TAILS * delta / times
@@ -98,7 +99,7 @@ def _rounded(loss: Loss, times: int, step: float, tail: float) -> _Rounded:
     """Round a loss to the nearest point of the grid; what lies in the tails goes to the last points."""
     low, high = loss.within(tail)
     first, last = math.floor(low / step), math.ceil(high / step)
-    edges = (np.arange(first, last + 2) - 0.5) * step
+    edges = np.asarray((np.arange(first, last + 2) - 0.5) * step, dtype=np.float64)
     below, above = loss.below(edges), loss.above(edges)
     masses = np.where(below[1:] < 0.5, below[1:] - below[:-1], above[:-1] - above[1:])
     masses = np.clip(masses, 0.0, None)
@@ -131,7 +132,10 @@ def _factors(parts: Sequence[_Rounded], tilt: float) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class _Sum:
-    """The sum of losses in a window: ``weights`` are tilted masses at ``losses``, ``log_scale - tilt * loss`` undoes it."""
+    """The sum of losses in a window.
+
+    ``weights``: tilted masses at ``losses``; times ``exp(log_scale - tilt * loss)`` they are masses.
+    """
 
     losses: Values
     weights: Values
@@ -143,20 +147,25 @@ class _Sum:
         exponent = min(self.log_scale - self.tilt * epsilon, 0.0)
         return (2 * OUTSIDE + 1e-16 * len(self.losses)) * math.exp(exponent)
 
-    def epsilon(self, delta: float) -> tuple[float, float]:
-        """Return between which points lies the least epsilon at which the divergence is at most ``delta``: mostly one.
-
-        The window's ends where it lies outside; 0 is the least.
-        """
+    @cached_property
+    def _curve(self) -> tuple[Values, Values, Values, Values, float]:
+        """Positive losses; mass above each, plain and times ``exp(base - loss)``; divergences there; ``base``."""
         kept = self.losses > 0
         losses, weights = self.losses[kept], self.weights[kept]
-        exponents = self.log_scale - self.tilt * losses
-        masses = weights * np.exp(np.clip(exponents, -745.0, 700.0))
+        masses = weights * np.exp(np.clip(self.log_scale - self.tilt * losses, -745.0, 700.0))
         base = float(losses[0] + losses[-1]) / 2  # so that nothing overflows
         over = np.cumsum(masses[::-1])[::-1]
         under = np.cumsum((masses * np.exp(np.clip(base - losses, -700.0, 700.0)))[::-1])[::-1]
         with np.errstate(over="ignore", invalid="ignore"):
             divergences = over - np.exp(np.clip(losses - base, -700.0, 700.0)) * under
+        return losses, over, under, divergences, base
+
+    def epsilon(self, delta: float) -> tuple[float, float]:
+        """Return between which points lies the least epsilon at which the divergence is at most ``delta``: mostly one.
+
+        The window's ends where it lies outside; 0 is the least.
+        """
+        losses, over, under, divergences, base = self._curve
         beyond = np.flatnonzero(divergences > delta)  # at the grid's points; it falls
         place = int(beyond[-1]) + 1 if len(beyond) else 0
         if place >= len(losses):
@@ -183,7 +192,12 @@ def _composed(parts: Sequence[_Rounded], tilt: float, factors: tuple[float, floa
     weights = np.clip(irfft(spectrum, size), 0.0, None)
     shift = sum(part.times * part.shift for part in parts)
     places = math.floor((low - shift) / step) + np.arange(size)
-    return _Sum(losses=places * step + shift, weights=weights[places % size], tilt=tilt, log_scale=log_scale)
+    return _Sum(
+        losses=np.asarray(places * step + shift, dtype=np.float64),
+        weights=weights[places % size],
+        tilt=tilt,
+        log_scale=log_scale,
+    )
 
 
 def _window(

@@ -1,6 +1,6 @@
 """The privacy loss of one release as a random variable: distribution functions in closed form, and its mean.
 
-A release's dominating pair ``(P, Q)`` are two mixtures of unit Gaussians on a line; the loss is ``log P/Q`` under ``P``.
+A release's dominating pair ``(P, Q)`` are mixtures of unit Gaussians on a line; the loss is ``log P/Q`` under ``P``.
 Both ways round count: a unit is taken away, or comes. Knows no composition.
 """
 
@@ -46,16 +46,20 @@ class GaussianLoss:
     mu: float
 
     def below(self, losses: Values) -> Values:
+        """Return the probability of a loss of at most each of ``losses``."""
         return np.asarray(ndtr((losses - self.mu**2 / 2) / self.mu))
 
     def above(self, losses: Values) -> Values:
+        """Return the probability of a loss above each of ``losses``."""
         return np.asarray(ndtr((self.mu**2 / 2 - losses) / self.mu))
 
     def within(self, tail: float) -> tuple[float, float]:
+        """Return losses with a probability of at most ``tail`` beyond each."""
         reach = float(norm.isf(tail)) * self.mu
         return self.mu**2 / 2 - reach, self.mu**2 / 2 + reach
 
     def mean(self) -> float:
+        """Return the expected loss."""
         return self.mu**2 / 2
 
 
@@ -71,6 +75,7 @@ class Ratio:
     inverse: Callable[[Values], Values]
 
     def __call__(self, x: Values) -> Values:
+        """Return the loss at ``x``."""
         return _log_density(self.numerator, x) - _log_density(self.denominator, x)
 
 
@@ -83,12 +88,15 @@ class MixtureLoss:
     turned: bool = False
 
     def below(self, losses: Values) -> Values:
+        """Return the probability of a loss of at most each of ``losses``."""
         return self._right(-losses) if self.turned else self._left(losses)
 
     def above(self, losses: Values) -> Values:
+        """Return the probability of a loss above each of ``losses``."""
         return self._left(-losses) if self.turned else self._right(losses)
 
     def within(self, tail: float) -> tuple[float, float]:
+        """Return losses with a probability of at most ``tail`` beyond each."""
         reach, means = float(norm.isf(tail)), [mean for mean, _ in self.under]
         ends = self.ratio(np.array([min(means) - reach, max(means) + reach]))
         return (-float(ends[1]), -float(ends[0])) if self.turned else (float(ends[0]), float(ends[1]))
@@ -120,16 +128,20 @@ class EitherLoss:
     chance: float
 
     def below(self, losses: Values) -> Values:
+        """Return the probability of a loss of at most each of ``losses``."""
         return (1 - self.chance) * self.usual.below(losses) + self.chance * self.other.below(losses)
 
     def above(self, losses: Values) -> Values:
+        """Return the probability of a loss above each of ``losses``."""
         return (1 - self.chance) * self.usual.above(losses) + self.chance * self.other.above(losses)
 
     def within(self, tail: float) -> tuple[float, float]:
+        """Return losses with a probability of at most ``tail`` beyond each."""
         one, other = self.usual.within(tail), self.other.within(min(tail / max(self.chance, 1e-300), 0.25))
         return min(one[0], other[0]), max(one[1], other[1])  # each tail then holds twice as much at most
 
     def mean(self) -> float:
+        """Return the expected loss."""
         return (1 - self.chance) * self.usual.mean() + self.chance * self.other.mean()
 
 
@@ -141,17 +153,21 @@ class LatticeLoss:
     chances: Values
 
     def below(self, losses: Values) -> Values:
+        """Return the probability of a loss of at most each of ``losses``."""
         cumulated = np.concatenate([[0.0], np.cumsum(self.chances)])
         return np.asarray(cumulated[np.searchsorted(self.losses, losses, side="right")])
 
     def above(self, losses: Values) -> Values:
+        """Return the probability of a loss above each of ``losses``."""
         cumulated = np.concatenate([[0.0], np.cumsum(self.chances[::-1])])[::-1]
         return np.asarray(cumulated[np.searchsorted(self.losses, losses, side="right")])
 
     def within(self, tail: float) -> tuple[float, float]:
+        """Return losses with a probability of at most ``tail`` beyond each."""
         return float(self.losses[0]), float(self.losses[-1])
 
     def mean(self) -> float:
+        """Return the expected loss."""
         return float(self.losses @ self.chances)
 
 
@@ -230,7 +246,7 @@ def _x_of_sampled(losses: Values, mean: float, rate: float) -> Values:
 
 
 def _x_of_replaced(losses: Values, mean: float, rate: float) -> Values:
-    """Return where the ratio of both mixtures is ``exp(losses)``: a quadratic equation in ``exp(m x)``, odd in the loss."""
+    """Return where the ratio of both mixtures is ``exp(losses)``: a quadratic equation in ``exp(m x)``."""
     size, part = np.abs(losses), rate * math.exp(-(mean**2) / 2)
     free = -(1 - rate) * np.expm1(-size)
     root = np.sqrt(free**2 + 4 * part**2 * np.exp(-size))

@@ -28,8 +28,8 @@ EXACT = 1e-9
 class Recomputed:
     """Epsilon of a list of events at ``delta``: ``lower`` and ``upper`` are bounds, each None where none is known.
 
-    ``rdp``, ``prv``: by Opacus; None where it knows no such releases. ``method``: of the bounds. ``why``: of an infinite
-    epsilon, or of what is missing.
+    ``rdp``, ``prv``: by Opacus; None where it knows no such releases. ``method``: of the bounds. ``why``: of an
+    infinite epsilon, or of what is missing.
     """
 
     delta: float
@@ -52,7 +52,7 @@ def recompute(events: Iterable[Mapping[str, Any]], delta: float, adjacency: str,
     rdp = prv = None
     history = history_of(_for_opacus(spending, adjacency)) if opacus and adjacency_known(spending, adjacency) else None
     if history:
-        rdp, prv = opacus_rdp(history, delta), opacus_prv(history, delta)
+        rdp, prv = _opacus(tuple(history), delta)
     return Recomputed(
         delta=delta,
         lower=found.lower,
@@ -63,6 +63,11 @@ def recompute(events: Iterable[Mapping[str, Any]], delta: float, adjacency: str,
         why=found.why,
         releases=spending.releases,
     )
+
+
+@lru_cache(maxsize=64)
+def _opacus(history: tuple[tuple[float, float, int], ...], delta: float) -> tuple[float, float | None]:
+    return opacus_rdp(list(history), delta), opacus_prv(list(history), delta)
 
 
 def adjacency_known(spending: Spending, adjacency: str) -> bool:

@@ -51,5 +51,5 @@ def _curve(event: Discrete, factor: float) -> Values:
     apart = 10 * sum(math.exp(-2 * math.pi**2 * event.variance * n / (n + 1)) for n in range(1, event.shares))
     one = ORDERS * l2**2 / (2 * variance) + apart * event.dimension
     linear = l2**2 / variance + 2 * apart * l1 / math.sqrt(variance) + apart**2 * event.dimension
-    whole = (l2 / math.sqrt(variance) + apart * math.sqrt(event.dimension)) ** 2
-    return np.asarray(np.minimum(one, ORDERS * min(linear, whole) / 2))
+    direct = (l2 / math.sqrt(variance) + apart * math.sqrt(event.dimension)) ** 2
+    return np.asarray(np.minimum(one, ORDERS * min(linear, direct) / 2))
