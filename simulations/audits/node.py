@@ -187,8 +187,8 @@ def node_checks(
         name,
         asks,
         faults,
-        f"No violation found for {what} of users of {TIMES_CLIP:g} clip norms, of {', of '.join(_looked_at(quick))}: the "
-        f"largest change was {worst:.6f} clip norms.",
+        f"No violation found for {what} of users of {TIMES_CLIP:g} clip norms, of {', of '.join(_looked_at(quick))}: "
+        f"the largest change was {worst:.6f} clip norms.",
         figures={"largest change in clip norms": worst if math.isfinite(worst) else None},
         method="answers with and without the user, and of the user alone, of a node in a temporary folder",
     )
