@@ -7,11 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedrec.audit.findings import Attack
-from simulations.audits.attacks.items import UPLOADS
 from simulations.audits.attacks.people import LEAST_OF_A_KIND, Attribute, People
 from simulations.audits.attacks.readings import standardised
 from simulations.audits.attacks.roc import roc
-from simulations.audits.attacks.views import View
+from simulations.audits.attacks.views import UPLOADS, View
 from simulations.audits.attacks.watching import Seen, Watched
 from simulations.audits.attacks.wording import how_well, row
 

@@ -51,11 +51,10 @@ def attack_findings(scenario: Scenario, *, seed: int, quick: bool = False) -> Fi
             untested += _attack(people, contribution, Path(folder) / contribution.value, found, seed=seed, quick=quick)
     if people.scenario.privacy.interaction is not None:
         untested.append("The interaction-level layer on devices was not attacked: uploads were made without it.")
-    found.rows.insert(0, (by_popularity(people), None))
     _say_what_was_not_inverted(people.scenario, found)
     if not people.attributes:
         found.missing["attribute-inference"] = "nothing is known of these users that could be inferred"
-    attacks = tuple(attack for attack, _ in found.rows)
+    attacks = (by_popularity(people), *(attack for attack, _, _ in found.rows))
     return Findings(checks=checks_of(found, people.source), attacks=attacks, untested=tuple(dict.fromkeys(untested)))
 
 
@@ -79,7 +78,7 @@ def _attack(
     attacks += attribute_inference(watched, people, rng)
     if contribution is Contribution.UPDATE:
         attacks += _inverted(people, watched, views, folder / "short", seed=seed, quick=quick)
-    found.rows += attacks
+    found.rows += [(attack, view, contribution) for attack, view in attacks]
     return untested
 
 

@@ -4,17 +4,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedrec.audit.findings import Attack
-from fedrec.rounds import Contribution
 from simulations.audits.attacks.calibration import features_of, halves, log_odds
 from simulations.audits.attacks.people import People
 from simulations.audits.attacks.roc import roc
-from simulations.audits.attacks.views import View
+from simulations.audits.attacks.views import UPLOADS, View
 from simulations.audits.attacks.watching import Seen, Watched
 from simulations.audits.attacks.wording import how_well, row, shown
 
 NAME = "items-from-upload"
-UPLOADS = {Contribution.POPULARITY: "statistics before training", Contribution.UPDATE: "updates of training"}
-"""What an upload is, in words."""
 
 
 def items_from_upload(watched: Watched, people: People, rng: np.random.Generator) -> list[tuple[Attack, View]]:

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 
 from fedrec.audit.findings import Attack
 from simulations.audits.attacks.calibration import features_of, halves, log_odds
-from simulations.audits.attacks.items import UPLOADS
 from simulations.audits.attacks.people import People
 from simulations.audits.attacks.roc import roc
-from simulations.audits.attacks.views import View
+from simulations.audits.attacks.views import UPLOADS, View
 from simulations.audits.attacks.watching import Seen, Watched
 from simulations.audits.attacks.wording import how_well, row, shown
 

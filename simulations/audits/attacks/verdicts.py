@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from fedrec.audit.findings import Attack, Check, Level, Verdict
-from simulations.audits.attacks.views import View
+from fedrec.rounds import Contribution
+from simulations.audits.attacks.views import UPLOADS, View
 from simulations.audits.attacks.wording import shown
 
 ATTACKABLE = {
@@ -32,18 +33,23 @@ RISKY_AREA = 0.65
 
 @dataclass(kw_only=True)
 class Judged:
-    """Rows with the view that each is of, and why attacks without rows were not tried, by name."""
+    """Rows with the view and the kind of upload that each is of, and why attacks without rows were not tried."""
 
-    rows: list[tuple[Attack, View | None]] = field(default_factory=list)
+    rows: list[tuple[Attack, View, Contribution]] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
 
-    def of(self, name: str, *, control: bool) -> list[tuple[Attack, View]]:
-        """Return an attack's rows of the control, or of the run's own views."""
-        return [
-            (attack, view)
-            for attack, view in self.rows
-            if attack.name == name and view is not None and (view.control if control else view.own)
-        ]
+    def own(self, name: str) -> list[tuple[Attack, View]]:
+        """Return an attack's rows of the run's own views."""
+        return [(attack, view) for attack, view, _ in self.rows if attack.name == name and view.own]
+
+    def controls(self) -> dict[str, tuple[Attack, ...]]:
+        """Return the rows where nothing protects, by attack and kind of upload."""
+        found: dict[str, tuple[Attack, ...]] = {}
+        for attack, view, contribution in self.rows:
+            if view.control:
+                key = f"{attack.name} on {UPLOADS[contribution]}"
+                found[key] = (*found.get(key, ()), attack)
+        return found
 
 
 def checks_of(found: Judged, source: str) -> tuple[Check, ...]:
@@ -52,10 +58,10 @@ def checks_of(found: Judged, source: str) -> tuple[Check, ...]:
 
 
 def _controls(found: Judged, source: str) -> Check:
-    best = {name: max((a.auc for a, _ in found.of(name, control=True)), default=None) for name in ATTACKABLE}
-    tried = {name: auc for name, auc in best.items() if auc is not None}
-    weak = [name for name, auc in tried.items() if auc < ATTACKABLE[name]]
-    told = ", ".join(f"{name} {auc:.3g}" for name, auc in tried.items())
+    tried = {name: max(rows, key=lambda attack: attack.auc) for name, rows in found.controls().items()}
+    weak = [name for name, best in tried.items() if not (best.auc >= ATTACKABLE[best.name] or _risk(best) > 0)]
+    asked = ", ".join(f"{area} for {name}" for name, area in ATTACKABLE.items())
+    told = ", ".join(f"{name} {best.auc:.3g}" for name, best in tried.items())
     verdict: Verdict = "not run" if not tried else "warned" if weak else "passed"
     words = {
         "not run": "No attack had an upload without defence to be tried on.",
@@ -68,19 +74,19 @@ def _controls(found: Judged, source: str) -> Check:
         asks="Do the attacks work where nothing protects?",
         verdict=verdict,
         found=f"{words} Areas under the curve (0.5 is guessing): {told}." if tried else words,
-        figures={name.replace("-", "_") + "_auc": auc for name, auc in best.items()},
-        method=f"area under the ROC curve of {source} against {ATTACKABLE}",
+        figures={name.replace("-", "_").replace(" ", "_") + "_auc": best.auc for name, best in tried.items()},
+        method=f"ROC curves of {source}; works: an area of {asked}, or {shown(RISKY)} of true cases at 1 % false ones",
     )
 
 
 def _check(name: str, found: Judged, source: str) -> Check:
-    own = found.of(name, control=False)
+    own = found.own(name)
     if not own:
         reason = found.missing.get(name, "the run has no upload that it could be tried on")
         return Check(level=Level.ATTACKS, name=name, asks=ASKS[name], verdict="not run", found=f"Not tried: {reason}.")
     worst, view = max(own, key=lambda pair: (_risk(pair[0]), pair[0].auc))
     risky = _is_risky(worst)
-    control = max((attack.auc for attack, _ in found.of(name, control=True)), default=None)
+    control = max((a.auc for a, view, _ in found.rows if a.name == name and view.control), default=None)
     tpr = _found_at_1_percent(worst)
     return Check(
         level=Level.ATTACKS,

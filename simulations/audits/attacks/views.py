@@ -16,6 +16,9 @@ from fedrec.privacy.placement import Dimensions
 from fedrec.privacy.planning.run import RunPlan, plan_run
 from fedrec.rounds import Contribution
 
+UPLOADS = {Contribution.POPULARITY: "statistics before training", Contribution.UPDATE: "updates of training"}
+"""What an upload is, in words."""
+
 PLAIN = CodecConfig()
 MOST_SUMMED = 24
 """Users of a simulated secure sum, at most: each one's numbers are encoded and masked."""
@@ -106,7 +109,9 @@ def _own_views(
     clip = f"clip norm {mechanism.clip_norm:g}{coded}"
     if mechanism.placement == "central":
         defence = f"{clip}; noise comes later, at the server, which this protects from nothing"
-        yield View(key="server", sees=CONTROL.sees, defence=defence, mechanism=mechanism, codec=codec, own=True)
+        many = "" if in_node == 1 else f", as of a device of its own (a node has about {in_node} here)"
+        sees = CONTROL.sees + many
+        yield View(key="server", sees=sees, defence=defence, mechanism=mechanism, codec=codec, own=True)
         yield from _node(mechanism, codec, in_node, most, f"{clip}, and a sum before any noise")
         if mechanism.correlation is None:
             yield _published(mechanism, cohort, most)
