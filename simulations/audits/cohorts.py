@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from fedrec.audit.evidence.sampling_tests import sampling_checks
 from fedrec.audit.findings import Check
-from fedrec.config import Scenario
+from fedrec.config import ModelConfig, Scenario, TrainingConfig
 from fedrec.errors import FedRecError
 from fedrec.flower.identity import task_identity
 from fedrec.models.split import state_digest
 from fedrec.privacy.mechanism import Mechanism
 from server.federation import Federation
 from simulations.audits.checks import judged, not_run
-from simulations.audits.probe import ITEMS, Probe, Size, probe_of
+from simulations.audits.probe import ITEMS, LATEST, Probe, Size, probe_of
 from simulations.audits.stand_in import StandIn
 from simulations.audits.watch import Watch
 
@@ -43,7 +43,7 @@ def cohort_checks(
 ) -> Iterator[Check]:
     """Yield whether cohorts are drawn as claimed and sums divided by what is public; ledgers go to ``folder``."""
     folder.mkdir()
-    probe = _probe(scenario, mechanisms, seed, rounds=16 if quick else 60)
+    probe = _probe(scenario, mechanisms, seed, rounds=12 if quick else 60)
     if probe is None:
         yield not_run(SAMPLING, "Are cohorts drawn as claimed?", "no cohorts are drawn: there are no rounds")
         return
@@ -83,22 +83,24 @@ def played(probe: Probe, ledger: Path, *, cohort_seed: int, stop_after: int | No
 
 
 def _probe(scenario: Scenario, mechanisms: Sequence[Mechanism], seed: int, rounds: int) -> Probe | None:
-    """Return a probe of many people whose rounds are all of one stage; None where a scenario has no rounds."""
-    played = scenario.played
-    stage = next((s for s in ("rounds", "ials_rounds", "fusion_rounds") if getattr(played, s)), None)
-    if stage is None:
+    """Return a probe of many people and a least model, for nobody trains it; None where a scenario has no rounds."""
+    if not scenario.played.released_rounds:
         return None
-    rate = played.sample_rate
+    rate = scenario.training.sample_rate
     users = int(min(max(EXPECTED / rate, FEWEST), MOST))
-    size = Size(users=users, nodes=1, rounds=rounds if stage == "rounds" else 0, cohort=EXPECTED / MOST)
+    size = Size(users=users, nodes=1, rounds=rounds, cohort=EXPECTED / MOST)
     probe = probe_of(scenario, mechanisms, seed=seed, size=size)
-    training = probe.scenario.training.model_copy(
-        update={"rounds": 0, "ials_rounds": 0, "fusion_rounds": 0, "evaluation_share": 0.0} | {stage: rounds}
-    )
-    privacy = probe.scenario.privacy
+    small, privacy = probe.scenario, probe.scenario.privacy
     if privacy.cohort_cap:  # so high that it leaves nobody out: what is cut off is no Poisson sample
         privacy = privacy.model_copy(update={"cohort_cap": math.ceil(rate * users + 7 * math.sqrt(rate * users))})
-    smaller = probe.scenario.model_copy(update={"training": training, "privacy": privacy})
+    training = TrainingConfig(
+        rounds=rounds,
+        sample_rate=small.training.sample_rate,
+        server_optimizer=small.training.server_optimizer,
+        popularity_start=False,
+    )
+    model = ModelConfig(dim=2, branches=("mf",), recency_end=LATEST)
+    smaller = Scenario(model=model, training=training, privacy=privacy, federation=small.federation, run=small.run)
     return Probe(scenario=smaller, size=size, catalogue=probe.catalogue)
 
 

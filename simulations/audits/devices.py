@@ -12,7 +12,6 @@ from torch import Tensor
 
 from clients.store import NodeStore
 from fedrec.audit.findings import Check
-from fedrec.models import build_model
 from fedrec.training.private_start import initial_private
 from simulations.audits.checks import judged, not_run
 from simulations.audits.probe import Probe
@@ -66,8 +65,7 @@ def device_checks(watch: Watch, seen: Sequence[Seen]) -> Iterator[Check]:
 
 def _secrets(probe: Probe, folder: Path) -> frozenset[bytes]:
     store, scenario = NodeStore.open(folder), probe.scenario
-    model = build_model(scenario.model, probe.catalogue, scenario.run.seed)
-    fresh = partial(initial_private, model, local=scenario.training.local)
+    fresh = partial(initial_private, probe.model, local=scenario.training.local)
     users = np.arange(store.num_users, dtype=np.int64)
     private, begun = store.private_shards("audit", fresh).read(users), fresh(store.num_users)
     found: set[bytes] = set()

@@ -10,7 +10,6 @@ from fedrec.audit.findings import Findings
 from fedrec.config import Scenario
 from fedrec.flower.state import Randomness
 from fedrec.flower.templates import contribution_template
-from fedrec.models import build_model
 from fedrec.privacy.adaptive_clipping import WITHIN
 from fedrec.privacy.mechanism import Mechanism
 from fedrec.privacy.placement import Dimensions
@@ -138,9 +137,8 @@ def _noise(
 
 def _shapes(probe: Probe, numbers: int, *, counted: bool) -> Shapes:
     """Return the shapes of what users contribute, item tables made so long that there are about so many numbers."""
-    model = build_model(probe.scenario.model, probe.catalogue, 0)
     kind = Contribution.UPDATE if probe.scenario.model.branches else Contribution.POPULARITY
-    template = contribution_template(kind, probe.scenario.model, model.shared_state(), ITEMS)
+    template = contribution_template(kind, probe.scenario.model, probe.model.shared_state(), ITEMS)
     shapes = {name: tuple(tensor.shape) for name, tensor in template.items()}
     by_item = {name: shape for name, shape in shapes.items() if shape and shape[0] == ITEMS}
     rest = sum(_size(shape) for name, shape in shapes.items() if name not in by_item)

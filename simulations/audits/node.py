@@ -20,7 +20,6 @@ from fedrec.audit.findings import Check
 from fedrec.codecs import reply_codec
 from fedrec.data.histories import Histories
 from fedrec.flower.templates import allowed_reply
-from fedrec.models import build_model
 from fedrec.models.split import SharedState, structure_digest
 from fedrec.privacy.adaptive_clipping import MOST_PER_USER, WITHIN, without_bits
 from fedrec.privacy.mechanism import Mechanism
@@ -76,8 +75,7 @@ class Bench:
     @cached_property
     def shared(self) -> SharedState:
         """The parameters of a new model."""
-        scenario = self.probe.scenario
-        return build_model(scenario.model, self.probe.catalogue, scenario.run.seed).shared_state()
+        return self.probe.model.shared_state()
 
     def task(self, users: list[int], mechanism: Mechanism, times: float = 1.0) -> TrainTask:
         """Return a task of a run of its own, whose private parameters are new; ``times``: factor on the parameters."""

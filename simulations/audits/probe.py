@@ -7,6 +7,7 @@ only takes time: people, items, widths, rounds. Its users are drawn anew and are
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +19,7 @@ from fedrec.config.section import Section
 from fedrec.data.catalogue import Catalogue, Known
 from fedrec.data.histories import Histories
 from fedrec.errors import ConfigError
+from fedrec.models import FusedRecommender, build_model
 from fedrec.privacy.mechanism import Mechanism
 from simulations.population import willing, write_nodes
 
@@ -54,6 +56,11 @@ class Probe:
     def histories(self, draw: int = 0) -> Histories:
         """Return users' events; ``draw`` numbers other people, with other numbers of events."""
         return drawn_histories(self.size.users, np.random.default_rng([self.scenario.run.seed, draw]))
+
+    @cached_property
+    def model(self) -> FusedRecommender:
+        """The model's structure; its own parameters mean nothing."""
+        return build_model(self.scenario.model, self.catalogue, self.scenario.run.seed)
 
     def policy(self) -> Policy:
         """Return the policy of nodes that agree to all of it."""
