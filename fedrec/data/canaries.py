@@ -88,24 +88,6 @@ def reserved_items(catalogue: Catalogue) -> NDArray[np.int64]:
     return np.flatnonzero([item_id.startswith(RESERVED) for item_id in catalogue.item_ids])
 
 
-def followed_by(first: Histories, second: Histories) -> Histories:
-    """Return the histories of the users of ``first``, then of ``second``; a column stays where ``first`` has it."""
-    return Histories(
-        np.concatenate([first.items, second.items]),
-        np.concatenate([first.offsets, first.offsets[-1] + second.offsets[1:]]),
-        _both(first.ratings, second.ratings),
-        _both(first.times, second.times),
-    )
-
-
-def _both(first: NDArray[Any] | None, second: NDArray[Any] | None) -> NDArray[Any] | None:
-    if first is None:
-        return None
-    if second is None:
-        raise ValueError("the second histories lack a column that the first have")
-    return np.concatenate([first, second])
-
-
 def _padded(rows: NDArray[Any], count: int) -> NDArray[Any]:
     return np.concatenate([rows, np.zeros((count, *rows.shape[1:]), rows.dtype)])
 

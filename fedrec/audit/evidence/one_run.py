@@ -42,20 +42,35 @@ class Guesses:
 
 
 def guess(scores: NDArray[np.float64], coins: NDArray[np.bool_], made: int) -> Guesses:
-    """Return how the attacker does that calls scores above their mean taking part, and the others not.
+    """Return how the attacker does that calls scores above a threshold taking part, and the others not.
 
     ``scores``: float64 ``[m]``; ``coins``: bool ``[m]``, which canaries took part; ``made``: of how many it guesses:
-    those farthest from the mean, of equal ones the first. Coins have no say in any of this. Raises ``ValueError`` where
-    shapes differ, a score is not finite, or more guesses are asked for than there are canaries.
+    those farthest from the threshold, of equal ones the first. Coins have no say in any of this. Raises ``ValueError``
+    where shapes differ, a score is not finite, or more guesses are asked for than there are canaries.
     """
     if scores.shape != coins.shape or scores.ndim != 1 or not 0 <= made <= len(scores):
         raise ValueError(f"{made} guesses need as many scores as coins, got {scores.shape} and {coins.shape}")
     if not bool(np.isfinite(scores).all()):
         raise ValueError("a score is not finite: give such a canary one that says nothing")
-    apart = scores - scores.mean()
+    apart = scores - _threshold(scores)
     surest = np.argsort(-np.abs(apart), kind="stable")[:made]
     right = int(np.count_nonzero((apart[surest] > 0) == coins[surest]))
     return Guesses(canaries=len(scores), made=made, correct=right)
+
+
+def _threshold(scores: NDArray[np.float64]) -> float:
+    """Return the middle of the widest gap near the median: of fair coins about half took part.
+
+    Near: as many ranks to either side as four deviations of their number. So two groups that keep apart are told apart
+    whatever their sizes and spreads, and where they do not it is the median, nearly.
+    """
+    ranked = np.sort(scores)
+    reach = math.ceil(2 * math.sqrt(len(ranked)))
+    middle = ranked[max(0, len(ranked) // 2 - reach) : len(ranked) // 2 + reach + 1]
+    if len(middle) < 2:
+        return float(ranked.mean()) if len(ranked) else 0.0
+    below = int(np.argmax(np.diff(middle)))
+    return float(middle[below] + middle[below + 1]) / 2
 
 
 # --- by epsilon and delta -----------------------------------------------------------------------------------------

@@ -16,9 +16,9 @@ from fedrec.runs.folder import RunFolder
 from simulations.audits.canaries.finished import Finished
 from simulations.audits.canaries.scores import RELEASED, Scores, scores_of
 
-SHARES = (1.0, 0.25)
-"""Of all coins, those that are guessed: all, which tells most where noise is missing, and the surest quarter, where it
-is not. Both are judged, each at half the significance."""
+SHARES = (1.0, 0.4, 0.1)
+"""Of all coins, those that are guessed, the surest first: all tell most where noise is missing, four tenths where it is
+and rounds missed some canaries, a tenth where noise is as claimed. Each is judged at its part of the significance."""
 
 BY_CLAIM = "one run, guesses against epsilon and delta (Steinke et al. 2023, theorem 5.2)"
 BY_CURVE = "one run, guesses against the claimed trade-off curve (Mahloujifar et al. 2024)"

@@ -54,15 +54,18 @@ def largest_chance(guesses: Guesses, points: list[tuple[float, float]]) -> float
 
 
 # --- guessing -----------------------------------------------------------------------------------------------------
-def test_scores_above_the_mean_are_called_taking_part_the_farthest_first() -> None:
-    scores, coins = np.array([3.0, -1.0, 0.5, 2.0, -4.0]), np.array([True, False, True, False, True])  # mean 0.1
-    assert guess(scores, coins, 5) == Guesses(canaries=5, made=5, correct=3)
-    assert guess(scores, coins, 2) == Guesses(canaries=5, made=2, correct=1)
+def test_scores_above_the_widest_gap_are_called_taking_part_the_farthest_first() -> None:
+    scores, coins = np.array([3.0, -1.0, 0.5, 2.5, -1.5]), np.array([True, False, True, False, True])  # gap at 1.5
+    assert guess(scores, coins, 5) == Guesses(canaries=5, made=5, correct=2)
+    assert guess(scores, coins, 1) == Guesses(canaries=5, made=1, correct=0)  # that of -1.5
 
 
-def test_coins_that_scores_tell_apart_are_all_guessed_however_many_took_part() -> None:
-    coins = np.random.default_rng(0).random(1000) < 0.3
-    assert guess(coins * 0.1, coins, 1000).correct == 1000
+@pytest.mark.parametrize("spread", [0.0, 0.2, 2.0])
+def test_coins_that_scores_tell_apart_are_all_guessed_however_they_fell(spread: float) -> None:
+    rng = np.random.default_rng(0)
+    coins = rng.random(1000) < 0.48
+    scores = coins * (1 + spread * rng.random(1000)) + 0.1 * rng.random(1000)
+    assert guess(scores, coins, 1000).correct == 1000
 
 
 def test_scores_that_say_nothing_are_right_half_of_the_time() -> None:
