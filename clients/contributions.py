@@ -79,12 +79,17 @@ def _weighed(task: TrainTask, store: NodeStore) -> Iterator[SharedState]:
 
 
 def _ranked(task: TrainTask, store: NodeStore) -> Iterator[SharedState]:
-    """Yield the histograms of the ranks at which the events stand that are held back for evaluation."""
+    """Yield the histograms of the ranks at which the events stand that are held back for evaluation.
+
+    A user whose scores are not all finite contributes zeros: it must not decide over what others contribute.
+    """
     model = model_for(task, store)
     clip_norm = CONTRIBUTION_NORM if task.mechanism is None else task.mechanism.clip_norm
     for own, before, target in _held(task, store, task.local.asked, after=task.local.held_back):
-        targets = Histories(target.astype(np.int32), np.arange(len(target) + 1))
-        rows = histogram_rows(score_users(model, task.shared, own, before), before, targets)
+        scores = score_users(model, task.shared, own, before)
+        usable = np.flatnonzero(np.isfinite(scores).all(axis=1))
+        targets = Histories(target[usable].astype(np.int32), np.arange(len(usable) + 1))
+        rows = histogram_rows(scores[usable], before.take(usable), targets)
         yield SharedState({RANKS: torch.from_numpy(rows.sum(0) * min(1.0, clip_norm / CONTRIBUTION_NORM))})
 
 

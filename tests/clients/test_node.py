@@ -14,6 +14,7 @@ from clients.store import NodeStore
 from fedrec.config import InteractionConfig, LocalConfig, ModelConfig
 from fedrec.data.histories import Histories
 from fedrec.errors import MemoryBudgetError
+from fedrec.flower.wire import RANKS
 from fedrec.models import build_model
 from fedrec.models.split import SharedState, structure_digest
 from fedrec.privacy.accounting.accountant import epsilon_pld
@@ -124,6 +125,20 @@ def test_an_evaluation_charges_itself_once_and_the_rounds_before_it_by_their_own
         ("training", SampledGaussian(noise_multiplier=1.0, sample_rate=0.5, steps=3)),
         ("ranks", SampledGaussian(noise_multiplier=9.0, sample_rate=1.0, steps=1)),
     ]
+
+
+def test_a_user_whose_scores_are_no_numbers_takes_no_other_out_of_the_evaluation(store, later, task):
+    local = LocalConfig(seed=3, asked=0.999)
+    huge = {**task.shared, "item_tower.id_embedding": task.shared["item_tower.id_embedding"].clone()}
+    huge["item_tower.id_embedding"][5] = -1e25  # whoever has met item 5, as eve has, gets scores that overflow
+    of_all, of_ann = (
+        contributions.contribute(
+            later(5, contribution=Contribution.RANKS, shared=SharedState(huge), local=local, participants=users), store
+        )
+        for users in (np.array([0, 1, 2]), np.array([0]))
+    )
+    assert float(of_ann[RANKS].sum()) == 1.0
+    assert torch.equal(of_all[RANKS], of_ann[RANKS])
 
 
 def test_a_fusion_without_members_is_refused(store, later):
