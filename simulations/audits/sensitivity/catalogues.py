@@ -46,12 +46,13 @@ def shared_of(
 ) -> SharedState:
     """Return shared parameters that are ``spread`` away from fresh ones, so that no gradient vanishes by accident.
 
-    ``huge``: the last item's vectors are so large that whatever multiplies two of them is no number any more.
+    ``huge``: the last item's vectors are so large that whatever multiplies two of them is no number any more. Their
+    sign is that by which people who have not met the item do not feel it.
     """
     generator = torch.Generator().manual_seed(seed)
     shared = {}
     for name, value in model_of(config, num_items, content).shared_state().items():
         shared[name] = value + spread * torch.randn(value.shape, generator=generator)
         if huge and name in ("item_tower.id_embedding", "autoencoder.encoder", ITEM_FACTORS):
-            shared[name][-1] = 1e25
+            shared[name][-1] = -1e25
     return SharedState(shared)

@@ -27,7 +27,7 @@ class Draw(Protocol):
         """Return up to ``most`` whole numbers from ``least`` to ``largest``."""
 
 
-class Broken(Exception):
+class BrokenError(Exception):
     """A case that broke what it should not: for Hypothesis' ears alone."""
 
 
@@ -57,6 +57,8 @@ def each_drawn(judge: Callable[[Draw], bool], *, seed: int, examples: int, small
     ``judge`` draws a case and returns whether it is good; it keeps what it has seen. The same seed draws the same
     cases. Nothing is kept on the disk. Raises ``ConfigError`` where Hypothesis is missing.
     """
+    if examples < 1:
+        return
     hypothesis = optional("hypothesis", extra="audit", purpose="the sensitivity fuzz")
     strategies = optional("hypothesis.strategies", extra="audit", purpose="the sensitivity fuzz")
     database = optional("hypothesis.database", extra="audit", purpose="the sensitivity fuzz")
@@ -73,7 +75,7 @@ def each_drawn(judge: Callable[[Draw], bool], *, seed: int, examples: int, small
 
     def ask(verdict: bool) -> None:
         if not verdict:
-            raise Broken
+            raise BrokenError
 
     settings = hypothesis.settings(
         max_examples=examples,
@@ -87,5 +89,5 @@ def each_drawn(judge: Callable[[Draw], bool], *, seed: int, examples: int, small
     )
     try:
         hypothesis.seed(seed)(settings(hypothesis.given(strategies.composite(good)())(ask)))()
-    except (Broken, hypothesis.errors.Flaky):
+    except (BrokenError, hypothesis.errors.Flaky):
         return  # the judge has kept it

@@ -99,13 +99,14 @@ class Change:
     """How far a case moves the sum.
 
     ``ratio``: in units of the bound that it comes nearest to, that of ``bound``. ``failure``: why there is no sum of
-    one of both cohorts; empty where there are two.
+    one of both cohorts; empty where there are two. ``is_void``: whether there is none of either, which says nothing.
     """
 
     case: Case
     ratio: float
     bound: str
     failure: str = ""
+    is_void: bool = False
 
     @property
     def is_allowed(self) -> bool:
@@ -124,8 +125,8 @@ class Change:
         return f"{self.case.told()} {moved}{without}"
 
 
-def change_of(case: Case) -> Change | None:
-    """Return how far the sums of both cohorts are apart; None if neither can be had, which says nothing.
+def change_of(case: Case) -> Change:
+    """Return how far the sums of both cohorts are apart.
 
     A sum that cannot be had, or is not finite, is set aside by the server, and so is worth zeros: if one user decides
     over that, it changes the sum by what all others contribute.
@@ -133,7 +134,7 @@ def change_of(case: Case) -> Change | None:
     one, first = _tried(case.pipeline, case.people)
     two, second = _tried(case.pipeline, case.neighbour)
     if first and second:
-        return None
+        return Change(case=case, ratio=0.0, bound="the sum", failure=first, is_void=True)
     ratios = _ratios(one, two, case.pipeline.bounds)
     bound, ratio = max(ratios.items(), key=lambda item: item[1])
     return Change(case=case, ratio=ratio, bound=bound, failure=first or second)

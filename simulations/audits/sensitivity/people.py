@@ -16,8 +16,8 @@ LONG = 1000
 MOST_EVENTS = 12
 """Events of a history whose items are drawn one by one."""
 
-EXTREME = 1e30
-"""A rating whose square is no float32 any more."""
+EXTREME = 3e38
+"""A rating twice which is no float32 any more."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,12 +14,14 @@ SMALLER = 60
 class Found:
     """``cases``: how many were looked at. ``largest``: greatest change as a share of what is allowed.
 
-    ``worst``: the smallest case that went beyond; None where none did.
+    ``worst``: the smallest case that went beyond; None where none did. ``void``: why the last case that had no sum on
+    either side had none; empty where all had.
     """
 
     cases: int
     largest: float
     worst: Change | None
+    void: str = ""
 
 
 def search(
@@ -34,7 +36,7 @@ def search(
         if examples:
             each_drawn(lambda draw: looked.at(draw_case(draw)), seed=seed, examples=examples, smaller=smaller)
     worst = looked.worst and _smallest(looked.worst, smaller)
-    return Found(cases=looked.cases, largest=looked.largest, worst=worst)
+    return Found(cases=looked.cases, largest=looked.largest, worst=worst, void=looked.void)
 
 
 class _Looked:
@@ -43,10 +45,12 @@ class _Looked:
     def __init__(self) -> None:
         self.cases, self.largest = 0, 0.0
         self.worst: Change | None = None
+        self.void = ""
 
     def at(self, case: Case) -> bool:
         change = change_of(case)
-        if change is None:
+        if change.is_void:
+            self.void = change.failure
             return True
         self.cases += 1
         self.largest = max(self.largest, change.share)
@@ -62,8 +66,10 @@ def _smallest(change: Change, tries: int) -> Change:
     while True:
         for case in smaller_cases(change.case):
             tries -= 1
-            found = change_of(case) if tries >= 0 else None
-            if found is not None and not found.is_allowed:
+            if tries < 0:
+                return change
+            found = change_of(case)
+            if not (found.is_void or found.is_allowed):
                 change = found
                 break
         else:

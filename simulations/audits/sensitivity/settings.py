@@ -39,11 +39,11 @@ def common_steps(*, quick: bool = False) -> tuple[Training, ...]:
     some = (
         Training(model=_model("cf", "mf", "seq"), local=_local(), kinds=("busy", *ALL)),
         # Few positions and wide vectors: norms from products of odds. Items that come twice make the middle terms.
-        Training(model=_model("cf", dim=16, length=4), local=_local(), spread=1.0, kinds=("faithful", *ALL)),
-        Training(model=_model("cf", "mf"), local=_local(), spread=1.0, kinds=("alternating", *ALL)),
+        Training(model=_model("cf", dim=16, length=4), local=_local(), spread=0.1, kinds=("faithful", *ALL)),
+        Training(model=_model("cf", "mf"), local=_local(), kinds=("faithful", "alternating", *ALL)),
         Training(model=_model("mf"), local=_local(), kinds=ALL),
-        Training(model=_model("mf", item_embeddings=False), local=_local(), spread=1.0, kinds=ALL),
-        Training(model=_model("cf"), local=_local(), huge=True, kinds=("everything", *ALL)),
+        Training(model=_model("mf", item_embeddings=False), local=_local(), spread=3.0, kinds=ALL),
+        Training(model=_model("cf"), local=_local(), huge=True, spread=1.0, kinds=("early", "everything", *ALL)),
     )
     if quick:
         return some
@@ -100,7 +100,7 @@ def own_copies(*, quick: bool = False) -> tuple[Training, ...]:
         Training(model=_model("cf", "mf", "seq"), local=_local(steps=2), kinds=ALL),
         Training(model=_model("autoencoder"), local=_local(), kinds=ALL),
         Training(model=_model("siamese", "mf"), local=_local(), kinds=ALL),
-        Training(model=_model("cf"), local=_local(loss="bce", steps=2), huge=True, kinds=("everything", *SAMPLED)),
+        Training(model=_model("cf"), local=_local(loss="bce", steps=2), huge=True, kinds=("early", *SAMPLED)),
         Training(model=_model("mf", rating_head=True), local=_local(loss="mse"), kinds=ALL),
         Training(model=_model("cf", "mf", rating_head=True), local=_local(task_weights="uncertainty"), kinds=ALL),
         Training(model=_model("mf"), local=_local(optimizer="adam", steps=3, learning_rate=0.1), kinds=ALL),

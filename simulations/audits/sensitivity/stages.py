@@ -141,7 +141,7 @@ def coded_updates(folder: Path, *, quick: bool = False) -> tuple[Stage, ...]:
     some = (
         replace(update, codec=CodecConfig(name="int8")),
         replace(update, codec=CodecConfig(name="fp16"), counts=True),
-        replace(update, counts=True, model=cf),
+        replace(update, counts=True, model=cf, clip_norm=100.0),
     )
     if quick:
         return some
