@@ -90,7 +90,7 @@ def _checkpoints(record: Record, folder: Folder) -> Check:
             odd.append(f"{name} holds a model, and the ledger is older than lines that name models")
         elif kept.round or any(charge.run == kept.run and charge.round == 0 for charge in record.charges):
             wrong.append(f"{name} of round {kept.round} rests on no line of the ledger")
-        wrong += _misfits(folder, kept.shapes, name)
+        (odd if _older(record, folder) else wrong).extend(_misfits(folder, kept.shapes, name))
     return judged(
         "checkpoints",
         ASKED["checkpoints"],
@@ -100,6 +100,12 @@ def _checkpoints(record: Record, folder: Folder) -> Check:
         figures={"checkpoints": len(folder.checkpoints), "models": len(record.models)},
         method="SHA-256 of the tensors' names, shapes, types and bytes, computed anew",
     )
+
+
+def _older(record: Record, folder: Folder) -> bool:
+    """Return whether the run is of a version whose settings and models were others, so that they cannot be compared."""
+    left_out, unknown = _unknown_then(folder)
+    return bool(unknown) and _hash(folder.scenario, left_out) not in {charge.config for charge in record.charges}
 
 
 def _misfits(folder: Folder, shapes: Mapping[str, tuple[int, ...]], name: str) -> Iterator[str]:
@@ -158,7 +164,7 @@ def _hash(scenario: Scenario, left_out: Left | None = None) -> str:
 
 
 def _unknown_then(folder: Folder) -> tuple[Left, list[str]]:
-    """Return settings that this version has and ``config.toml`` has not: newer ones, at their defaults; and their names."""
+    """Return settings that this version has and ``config.toml`` has not, as they are nested and by name."""
     names: list[str] = []
     left = _newer(folder.scenario.model_dump(mode="json"), folder.config_keys, "", names)
     return left, names

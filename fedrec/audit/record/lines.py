@@ -19,6 +19,24 @@ ADJACENCIES = ("add-or-remove-one", "zero-out", "replace-one")
 ADVERSARIES = ("broadcast", "server", "secure-sum")
 
 
+DEFAULTS: Fields = {
+    "placement": "central",
+    "noise": "gaussian",
+    "amplified": True,
+    "minimum_users": 1,
+    "cohort_cap": None,
+    "row_clip_norm": None,
+    "count_noise": None,
+    "fixed_point": None,
+    "correlation": None,
+}
+"""Of a mechanism's fields that may be missing."""
+NESTED = {
+    "fixed_point": ("scale", "bits", "dimension", "norm_bound"),
+    "correlation": ("rounds", "separation", "participations", "sensitivity"),
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Words:
     """What an epsilon is about. Epsilons under different words are never added."""
@@ -190,12 +208,28 @@ def _charge(number: int, line: Fields) -> ChargeLine:
         round=_count(line, "round"),
         release=_word(line, "release"),
         words=words,
-        mechanism=_table(line, "mechanism"),
+        mechanism=_mechanism(_table(line, "mechanism")),
         event=event,
         budget=number_of(line, "budget"),
         delta=_delta(line),
         epsilon=number_of(line, "epsilon"),
     )
+
+
+def _mechanism(table: Fields) -> Fields:
+    """Return a mechanism with the defaults of what earlier versions had not; its numbers are numbers."""
+    found = {**DEFAULTS, **table}
+    for name in ("clip_norm", "noise_multiplier", "sample_rate", "population", "minimum_users"):
+        if number_of(found, name) < 0:
+            raise ValueError(f"{name!r} of the mechanism is {found[name]!r}")
+    for name in ("row_clip_norm", "count_noise", "cohort_cap"):
+        if found[name] is not None and number_of(found, name) <= 0:
+            raise ValueError(f"{name!r} of the mechanism is {found[name]!r}")
+    for name, parts in NESTED.items():
+        if found[name] is not None:
+            for part in parts:
+                number_of(_table(found, name), part)
+    return found
 
 
 def moment(time: str) -> datetime | None:

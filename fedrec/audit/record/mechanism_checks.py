@@ -275,7 +275,7 @@ def _discrete_shortfall(event: Fields, mechanism: Fields) -> str:
 def joint_noise(mechanism: Fields) -> float:
     """Return the noise multiplier of a sum and the count beside it (Andrew et al., 2021, theorem 1)."""
     noise, count = float(mechanism["noise_multiplier"]), mechanism["count_noise"]
-    return noise if count is None else float((noise**-2 + (2 * count) ** -2) ** -0.5)
+    return noise if count is None or noise == 0 else float((noise**-2 + (2 * count) ** -2) ** -0.5)
 
 
 def _amplification(charges: list[ChargeLine]) -> Check:

@@ -1,9 +1,9 @@
 """Composition of privacy losses by the fast Fourier transform, with an upper and a lower bound on epsilon.
 
 Numerical accounting as in Koskela et al. (2020, 2021) and Gopi et al. (2021): each loss is rounded to a grid so that
-its mean stays; how far the sum of roundings may stray is bounded by Hoeffding's inequality, and what that does to epsilon
-is added on both sides (Gopi et al., theorem 5). The transform is of exponentially tilted losses, so that a delta of
-1e-12 is as exact as one of 1e-3 in floating point. Knows losses; knows nothing of events.
+its mean stays; how far the sum of roundings may stray is bounded by Hoeffding's inequality, and what that does to
+epsilon is added on both sides (Gopi et al., theorem 5). The transform is of exponentially tilted losses, so that
+a delta of 1e-12 is as exact as one of 1e-3 in floating point. Knows losses; knows nothing of events.
 """
 
 import math

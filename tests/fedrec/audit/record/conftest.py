@@ -1,0 +1,84 @@
+"""A small private run, ledgers of any lines, and how to break them."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fedrec.config import Scenario
+from fedrec.privacy.accounts.budget import Budget
+from fedrec.privacy.accounts.entries import Release
+from fedrec.privacy.accounts.ledger import Ledger
+from fedrec.privacy.mechanism import Mechanism
+from simulations.simulate import simulate
+
+MECHANISM = Mechanism(clip_norm=1.0, noise_multiplier=8.0, sample_rate=1.0, population=900)
+
+Lines = list[dict[str, Any]]
+
+
+def spelled(fields: dict[str, Any]) -> bytes:
+    return json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
+
+
+def chained(lines: Lines) -> bytes:
+    """Forge a whole chain of these lines, as whoever can write the file can."""
+    written, previous = [], "0" * 64
+    for entry, line in enumerate(lines):
+        body = {key: value for key, value in line.items() if key != "hash"} | {"entry": entry, "previous": previous}
+        previous = hashlib.sha256(spelled(body)).hexdigest()
+        written.append(spelled({**body, "hash": previous}) + b"\n")
+    return b"".join(written)
+
+
+def lines_of(path: Path) -> Lines:
+    return [json.loads(line) for line in path.read_bytes().splitlines()]
+
+
+@pytest.fixture
+def forge() -> Callable[[Path, Lines], None]:
+    """Return what writes lines as a ledger whose chain holds."""
+    return lambda path, lines: path.write_bytes(chained(lines)) and None
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Path:
+    """A ledger of three rounds, each charged and committed, with the model that came of it."""
+    path = tmp_path / "ledger.jsonl"
+    made = Ledger(path)
+    for number in (1, 2, 3):
+        release = Release(
+            run_id="r", round=number, name="training", mechanism=MECHANISM, noise_source="operating system"
+        )
+        made.commit(made.charge(release, Budget(epsilon=6.0, delta=1e-5)), f"{number:064x}")
+        made.publish("r", number, f"{number + 10:064x}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished private run of three devices and two rounds: never written to."""
+    scenario = Scenario.model_validate(
+        {
+            "run": {"name": "small"},
+            "data": {"source": "synthetic", "synthetic_users": 40, "synthetic_items": 30},
+            "model": {"dim": 4, "history_length": 6, "branches": ["mf"]},
+            "training": {"rounds": 2, "sample_rate": 0.5},
+            "privacy": {"epsilon": 20.0, "noise_multiplier": 2.0, "delta": 1e-3, "popularity_share": 0.05},
+            "federation": {"nodes": 3},
+            "evaluation": {"bootstrap": 10, "floors": False},
+        }
+    )
+    folder = tmp_path_factory.mktemp("audited") / "run"
+    simulate(scenario, folder)
+    return folder
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run, to be broken."""
+    return Path(shutil.copytree(finished, tmp_path / "run"))
