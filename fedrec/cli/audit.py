@@ -1,112 +1,166 @@
-"""``fedrec audit``: whether a run's ledger bears out what the run claims."""
+"""``fedrec audit``: whether a privacy claim survives being recomputed and attacked.
 
-import math
-from dataclasses import asdict
+Leaves with 0 where no violation was found, 1 where one was, and 2 where the audit could not be made, whatever the
+reason: what went wrong in an audit is never a pass.
+"""
+
+import re
+import secrets
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
+import click
 import typer
+from typer.core import TyperCommand
 
-from fedrec.cli.output import write_json, write_line, write_table
-from fedrec.errors import AuditError, LedgerError
-from fedrec.privacy.accounts.audit import Account, Claim, LedgerAudit, audit_ledger
-from fedrec.privacy.planning.run import guarantee_of
-from fedrec.runs.folder import RunFolder
-from fedrec.runs.summary import PrivacySummary
+from fedrec.audit.findings import Level
+from fedrec.audit.report.files import write_report
+from fedrec.audit.report.record import AuditReport
+from fedrec.audit.report.words import by_severity
+from fedrec.cli.audit_tables import write_audit
+from fedrec.cli.output import write_json, write_line, write_note
+from fedrec.errors import AuditError, ConfigError, FedRecError
+from simulations.audits.audit import audit_run, default_levels
+
+SEEDS = 2**32
+_RANGE = re.compile(r"([1-5])(?:-([1-5]))?")
 
 
-def audit(
-    run: Annotated[Path, typer.Argument(help="A run's folder, or a ledger file.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
-) -> None:
-    """Verify a run's ledger and recompute its epsilon.
+class AuditCommand(TyperCommand):
+    """``fedrec audit PATH...``, which hands ``fedrec audit function ...`` to the command for functions.
 
-    The hash chain is checked line by line, epsilon is recomputed from the events by two accountants, and both are
-    compared with what the ledger and summary.json state. Exit code 3 if a claim does not hold, 2 if the ledger is
-    broken.
+    A run folder called ``function`` is named ``./function``.
     """
-    path = ledger_of(run)
-    claimed = _claimed(run)
-    if not path.exists() and claimed is None and run.is_dir():
-        _write_no_claim(run, as_json)
-        return
-    result = audit_ledger(path, _claims(run, claimed), _population(run))
+
+    commands: ClassVar[dict[str, click.Command]] = {}
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Parse the words after ``fedrec audit``, or after ``fedrec audit function``."""
+        if args and args[0] in self.commands:
+            return self.commands[args[0]].make_context(f"{info_name} {args[0]}", args[1:], parent, **extra)
+        return super().make_context(info_name, args, parent, **extra)
+
+
+audit_app = typer.Typer(add_completion=False)
+
+
+@audit_app.command(
+    cls=AuditCommand, epilog="fedrec audit function --help: the same for an aggregator that is not fedrec's."
+)
+def audit(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN...", help="A run's folder or a ledger file; with several, all are of the same people."
+        ),
+    ],
+    levels: Annotated[
+        str | None,
+        typer.Option(
+            "--levels",
+            "--level",
+            metavar="N-M",
+            help="1: what is written down; 2: noise and bound; 3: what one person can change; 4: a whole run with "
+            "canaries; 5: attacks.  [1-3, and 4 where the run has canaries]",
+        ),
+    ] = None,
+    attacks: Annotated[bool, typer.Option("--attacks", help="Also level 5: what known attacks learn.")] = False,
+    devices: Annotated[
+        Path | None, typer.Option(help="Folder of devices' ledgers, to set against the server's.")
+    ] = None,
+    canaries: Annotated[
+        Path | None,
+        typer.Option(
+            "--canary-run", metavar="DIR", help="Where level 4 keeps the run that it repeats with canaries; new."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for audit.json and audit.html; RUN/audit by default.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=SEEDS - 1, help="Of all that is drawn; drawn anew by default.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer draws: seconds, and coarse violations alone.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print audit.json instead of tables.")] = False,
+) -> None:
+    """Try to refute a run's privacy claim, and say what was tried.
+
+    Recomputes epsilon from the ledger, measures the noise and the bounds of the code that ran, looks for a person who
+    changes more than the noise is made for, and writes a report. Exit code 0: no violation found, which proves
+    nothing; 1: a violation; 2: the audit could not be made.
+    """
+    chosen = seed if seed is not None else secrets.randbelow(SEEDS)
+    with never_a_pass():
+        asked = levels_of(levels) if levels else default_levels(runs[0])
+        asked = tuple(sorted({*asked, Level.ATTACKS} if attacks else asked))
+        command = _command(runs, asked, devices=devices, seed=chosen, quick=quick)
+        report = audit_run(
+            runs[0],
+            others=runs[1:],
+            levels=asked,
+            devices=[devices] if devices is not None else [],
+            canary_run=canaries,
+            seed=chosen,
+            quick=quick,
+            repeat=command,
+            progress=write_note,
+        )
+        folder = out or (runs[0] / "audit" if runs[0].is_dir() else None)
+        tell(report, folder, as_json=as_json)
+
+
+def tell(report: AuditReport, folder: Path | None, *, as_json: bool) -> None:
+    """Print a report, write it to ``folder`` where there is one, and raise ``AuditError`` if it found a violation."""
     if as_json:
-        write_json(_as_json(result, claimed))
+        write_json(report.model_dump(mode="json", by_alias=True))
     else:
-        _write(result, claimed)
-    if not result.holds:
-        raise AuditError(f"{path}: {'; '.join(finding.text for finding in result.violations)}")
+        write_audit(report)
+    if folder is not None and report.verdict != "nothing to audit":
+        paths = write_report(report, folder)
+        if not as_json:
+            write_line(f"report: {paths[1]} (the same in {paths[0].name})")
+    if report.violations:
+        first, more = by_severity(report.violations)[0], len(report.violations) - 1
+        also = f"; and {more} more violation{'' if more == 1 else 's'}" if more else ""
+        raise AuditError(f"{report.subject.path}: {first.name}: {first.found}{also}")
 
 
-def ledger_of(run: Path) -> Path:
-    """Return the ledger of a run's folder, or ``run`` itself if it is a file; raise ``LedgerError`` for neither."""
-    if not run.exists():
-        raise LedgerError(f"{run} does not exist: name a run folder or a ledger file")
-    return RunFolder.open(run).ledger_path if run.is_dir() else run
+def levels_of(text: str) -> tuple[Level, ...]:
+    """Return the levels of ``1-3``, ``1,2,5`` or ``4``; raise ``ConfigError`` for anything else."""
+    numbers: set[int] = set()
+    for part in text.split(","):
+        found = _RANGE.fullmatch(part.strip())
+        if found is None:
+            raise ConfigError(f"--levels {text} names no levels: give numbers from 1 to 5, as in 1-3 or 1,2,5")
+        first, last = int(found[1]), int(found[2] or found[1])
+        if last < first:
+            raise ConfigError(f"--levels {text} runs backwards: give the lower level first")
+        numbers |= set(range(first, last + 1))
+    return tuple(Level(number) for number in sorted(numbers))
 
 
-def _claimed(run: Path) -> PrivacySummary | None:
-    if not run.is_dir() or not RunFolder.open(run).summary_path.exists():
-        return None
-    return RunFolder.open(run).summary().privacy
+@contextmanager
+def never_a_pass() -> Iterator[None]:
+    """Turn whatever goes wrong into an error that leaves with 2: what was not audited has not passed."""
+    try:
+        yield
+    except (FedRecError, PermissionError, NotADirectoryError, IsADirectoryError):
+        raise
+    except (Exception, SystemExit) as error:  # also of code that is audited, and may wish to leave with 0
+        raise FedRecError(
+            f"the audit could not be finished, and says nothing: {type(error).__name__}: {error}; "
+            "'fedrec --debug audit ...' shows where"
+        ) from error
 
 
-def _claims(run: Path, privacy: PrivacySummary | None) -> list[Claim]:
-    if privacy is None:
-        return []
-    guarantee = guarantee_of(RunFolder.open(run).scenario().privacy)
-    return [Claim(epsilon=privacy.epsilon, delta=privacy.delta, guarantee=guarantee, rounds=privacy.rounds)]
-
-
-def _population(run: Path) -> Path | None:
-    """Return the ledger that the run shares with others, where its folder says so."""
-    shared = RunFolder.open(run).scenario().privacy.population_ledger if run.is_dir() else ""
-    return Path(shared) if shared else None
-
-
-def _as_json(result: LedgerAudit, claimed: PrivacySummary | None) -> dict[str, Any]:
-    return {
-        "ledger": str(result.path),
-        "holds": result.holds,
-        "entries": result.entries,
-        "head": result.head,
-        "claimed": None if claimed is None else {"epsilon": claimed.epsilon, "delta": claimed.delta},
-        "accounts": [_account_json(account) for account in result.accounts],
-        "findings": [asdict(finding) for finding in result.findings],
-    }
-
-
-def _account_json(account: Account) -> dict[str, Any]:
-    fields = asdict(account)
-    figures = {name: value for name, value in fields.items() if name != "guarantee"}
-    finite = {name: value if math.isfinite(value) else None for name, value in figures.items()}
-    return {**fields["guarantee"], **finite}
-
-
-def _write(result: LedgerAudit, claimed: PrivacySummary | None) -> None:
-    write_table(
-        f"Audit of {result.path}: {result.entries} lines, chain intact",
-        ("guarantee", "releases", "delta", "PLD", "RDP", "recorded", "budget"),
-        [
-            (
-                f"{account.guarantee.unit}-level, {account.guarantee.adversary}",
-                str(account.releases),
-                f"{account.delta:g}",
-                *(f"{e:.4f}" for e in (account.epsilon_pld, account.epsilon_rdp, account.recorded, account.budget)),
-            )
-            for account in result.accounts
-        ],
-    )
-    if claimed is not None:
-        write_line(f"summary.json claims epsilon {claimed.epsilon:.4f} at delta {claimed.delta:g}")
-    for finding in result.findings:
-        write_line(f"{finding.severity}: {finding.text}")
-    write_line("no violation found" if result.holds else "a claim does not hold")
-
-
-def _write_no_claim(run: Path, as_json: bool) -> None:
-    if as_json:
-        write_json({"ledger": None, "holds": True, "claimed": None, "accounts": [], "findings": []})
-    else:
-        write_line(f"{run} claims no privacy and has no ledger: there is nothing to audit")
+def _command(runs: Sequence[Path], levels: Sequence[Level], *, devices: Path | None, seed: int, quick: bool) -> str:
+    """Return the command that makes the same audit again."""
+    words = ["fedrec", "audit", *map(str, runs), "--levels", ",".join(str(int(level)) for level in levels)]
+    words += ["--devices", str(devices)] if devices is not None else []
+    words += ["--seed", str(seed), *(["--quick"] if quick else [])]
+    return shlex.join(words)

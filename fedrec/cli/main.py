@@ -65,7 +65,7 @@ COMMANDS = (
     LazyCommand("recommend", "fedrec.cli.recommend:recommend", "Recommend to a user never seen before, from raw ids."),
     LazyCommand("data", "fedrec.cli.data:data_app", "Get, inspect and audit interaction data."),
     LazyCommand("privacy", "fedrec.cli.privacy:privacy_app", "Plan noise for a budget, or the epsilon of a plan."),
-    LazyCommand("audit", "fedrec.cli.audit:audit", "Verify a run's ledger and recompute its epsilon."),
+    LazyCommand("audit", "fedrec.cli.audit:audit_app", "Try to refute a privacy claim: recompute, measure, attack."),
     LazyCommand("bench", "fedrec.cli.bench:bench_app", "Measure what the documents claim."),
 )
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fedrec.cli.audit import ledger_of
+from fedrec.cli.ledgers import ledger_of
 from fedrec.cli.output import write_json, write_line, write_table
 from fedrec.cli.privacy_plan import plan
 from fedrec.cli.privacy_report import report_files, write_summary_of

@@ -138,7 +138,7 @@ def _broken(violations: Sequence[Check]) -> str:
 
 
 def _claims(claims: Sequence[AuditedClaim]) -> str:
-    parts = [text("h3", claim.account_of) + facts(_claim(claim)) for claim in claims]
+    parts = [text("h3", words.claim_title(claim)) + facts(_claim(claim)) for claim in claims]
     lead = "Figures of different claims are about different things: they never add up."
     return element("section", text("h2", "What is claimed"), text("p", lead, class_="lead"), *parts) if claims else ""
 
@@ -149,10 +149,10 @@ def _claim(claim: AuditedClaim) -> dict[str, str | Sequence[str]]:
         "against whom": claim.adversary,
         "from what": claim.adjacency,
         "epsilon, delta": f"{shown(claim.epsilon, 4)} at {claim.delta:.3g}",
+        "stated by": claim.stated_by,
     }
     if claim.releases:
-        second = claim.recomputed_again
-        known["computed anew"] = f"{shown(claim.recomputed, 4)}, and {shown(second, 4)} by the second accountant"
+        known["computed anew"] = words.recomputed(claim)
         known["releases"] = f"{claim.releases:,}"
     if claim.budget is not None:
         known["budget"] = f"{claim.budget:g}"

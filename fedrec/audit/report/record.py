@@ -39,8 +39,8 @@ class AuditedClaim(_Record):
 
     statement: str
     """For somebody who is no cryptographer."""
-    account_of: str
-    """Whose account it is about: a run's, a population's, a device's, or a function's."""
+    stated_by: str
+    """Where it is stated: a file, a line of the ledger, or the command line."""
     unit: str
     adjacency: str
     adversary: str
@@ -48,10 +48,14 @@ class AuditedClaim(_Record):
     epsilon: Epsilon
     """As claimed: an upper bound."""
     delta: Annotated[float, Field(gt=0, lt=1)]
-    recomputed: Epsilon = None
-    """By this audit's first accountant, from the recorded events; null too where there are no events."""
+    recomputed_at_least: Epsilon = None
+    """By this audit's own accountant from the recorded events; null too where not known, as of a function."""
+    recomputed_at_most: Epsilon = None
+    """The same from above: the truth lies between."""
     recomputed_again: Epsilon = None
-    """By its second accountant."""
+    """By a second accountant, which shares no code with the first."""
+    method: str = ""
+    """How the first two were found."""
     budget: Annotated[float, Field(ge=0)] | None = None
     releases: Annotated[int, Field(ge=0)] = 0
     burn_down: tuple[tuple[float, float], ...] = ()

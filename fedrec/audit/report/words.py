@@ -103,6 +103,27 @@ def claim_sentence(claim: AuditedClaim) -> str:
     )
 
 
+def claim_title(claim: AuditedClaim) -> str:
+    """Return what a claim is called: whom it protects, against whom."""
+    return f"For each {claim.unit.partition(':')[0]}, against {claim.adversary.partition(': ')[2] or claim.adversary}"
+
+
+def recomputed(claim: AuditedClaim) -> str:
+    """Return what the audit's own accountants say of a claim's releases."""
+    low, high = claim.recomputed_at_least, claim.recomputed_at_most
+    if low is None and high is None:
+        return "not known, or infinite: the checks below say which"
+    at_least = "?" if low is None else shown_below(low, 4)
+    again = claim.recomputed_again
+    second = "" if again is None else f"; {shown(again, 4)} by a second accountant"
+    return f"between {at_least} and {shown(high, 4)}{second}"
+
+
+def sentence(text: str) -> str:
+    """Return a text as a sentence: a capital first, a full stop last."""
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+
+
 def verdict_sentence(report: AuditReport) -> str:
     """Return what was found, in one sentence that promises nothing."""
     if report.verdict == "nothing to audit":

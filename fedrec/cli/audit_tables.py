@@ -1,0 +1,102 @@
+"""An audit's report on a terminal: a short table a level, violations first, and what it amounts to."""
+
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from fedrec.audit.findings import Check, Level
+from fedrec.audit.report.grouping import refutes
+from fedrec.audit.report.record import AuditReport
+from fedrec.audit.report.words import (
+    LEVELS,
+    VERDICTS,
+    by_severity,
+    chance,
+    claim_sentence,
+    duration,
+    shown,
+    shown_below,
+    verdict_sentence,
+)
+from fedrec.cli.output import write_line
+
+Row = Sequence[str]
+
+
+def write_audit(report: AuditReport) -> None:
+    """Print what was claimed, tried and found."""
+    for claim in report.claims:
+        write_line(claim_sentence(claim))
+    for level in report.levels:
+        _write_level(level, [check for check in report.checks if check.level == level])
+    _write_bounds(report)
+    _write_attacks(report)
+    _write_end(report)
+
+
+def _write_level(level: Level, checks: Sequence[Check]) -> None:
+    if not checks:
+        return
+    title = f"Level {int(level)}: {LEVELS[level].title}"
+    told = [check for check in by_severity(checks) if check.verdict != "passed"]
+    rows = [(VERDICTS[check.verdict], check.asks, check.found) for check in told]
+    passed = [check.name for check in checks if check.verdict == "passed"]
+    if passed:
+        number = f"{len(passed)} check{'' if len(passed) == 1 else 's'}"
+        rows.append((VERDICTS["passed"], number, ", ".join(dict.fromkeys(passed))))
+    _write_words(title, ("", "question", "answer"), rows)
+
+
+def _write_bounds(report: AuditReport) -> None:
+    rows = [
+        (
+            f"{bound.of}; {bound.method}",
+            f"at least {shown_below(bound.lower)}, at {bound.confidence:.0%}",
+            f"{'REFUTES' if refutes(bound) else 'claimed'}: at most {shown(bound.claimed)}",
+        )
+        for bound in report.bounds
+    ]
+    if rows:
+        _write_words("Epsilon, as shown and as claimed", ("of", "shown", ""), rows)
+
+
+def _write_attacks(report: AuditReport) -> None:
+    rows = [
+        (
+            attack.target,
+            f"{attack.defence}{' (control)' if attack.control else ''}",
+            f"{_rate(attack.tpr_at_1_percent)} at 1 %, {_rate(attack.tpr_at_01_percent)} at 0.1 %",
+        )
+        for attack in report.attacks
+    ]
+    if rows:
+        _write_words("True cases that attacks find (risk, not epsilon)", ("target", "defence", "found"), rows)
+
+
+def _write_end(report: AuditReport) -> None:
+    if report.not_tested:
+        write_line("not tested:")
+        for sentence in dict.fromkeys(report.not_tested):
+            write_line(f"  - {sentence}")
+    if report.checks:
+        write_line(
+            f"false alarm: {chance(report.false_alarm)} ({report.tests:,} statistical tests); "
+            f"took {duration(report.seconds)}"
+        )
+        write_line(f"repeat: {report.repeat}")
+    write_line(verdict_sentence(report))
+
+
+def _rate(rate: float | None) -> str:
+    return "?" if rate is None else f"{100 * rate:.1f} %"
+
+
+def _write_words(title: str, columns: Row, rows: Iterable[Row]) -> None:
+    """Print a table of text, wrapped and left-aligned."""
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*row)
+    Console(highlight=False, markup=False).print(table)

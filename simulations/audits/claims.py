@@ -1,0 +1,54 @@
+"""From what level 1 read of a run's claims to what a report says of them."""
+
+import math
+
+from fedrec.audit.record.record import RecordAudit, RecordClaim
+from fedrec.audit.report.record import AuditedClaim, Epsilon
+from fedrec.privacy.guarantee import Guarantee
+from fedrec.runs.privacy_words import statement
+
+
+def claims_of(record: RecordAudit) -> tuple[AuditedClaim, ...]:
+    """Return the claims of a run with their words, in the order of the ledger."""
+    sampled = any(one.amplified and one.sample_rate < 1 and one.correlation is None for one in record.mechanisms)
+    return tuple(_claim(claim, sampled=sampled) for claim in record.claims)
+
+
+def guess_at_most(epsilon: float, delta: float) -> float:
+    """Return the highest probability of a right guess from even odds that (epsilon, delta) allows.
+
+    One half and half the total variation, which is at most ``(e^epsilon - 1 + 2 delta) / (e^epsilon + 1)`` (Kairouz et
+    al. 2015, the intersection of the privacy region with even odds).
+    """
+    return 1.0 if epsilon > 700 else min(1.0, (math.exp(epsilon) + delta) / (math.exp(epsilon) + 1))
+
+
+def _claim(claim: RecordClaim, *, sampled: bool) -> AuditedClaim:
+    guarantee = claim.guarantee
+    return AuditedClaim(
+        statement=statement(guarantee, guess_at_most(claim.stated, claim.delta), claim.stated, claim.delta),
+        stated_by=claim.source,
+        unit=guarantee.unit_text,
+        adjacency=guarantee.adjacency_text,
+        adversary=guarantee.adversary_text,
+        assumptions=_assumptions(guarantee, sampled=sampled),
+        epsilon=_finite(claim.stated),
+        delta=claim.delta,
+        recomputed_at_least=_finite(claim.lower),
+        recomputed_at_most=_finite(claim.upper),
+        recomputed_again=_finite(claim.opacus_rdp if claim.opacus_prv is None else claim.opacus_prv),
+        method=claim.method,
+        budget=_finite(claim.budget),
+        releases=claim.releases,
+        burn_down=tuple((float(one.round), one.budget - one.epsilon) for one in claim.burn_down),
+    )
+
+
+def _assumptions(guarantee: Guarantee, *, sampled: bool) -> tuple[str, ...]:
+    """Return what must hold; of hidden cohorts only where sampling counts."""
+    counts = sampled or guarantee.unit != "user"
+    return tuple(text for text in guarantee.assumptions if counts or "Poisson" not in text)
+
+
+def _finite(epsilon: float | None) -> Epsilon:
+    return epsilon if epsilon is not None and math.isfinite(epsilon) else None
