@@ -30,7 +30,7 @@ from fedrec.flower.templates import allowed_reply
 from fedrec.flower.wire import read_task, write_refusal, write_reply
 from fedrec.models.split import PrivateState, SharedState, trainable
 from fedrec.privacy.adaptive_clipping import WITHIN, within_tensor
-from fedrec.privacy.clipping import clip_and_sum, clip_rows
+from fedrec.privacy.clipping import clip_factors, clip_rows, user_norms
 from fedrec.privacy.mechanism import Mechanism
 from fedrec.privacy.noise.source import noise_generator
 from fedrec.privacy.release import device_part
@@ -104,10 +104,10 @@ def own_table(shared: SharedState, num_items: int) -> str | None:
 def directions(rows: NDArray[np.int64], width: int) -> NDArray[np.float64]:
     """Return the public direction of each canary in its item's row, float64 ``[m, width]``, of norm 1.
 
-    Signs that are drawn anew for each item, so that nothing which pushes all items alike pushes along them.
+    Signs drawn for each item, so that nothing which pushes all items alike pushes along them.
     """
-    signs = [np.random.default_rng([_DIRECTIONS, row]).choice([-1.0, 1.0], width) for row in rows.tolist()]
-    unit: NDArray[np.float64] = np.array(signs).reshape(len(rows), width) / np.sqrt(width)
+    drawn = np.random.default_rng(_DIRECTIONS).random((int(rows.max(initial=-1)) + 1, width)) < 0.5
+    unit: NDArray[np.float64] = np.where(drawn[rows], 1.0, -1.0) / np.sqrt(width)
     return unit
 
 
@@ -127,22 +127,22 @@ def _crafted(
     mechanism, like = _mechanism(task), trainable(task.shared)
     total = {name: torch.zeros_like(value) for name, value in like.items()}
     name = own_table(task.shared, num_items)
-    taking = [int(histories[user][0]) for user in range(len(histories)) if len(histories[user])]
-    if name is not None:
-        for row in taking:
-            total[name][row] += _bounded(row, like[name][row], mechanism)
+    taking = np.array([int(histories[user][0]) for user in range(len(histories)) if len(histories[user])], np.int64)
+    if name is not None and len(taking):
+        total[name][torch.from_numpy(taking)] += _bounded(taking, like[name], mechanism)  # no item is two canaries'
     if mechanism.count_noise:
         total[WITHIN] = within_tensor(0, len(taking))
     return SharedState(total), private
 
 
-def _bounded(row: int, like: Tensor, mechanism: Mechanism) -> Tensor:
-    """Return one canary's row of the update after the production clip."""
-    direction = torch.from_numpy(directions(np.array([row]), like.numel())).to(like.dtype).reshape(1, *like.shape)
-    update = OVER * mechanism.clip_norm * direction
+def _bounded(rows: NDArray[np.int64], table: Tensor, mechanism: Mechanism) -> Tensor:
+    """Return what is left of the canaries' rows after the production clip, each alone in its update."""
+    along = torch.from_numpy(directions(rows, table[0].numel())).to(table.dtype).reshape(-1, *table.shape[1:])
+    updates = OVER * mechanism.clip_norm * along
     if mechanism.row_clip_norm is not None:
-        update = clip_rows(update[:, None], mechanism.row_clip_norm)[:, 0]
-    return clip_and_sum({"row": update}, mechanism.clip_norm)["row"]
+        updates = clip_rows(updates[:, None], mechanism.row_clip_norm)[:, 0]
+    factors = clip_factors(user_norms({"row": updates}), mechanism.clip_norm).to(table.dtype)
+    return updates * factors.reshape(-1, *[1] * (table.dim() - 1))
 
 
 def _mechanism(task: TrainTask) -> Mechanism:

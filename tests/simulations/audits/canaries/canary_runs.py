@@ -1,12 +1,13 @@
 """Small runs with canaries, and the same without noise: the pipeline broken where its noise is made."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
+import simulations.simulate
 from fedrec.config import Scenario, parse_scenario
 from fedrec.privacy import release
-from simulations.simulate import simulate
 
 SMALL = {
     "run": {"name": "canaries", "threads": 1},
@@ -38,9 +39,22 @@ def small(settings: Sequence[str]) -> Scenario:
     return parse_scenario(SMALL, settings)
 
 
+@contextmanager
+def without_reports() -> Iterator[None]:
+    """Leave out the pages that a run ends with, whose pictures take longer than the run."""
+    with (
+        patch.object(simulations.simulate, "write_report", lambda folder: None),
+        patch.object(simulations.simulate._Simulation, "_account_for", lambda self, folder: None),
+    ):
+        yield
+
+
 def run(out: Path, settings: Sequence[str], *, noise: float = 1.0) -> Path:
     """Simulate into ``out``; ``noise``: what the claimed noise is multiplied by on the way."""
     real = release._noisy
-    with patch.object(release, "_noisy", lambda tensor, std, source: real(tensor, noise * std, source)):
-        simulate(small(settings), out)
+    with (
+        without_reports(),
+        patch.object(release, "_noisy", lambda tensor, std, source: real(tensor, noise * std, source)),
+    ):
+        simulations.simulate.simulate(small(settings), out)
     return out

@@ -13,7 +13,7 @@ from fedrec.privacy.accounts.audit import Claim
 from fedrec.runs.folder import RunFolder
 from simulations.audits.canaries import repeat_with_canaries, run_findings
 from simulations.audits.canaries.findings import BY_CURVE
-from tests.simulations.audits.canaries.canary_runs import STATISTICS, UPDATES, run
+from tests.simulations.audits.canaries.canary_runs import STATISTICS, UPDATES, run, without_reports
 
 
 def check(findings: Findings, name: str) -> Check:
@@ -74,7 +74,8 @@ def test_a_run_without_canaries_was_not_attacked_and_says_what_to_do(tmp_path: P
     assert not found.checks
     assert not found.bounds
     assert "fedrec simulate SCENARIO --audit" in found.untested[0]
-    again = repeat_with_canaries(plain, tmp_path / "again", canaries=100)
+    with without_reports():
+        again = repeat_with_canaries(plain, tmp_path / "again", canaries=100)
     assert RunFolder.open(again).scenario().audit.canaries == 100
     assert run_findings(again).bounds
     assert not RunFolder.open(plain).canaries_path.exists()
