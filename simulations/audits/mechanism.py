@@ -78,7 +78,7 @@ def mechanism_checks(
 def _tested(probe: Probe, scenario: Scenario, mechanisms: Sequence[Mechanism], effort: Effort) -> dict[str, Mechanism]:
     """Return the mechanisms to look at, by what they are of; the one of training first."""
     if mechanisms:
-        planned = {f"mechanism{number or ''}": one for number, one in enumerate(dict.fromkeys(mechanisms))}
+        planned = {f"release-{number}": one for number, one in enumerate(dict.fromkeys(mechanisms), 1)}
     else:
         numbers = sum(map(_size, _shapes(probe, effort.numbers, counted=True).values()))
         plan = plan_run(
@@ -130,6 +130,8 @@ def _noise(
 ) -> Iterator[Found]:
     users = sum(devices_of(mechanism)) if mechanism.noise == "discrete-gaussian" else 1
     numbers = min(effort.numbers, 20_000_000 // (effort.rounds * max(1, users)))
+    if mechanism.fixed_point:  # which was planned for so many
+        numbers = min(numbers, mechanism.fixed_point.dimension)
     shapes = _shapes(probe, numbers, counted=mechanism.count_noise is not None)
     found = residuals(probe.scenario, mechanism, randomness, shapes, effort.rounds, folder)
     yield from noise_checks(found.noise, found.stds, declared=found.declared, prefix=prefix)
