@@ -216,7 +216,7 @@ def scalar_loss(event: Discrete) -> LatticeLoss | None:
         return None
     above = np.interp(k - moved, k, logs, left=-np.inf)
     kept = np.isfinite(above) & np.isfinite(logs) & (above > logs.max() - 80)
-    losses, chances = (above - logs)[kept], np.exp(above[kept])
+    losses, chances = above[kept] - logs[kept], np.exp(above[kept])
     return LatticeLoss(losses, chances / chances.sum()) if bool((np.diff(losses) > -1e-9).all()) else None
 
 
