@@ -5,10 +5,8 @@ reason: what went wrong in an audit is never a pass.
 """
 
 import re
-import secrets
 import shlex
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -17,15 +15,12 @@ import typer
 from typer.core import TyperCommand
 
 from fedrec.audit.findings import Level
-from fedrec.audit.report.files import write_report
-from fedrec.audit.report.record import AuditReport
-from fedrec.audit.report.words import by_severity
-from fedrec.cli.audit_tables import write_audit
-from fedrec.cli.output import write_json, write_line, write_note
-from fedrec.errors import AuditError, ConfigError, FedRecError
+from fedrec.cli.audit_function import function_app
+from fedrec.cli.audit_outcome import SEEDS, never_a_pass, seed_or_drawn, tell
+from fedrec.cli.output import write_note
+from fedrec.errors import ConfigError
 from simulations.audits.audit import audit_run, default_levels
 
-SEEDS = 2**32
 _RANGE = re.compile(r"([1-5])(?:-([1-5]))?")
 
 
@@ -35,7 +30,7 @@ class AuditCommand(TyperCommand):
     A run folder called ``function`` is named ``./function``.
     """
 
-    commands: ClassVar[dict[str, click.Command]] = {}
+    commands: ClassVar[dict[str, click.Command]] = {"function": typer.main.get_command(function_app)}
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
@@ -94,7 +89,7 @@ def audit(
     changes more than the noise is made for, and writes a report. Exit code 0: no violation found, which proves
     nothing; 1: a violation; 2: the audit could not be made.
     """
-    chosen = seed if seed is not None else secrets.randbelow(SEEDS)
+    chosen = seed_or_drawn(seed)
     with never_a_pass():
         asked = levels_of(levels) if levels else default_levels(runs[0])
         asked = tuple(sorted({*asked, Level.ATTACKS} if attacks else asked))
@@ -114,22 +109,6 @@ def audit(
         tell(report, folder, as_json=as_json)
 
 
-def tell(report: AuditReport, folder: Path | None, *, as_json: bool) -> None:
-    """Print a report, write it to ``folder`` where there is one, and raise ``AuditError`` if it found a violation."""
-    if as_json:
-        write_json(report.model_dump(mode="json", by_alias=True))
-    else:
-        write_audit(report)
-    if folder is not None and report.verdict != "nothing to audit":
-        paths = write_report(report, folder)
-        if not as_json:
-            write_line(f"report: {paths[1]} (the same in {paths[0].name})")
-    if report.violations:
-        first, more = by_severity(report.violations)[0], len(report.violations) - 1
-        also = f"; and {more} more violation{'' if more == 1 else 's'}" if more else ""
-        raise AuditError(f"{report.subject.path}: {first.name}: {first.found}{also}")
-
-
 def levels_of(text: str) -> tuple[Level, ...]:
     """Return the levels of ``1-3``, ``1,2,5`` or ``4``; raise ``ConfigError`` for anything else."""
     numbers: set[int] = set()
@@ -142,20 +121,6 @@ def levels_of(text: str) -> tuple[Level, ...]:
             raise ConfigError(f"--levels {text} runs backwards: give the lower level first")
         numbers |= set(range(first, last + 1))
     return tuple(Level(number) for number in sorted(numbers))
-
-
-@contextmanager
-def never_a_pass() -> Iterator[None]:
-    """Turn whatever goes wrong into an error that leaves with 2: what was not audited has not passed."""
-    try:
-        yield
-    except (FedRecError, PermissionError, NotADirectoryError, IsADirectoryError):
-        raise
-    except (Exception, SystemExit) as error:  # also of code that is audited, and may wish to leave with 0
-        raise FedRecError(
-            f"the audit could not be finished, and says nothing: {type(error).__name__}: {error}; "
-            "'fedrec --debug audit ...' shows where"
-        ) from error
 
 
 def _command(runs: Sequence[Path], levels: Sequence[Level], *, devices: Path | None, seed: int, quick: bool) -> str:

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from rich.console import Console
 from rich.table import Table
 
-from fedrec.audit.findings import Check, Level
-from fedrec.audit.report.grouping import refutes
+from fedrec.audit.findings import Bound, Check, Level
+from fedrec.audit.report.grouping import exceeds, refutes
 from fedrec.audit.report.record import AuditReport
 from fedrec.audit.report.words import (
     LEVELS,
@@ -53,7 +53,7 @@ def _write_bounds(report: AuditReport) -> None:
         (
             f"{bound.of}; {bound.method}",
             f"at least {shown_below(bound.lower)}, at {bound.confidence:.0%}",
-            f"{'REFUTES' if refutes(bound) else 'claimed'}: at most {shown(bound.claimed)}",
+            f"claimed: at most {shown(bound.claimed)}{_against(bound)}",
         )
         for bound in report.bounds
     ]
@@ -86,6 +86,12 @@ def _write_end(report: AuditReport) -> None:
         )
         write_line(f"repeat: {report.repeat}")
     write_line(verdict_sentence(report))
+
+
+def _against(bound: Bound) -> str:
+    if refutes(bound):
+        return "; REFUTED"
+    return "; above it, but chance is not ruled out: repeat with more draws" if exceeds(bound) else ""
 
 
 def _rate(rate: float | None) -> str:

@@ -29,6 +29,11 @@ def refutes(bound: Bound) -> bool:
     return bound.claimed is not None and (bound.judged is None or bound.judged > bound.claimed)
 
 
+def exceeds(bound: Bound) -> bool:
+    """Return whether the bound that is shown lies above what is claimed: alarming, though chance may have done it."""
+    return bound.claimed is not None and (bound.lower is None or bound.lower > bound.claimed)
+
+
 def _nearness(bound: Bound) -> float:
     if bound.lower is None:
         return float("inf")

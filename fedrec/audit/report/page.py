@@ -8,7 +8,7 @@ from html import escape
 
 from fedrec.audit.findings import Attack, Bound, Check, Level
 from fedrec.audit.report import words
-from fedrec.audit.report.grouping import attacks_by_name, refutes
+from fedrec.audit.report.grouping import attacks_by_name, exceeds, refutes
 from fedrec.audit.report.record import AuditedClaim, AuditReport, Epsilon
 from fedrec.audit.report.words import shown, shown_below
 from fedrec.runs.html import element, facts, figure, table, text, with_detail
@@ -228,7 +228,8 @@ def _bounds(bounds: Sequence[Bound], pictures: Pictures) -> str:
 
 
 def _judged(bound: Bound) -> str:
-    return text("span", shown_below(bound.judged), class_="bad" if refutes(bound) else "")
+    judged = text("span", shown_below(bound.judged), class_="bad" if refutes(bound) else "")
+    return judged if refutes(bound) or not exceeds(bound) else judged + text("small", "chance not ruled out")
 
 
 def _budgets(claims: Sequence[AuditedClaim], pictures: Pictures) -> str:

@@ -222,7 +222,7 @@ def test_every_kind_of_finding_is_told_in_plain_words(capsys, folder, monkeypatc
     shown = " ".join(capsys.readouterr().out.split())
     for words in ("at least", "claimed: at most 8.00", "(control)", "risk, not epsilon", "1 in 15,625"):
         assert words in shown
-    assert ("REFUTES" in shown) == (code == 1)
+    assert ("REFUTED" in shown) == (code == 1)
 
 
 @pytest.mark.parametrize(
@@ -236,3 +236,12 @@ def test_levels_are_named_by_numbers_and_ranges(text, levels):
 def test_levels_that_do_not_exist_are_refused(text):
     with pytest.raises(ConfigError, match="--levels"):
         levels_of(text)
+
+
+def test_a_run_folder_called_function_can_be_audited_by_its_path(capsys, folder, monkeypatch):
+    monkeypatch.chdir(folder.path.parent)
+    folder.path.rename("function")
+    assert run(["audit", "./function", *RECORD, "--json"]) == 0
+    capsys.readouterr()
+    assert run(["audit", "function"]) == 2
+    assert "MODULE:CALLABLE" in capsys.readouterr().err
