@@ -10,11 +10,15 @@ from typing import Any
 import pytest
 
 from fedrec.config import Scenario
+from fedrec.data.load import load_dataset
+from fedrec.privacy.accounting.accountant import epsilon_pld
 from fedrec.privacy.accounts.budget import Budget
 from fedrec.privacy.accounts.entries import Release
 from fedrec.privacy.accounts.ledger import Ledger
 from fedrec.privacy.mechanism import Mechanism
-from simulations.simulate import simulate
+from fedrec.runs.folder import RunFolder
+from simulations.phase import Layout, Phase
+from simulations.progress import Silence
 
 MECHANISM = Mechanism(clip_norm=1.0, noise_multiplier=8.0, sample_rate=1.0, population=900)
 
@@ -35,14 +39,14 @@ def chained(lines: Lines) -> bytes:
     return b"".join(written)
 
 
-def lines_of(path: Path) -> Lines:
-    return [json.loads(line) for line in path.read_bytes().splitlines()]
-
-
 @pytest.fixture
 def forge() -> Callable[[Path, Lines], None]:
     """Return what writes lines as a ledger whose chain holds."""
-    return lambda path, lines: path.write_bytes(chained(lines)) and None
+
+    def write(path: Path, lines: Lines) -> None:
+        path.write_bytes(chained(lines))
+
+    return write
 
 
 @pytest.fixture
@@ -61,21 +65,53 @@ def ledger(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished private run of three devices and two rounds: never written to."""
+    """A finished private run of three devices and two rounds: never written to.
+
+    What a simulation measures and draws afterwards takes longer than the training, and is left out.
+    """
     scenario = Scenario.model_validate(
         {
             "run": {"name": "small"},
             "data": {"source": "synthetic", "synthetic_users": 40, "synthetic_items": 30},
             "model": {"dim": 4, "history_length": 6, "branches": ["mf"]},
-            "training": {"rounds": 2, "sample_rate": 0.5},
+            "training": {"rounds": 2, "sample_rate": 1.0},
             "privacy": {"epsilon": 20.0, "noise_multiplier": 2.0, "delta": 1e-3, "popularity_share": 0.05},
             "federation": {"nodes": 3},
-            "evaluation": {"bootstrap": 10, "floors": False},
         }
     )
-    folder = tmp_path_factory.mktemp("audited") / "run"
-    simulate(scenario, folder)
-    return folder
+    folder = RunFolder.create(tmp_path_factory.mktemp("audited") / "run", scenario)
+    dataset = load_dataset(scenario.data, 0)
+    dataset.catalogue.save(folder.catalogue)
+    phase = Phase(
+        name="final",
+        scenario=scenario,
+        catalogue=dataset.catalogue,
+        split=dataset.splits.final,
+        user_keys=dataset.log.user_ids,
+        layout=Layout(
+            nodes=folder.nodes,
+            catalogue=folder.catalogue,
+            ledger=folder.ledger_path,
+            checkpoints=folder.checkpoints,
+        ),
+        progress=Silence(),
+        look_every=1,
+        on_row=folder.append_metrics,
+    )
+    phase.train()
+    _conclude(folder)
+    return folder.path
+
+
+def _conclude(folder: RunFolder) -> None:
+    """Write of summary and privacy report what an audit reads."""
+    ledger = Ledger(folder.ledger_path)
+    stated = {"epsilon": epsilon_pld(ledger.events(), 1e-3), "delta": 1e-3}
+    summary = {"privacy": {**stated, "rounds": 2, "accountant": "PLD (dp-accounting)"}, "protocol": {"seed": 0}}
+    claims = [{**stated, "scope": "run", "level": "user"}, {"scope": "device", "level": "interaction"}]
+    report = {"ledger": {"head": ledger.head(), "entries": len(ledger.entries())}, "claims": claims}
+    folder.summary_path.write_text(json.dumps(summary))
+    folder.privacy_path.write_text(json.dumps(report))
 
 
 @pytest.fixture

@@ -62,7 +62,10 @@ BREAKS = {
     "text": (lambda parts: [b"dear auditor\n"], r"is not a ledger: line 1"),
     "json of something else": (lambda parts: [b'{"epsilon": 1}\n'], r"is not a ledger: line 1"),
     "a list": (lambda parts: [parts[0], b"[1, 2]\n"], r"line 2 is not a JSON object"),
-    "edited": (lambda parts: [*parts[:3], parts[3].replace(b'"round":2', b'"round":1'), *parts[4:]], r"line 4 has been"),
+    "edited": (
+        lambda parts: [*parts[:3], parts[3].replace(b'"round":2', b'"round":1'), *parts[4:]],
+        r"line 4 has been",
+    ),
     "swapped": (swapped, r"line 2 holds entry 2 where entry 1 belongs: lines were reordered"),
     "reversed": (lambda parts: parts[::-1], r"line 1 holds entry 8 .* lines were reordered"),
     "a line removed": (lambda parts: [*parts[:4], *parts[5:]], r"line 5 holds entry 5: lines were removed, entry 4"),
