@@ -8,6 +8,7 @@ import tomllib
 import pytest
 
 from fedrec.cli.main import run
+from fedrec.cli.simulate import with_count
 from fedrec.errors import FedRecError
 
 FAST = ["--set", "training.rounds=1", "--set", "evaluation.every=0"]
@@ -90,3 +91,40 @@ def test_a_later_override_wins(asked, tmp_path):
     run(["simulate", "tiny", "--set", "run.seed=1", "--set", "run.seed=2", "--out", str(tmp_path / "there")])
     assert asked[0][0].run.seed == 2
     assert asked[0][1] == tmp_path / "there"
+
+
+@pytest.mark.parametrize(
+    ("args", "filled"),
+    [
+        (["tiny", "--audit"], ["tiny", "--audit", "2000"]),
+        (["--audit", "tiny"], ["--audit", "2000", "tiny"]),
+        (["tiny", "--audit", "--json"], ["tiny", "--audit", "2000", "--json"]),
+        (["tiny", "--audit", "50"], ["tiny", "--audit", "50"]),
+        (["tiny", "--audit=50"], ["tiny", "--audit=50"]),
+        (["tiny", "--audit", "-5"], ["tiny", "--audit", "-5"]),
+    ],
+)
+def test_how_many_canaries_an_audit_brings_may_be_left_out(args, filled):
+    assert with_count(args) == filled
+
+
+def test_a_run_with_canaries_recommends_none_of_their_items(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("simulations.simulate.write_report", lambda folder: None)  # and no privacy report: pictures
+    monkeypatch.setattr("simulations.simulate._Simulation._account_for", lambda self, folder: None)
+    out = tmp_path / "run"
+    settings = ["--set", "privacy.delta=1e-5", "--set", "evaluation.floors=false"]
+    assert run(["simulate", "tiny", *FAST, *settings, "--audit", "40", "--out", str(out)]) == 0
+    assert tomllib.loads((out / "config.toml").read_text())["audit"]["canaries"] == 40
+    catalogue = json.loads((out / "catalogue" / "catalogue.json").read_text())
+    assert sum(item.startswith("fedrec-reserved:") for item in catalogue["item_ids"]) == 40
+    capsys.readouterr()
+    history = catalogue["item_ids"][0]
+    assert run(["recommend", "--run", str(out), "--history", history, "--k", "100", "--json"]) == 0
+    shown = capsys.readouterr().out
+    assert "fedrec-reserved:" not in shown
+    assert catalogue["item_ids"][1] in shown  # everything else is
+
+
+def test_canaries_without_a_claim_are_refused(tmp_path, capsys):
+    assert run(["simulate", "tiny", "--set", "privacy.enabled=false", "--audit", "--out", str(tmp_path / "run")]) == 2
+    assert "audit.canaries=2000 put a user-level claim to the test, and this run makes none" in capsys.readouterr().err
