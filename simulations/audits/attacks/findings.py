@@ -10,6 +10,7 @@ from fedrec.config import Scenario
 from fedrec.flower.dimensions import dimensions_of
 from fedrec.models import build_model
 from fedrec.privacy.noise.source import noise_generator
+from fedrec.privacy.placement import Dimensions
 from fedrec.rounds import Contribution
 from simulations.audits.attacks.attributes import attribute_inference
 from simulations.audits.attacks.inversion import NAME as INVERSION
@@ -23,6 +24,8 @@ from simulations.audits.attacks.views import View, views_of
 from simulations.audits.attacks.watching import Watched, watch
 
 USERS, QUICK_USERS = 160, 24
+LEAST_USERS, MOST_NUMBERS = 48, 240_000_000
+"""Users are fewer where contributions are large: all of them together are of about so many numbers, at most."""
 ROUNDS, QUICK_ROUNDS = 3, 1
 INVERTED, QUICK_INVERTED = 10, 4
 """Devices whose gradients are inverted."""
@@ -70,7 +73,10 @@ def _attack(
     """Add the rows of all attacks on a kind of upload; return what was not tried, a sentence each."""
     folder.mkdir()
     rng, source = np.random.default_rng([seed, len(contribution.value)]), noise_generator(seed).derived("attacks")
-    views, untested = _views(people, contribution, quick=quick)
+    dimensions = _dimensions(people)
+    numbers = dimensions.popularity if contribution is Contribution.POPULARITY else dimensions.training
+    people = people.first(max(LEAST_USERS, MOST_NUMBERS // max(numbers, 1)))
+    views, untested = _views(people, contribution, dimensions, quick=quick)
     rounds = 1 if contribution is Contribution.POPULARITY else _rounds(people.scenario, quick=quick)
     watched = watch(people, Devices(people, folder / "devices"), contribution, views, rounds, source)
     attacks = items_from_upload(watched, people, rng)
@@ -97,11 +103,17 @@ def _say_what_was_not_inverted(scenario: Scenario, found: Judged) -> None:
     found.missing[INVERSION] = reason or "nobody has enough distinct events"
 
 
-def _views(people: People, contribution: Contribution, *, quick: bool) -> tuple[tuple[View, ...], list[str]]:
-    scenario, num_items = people.scenario, people.catalogue.num_items
+def _dimensions(people: People) -> Dimensions:
+    scenario = people.scenario
     shared = build_model(scenario.model, people.catalogue, scenario.run.seed).shared_state()
-    dimensions = dimensions_of(scenario.model, scenario.played, shared, num_items)
-    views, untested = views_of(scenario, contribution, people.population, dimensions, len(people) // 2, quick=quick)
+    return dimensions_of(scenario.model, scenario.played, shared, people.catalogue.num_items)
+
+
+def _views(
+    people: People, contribution: Contribution, dimensions: Dimensions, *, quick: bool
+) -> tuple[tuple[View, ...], list[str]]:
+    most = len(people) // 2
+    views, untested = views_of(people.scenario, contribution, people.population, dimensions, most, quick=quick)
     return views, list(untested)
 
 

@@ -5,8 +5,9 @@ they are judged, and where an attacker is given users of its own to learn from.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +65,19 @@ class People:
 
     def __len__(self) -> int:
         return len(self.seen)
+
+    def first(self, count: int) -> Self:
+        """Return the first few of them."""
+        users = np.arange(min(count, len(self)), dtype=np.int64)
+        attributes = (_attribute(one.name, one.holds[users], one.known[users]) for one in self.attributes)
+        return replace(
+            self,
+            histories=self.histories.take(users),
+            seen=self.seen.take(users),
+            keys=self.keys[: len(users)],
+            seeds=self.seeds[users],
+            attributes=tuple(one for one in attributes if one is not None),
+        )
 
     def membership(self) -> NDArray[np.bool_]:
         """Return which items are in the history that uploads are made of, bool ``[U, num_items]``."""

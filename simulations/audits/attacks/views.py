@@ -20,6 +20,8 @@ UPLOADS = {Contribution.POPULARITY: "statistics before training", Contribution.U
 """What an upload is, in words."""
 
 PLAIN = CodecConfig()
+MOST_MASKED = 500_000
+"""Numbers of a contribution, at most, of which a secure sum that the run does not have is simulated."""
 MOST_SUMMED = 24
 """Users of a simulated secure sum, at most: each one's numbers are encoded and masked."""
 
@@ -74,7 +76,13 @@ def views_of(
     have = {view.key for view in views}
     if "device" not in have:
         views += _as_if(scenario, contribution, population, dimensions, "device", most, untested)
-    if not quick and "sum" not in have:
+    numbers = dimensions.popularity if contribution is Contribution.POPULARITY else dimensions.training
+    if not quick and "sum" not in have and numbers > MOST_MASKED:
+        untested.append(
+            f"A secure sum in place of the run's own defence was not simulated for {UPLOADS[contribution]}: masking "
+            f"{numbers:,} numbers a user takes too long here."
+        )
+    elif not quick and "sum" not in have:
         views += _as_if(scenario, contribution, population, dimensions, "distributed", most, untested)
     if not quick and contribution is Contribution.UPDATE:
         views += [_coded(name) for name in CODECS]
