@@ -87,29 +87,29 @@ def mu_at_least(told: Told, *, error: float) -> float:
     smallest that such a pair has. Sharper than an interval for each rate, for both would have to err at once. A count
     so high that it is seen with a hundredth of ``error`` argues no further for the other: that is taken off.
     """
-    coarse = np.linspace(-37.0, 37.0, 297)
+    coarse = np.linspace(-37.0, 37.0, 149)
     found = _least_mu(coarse, told, error)
     place = int(found.argmin())
-    fine = np.linspace(coarse[max(0, place - 1)], coarse[min(len(coarse) - 1, place + 1)], 801)
-    return max(0.0, float(_least_mu(fine, told, error).min()) - 1e-6)  # what the grid may miss
+    fine = np.linspace(coarse[max(0, place - 1)], coarse[min(len(coarse) - 1, place + 1)], 201)
+    return max(0.0, float(_least_mu(fine, told, error).min()) - 1e-5)  # what the grid may miss
 
 
 def _least_mu(scores: Scores, told: Told, error: float) -> Scores:
     """Return the least mu where the rate of false positives is ``sf(scores)``; infinite where that explains nothing."""
     highest = stats.norm.isf(error / 100)
-    raised = _normal_score(told.false_positives, told.num_outside, stats.norm.sf(scores)).clip(max=highest)
+    raised = _normal_score(told.false_positives, told.num_outside, special.ndtr(-scores)).clip(max=highest)
     needed = math.sqrt(2) * stats.norm.ppf(0.98 * error) - raised
     missing = max(1, told.num_inside - told.false_negatives)
-    rates = special.betainccinv(told.false_negatives + 1.0, missing, stats.norm.cdf(np.minimum(needed, highest)))
+    rates = special.betainccinv(told.false_negatives + 1.0, missing, special.ndtr(np.minimum(needed, highest)))
     if told.false_negatives == told.num_inside:
         rates = np.ones_like(rates)
-    return np.asarray(np.where(needed >= highest, np.inf, scores - stats.norm.ppf(rates)))
+    return np.asarray(np.where(needed >= highest, np.inf, scores - special.ndtri(rates)))
 
 
 def _normal_score(hits: int, draws: int, rate: Scores) -> Scores:
     """Return the normal quantile of ``P(Bin(draws, rate) <= hits)``."""
-    below, above = stats.binom.cdf(hits, draws, rate), stats.binom.sf(hits, draws, rate)
-    return np.asarray(np.where(below < 0.5, stats.norm.ppf(below), stats.norm.isf(above)))
+    below, above = special.bdtr(hits, draws, rate), special.bdtrc(hits, draws, rate)
+    return np.asarray(np.where(below < 0.5, special.ndtri(below), -special.ndtri(above)))
 
 
 def _check_delta(delta: float) -> None:

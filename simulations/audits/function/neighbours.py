@@ -38,12 +38,10 @@ class Sight:
         """
         if not np.isfinite(run).all():
             return np.inf
-        with np.errstate(over="ignore"):
-            weights = self.change / self.variance
-            ratios = (weights * (run - self.base - self.change / 2)).sum(axis=1)
+        ratios = ((run - self.base - self.change / 2) * self.change / self.variance).sum(axis=1)
         if sample_rate < 1:
             ratios = np.logaddexp(np.log1p(-sample_rate), np.log(sample_rate) + ratios)
-        return float(np.nan_to_num(ratios.sum(), posinf=1e300, neginf=-1e300))
+        return min(1e300, max(-1e300, float(ratios.sum())))
 
 
 def sights(transcripts: Transcripts, seed: int, pilots: int) -> tuple[list[Sight], dict[str, str]]:

@@ -10,7 +10,7 @@ from fedrec.errors import ConfigError
 from simulations.audits.function.subject import Training
 from simulations.audits.function.transcripts import RefusedError, Transcripts
 
-COHORTS = 12
+COHORTS = 8
 """Cohorts that are drawn at random, beside the whole one and the empty one."""
 
 ROUNDING = 1e-4
