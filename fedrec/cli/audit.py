@@ -19,7 +19,8 @@ from fedrec.cli.audit_function import function_app
 from fedrec.cli.audit_outcome import SEEDS, never_a_pass, seed_or_drawn, tell
 from fedrec.cli.output import write_note
 from fedrec.errors import ConfigError
-from simulations.audits.audit import audit_run, default_levels
+from simulations.audits.audit import audit_run
+from simulations.audits.levels import default_levels
 
 _RANGE = re.compile(r"([1-5])(?:-([1-5]))?")
 

@@ -21,7 +21,10 @@ def seed_or_drawn(seed: int | None) -> int:
 
 
 def tell(report: AuditReport, folder: Path | None, *, as_json: bool) -> None:
-    """Print a report, write it to ``folder`` where there is one, and raise ``AuditError`` if it found a violation."""
+    """Print a report, write it to ``folder`` where there is one, and raise ``AuditError`` if it found a violation.
+
+    Raises ``FedRecError`` where a level that was asked for could not be made: that is no pass.
+    """
     if as_json:
         write_json(report.model_dump(mode="json", by_alias=True))
     else:
@@ -34,6 +37,8 @@ def tell(report: AuditReport, folder: Path | None, *, as_json: bool) -> None:
         first, more = by_severity(report.violations)[0], len(report.violations) - 1
         also = f"; and {more} more violation{'' if more == 1 else 's'}" if more else ""
         raise AuditError(f"{report.subject.path}: {first.name}: {first.found}{also}")
+    if report.unfinished:
+        raise FedRecError(f"{report.subject.path}: {'; '.join(report.unfinished)}")
 
 
 @contextmanager

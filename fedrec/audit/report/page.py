@@ -90,7 +90,7 @@ def render_audit(report: AuditReport, pictures: Pictures) -> str:
 
 def _header(report: AuditReport) -> str:
     claims = [text("p", claim.statement, class_="sentence") for claim in report.claims[:1]]
-    tone = _VERDICT_TONES[report.verdict]
+    tone = "" if report.unfinished and not report.violations else _VERDICT_TONES[report.verdict]
     return element(
         "header",
         text("p", "fedrec audit of a privacy claim", class_="eyebrow"),
@@ -100,6 +100,7 @@ def _header(report: AuditReport) -> str:
         *(text("p", words.claim_sentence(claim)) for claim in report.claims),
         text("p", "The verdict", class_="label"),
         text("p", words.verdict_sentence(report), class_=f"verdict {tone}".strip(), role="status"),
+        *(text("p", words.sentence(reason), class_="warning") for reason in report.unfinished),
         element("dl", *_tiles(report), class_="tiles"),
     )
 

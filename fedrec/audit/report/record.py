@@ -81,6 +81,8 @@ class AuditReport(_Record):
     attacks: tuple[Attack, ...] = ()
     """Risk, never an epsilon."""
     not_tested: tuple[str, ...] = ()
+    unfinished: tuple[str, ...] = ()
+    """Levels that were asked for and could not be made, and why. Where there are any, the audit has not passed."""
     significance: float = SIGNIFICANCE
     """Of each statistical test."""
     confidence: float = CONFIDENCE

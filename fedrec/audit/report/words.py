@@ -132,6 +132,8 @@ def verdict_sentence(report: AuditReport) -> str:
         first, number = by_severity(report.checks)[0], len(report.violations)
         more = "" if number == 1 else f" (and {number - 1} more)"
         return f"Violation found: {first.found.rstrip('.')}{more}."
+    if report.unfinished:
+        return f"No verdict: {'; '.join(report.unfinished).rstrip('.')}. What was made found no violation."
     asked = sum(check.verdict in ("passed", "warned") for check in report.checks)
     return (
         f"No violation found in {asked} checks. That is no proof: it says that nothing which was tried has refuted the "
