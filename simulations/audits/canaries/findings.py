@@ -45,25 +45,30 @@ LOOSE = (
 )
 
 
-def run_findings(folder: Path, claims: Sequence[Claim] = ()) -> Findings:
+def run_findings(folder: Path, claims: Sequence[Claim] = (), repeats: Sequence[Path] = ()) -> Findings:
     """Return the lower bounds that a run's canaries put on its epsilon, and whether they are above what it claims.
 
     ``claims``: what is said of the run elsewhere; of those of its guarantee the smallest epsilon is held against the
-    bounds where it is below what the ledger's events cost. Raises ``ConfigError`` or ``DataError`` naming what is
-    missing or foreign.
+    bounds where it is below what the ledger's events cost. ``repeats``: runs of the same settings with coins and noise
+    of their own (``repeat_with_canaries``). Each bound is then the least of all runs', at a confidence by which all
+    are wrong together as seldom as a single one may be: few right guesses that cannot be chance take many canaries, or
+    a few runs. Raises ``ConfigError`` or ``DataError`` naming what is missing or foreign.
     """
-    if not RunFolder.open(folder).canaries_path.exists() and not RunFolder.open(folder).scenario().audit.canaries:
+    own = RunFolder.open(folder)
+    with_canaries = own.canaries_path.exists() or own.scenario().audit.canaries
+    runs = tuple(Finished.read(path) for path in ([folder] if with_canaries else []) + list(repeats))
+    if not runs:
         return Findings(untested=(NO_CANARIES,))
-    run = Finished.read(folder)
-    scores = scores_of(run)
-    if not scores:
+    attacked = tuple(_Attacked.of(run) for run in runs)
+    if not all(one.attempts for one in attacked):
         return Findings(untested=(NOTHING_SHOWN,))
+    run = runs[0]
     claimed = min([run.epsilon, *(c.epsilon for c in claims if c.guarantee == run.guarantee and c.delta == run.delta)])
-    guesses = tuple(_guesses(run, scores))
-    bounds = _bounds(run, guesses, claimed)
-    noise = _reserved_noise(run, scores)
+    bounds = tuple(
+        _bound(attacked, method, of, claimed) for method, of in ((BY_CLAIM, _by_claim), (BY_CURVE, _by_curve))
+    )
     return Findings(
-        checks=(_check(run, guesses, bounds[1], claimed), *([noise] if noise else [])),
+        checks=(_check(attacked, bounds[1], claimed), *_reserved_noise(attacked)),
         bounds=bounds,
         untested=(PATHS, LOOSE),
     )
@@ -77,60 +82,83 @@ class _Attempt:
     guesses: Guesses
 
 
-def _guesses(run: Finished, scores: dict[str, Scores]) -> list[_Attempt]:
-    coins = run.canaries.coins
-    return [
-        _Attempt(reads=name, guesses=guess(own, coins, max(1, round(share * len(coins)))))
-        for name, own in scores.items()
-        for share in SHARES
-    ]
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Attacked:
+    """A run and what its canaries' scores say."""
 
+    run: Finished
+    curves: ClaimedCurves
+    scores: dict[str, Scores]
+    attempts: tuple[_Attempt, ...]
 
-def _bounds(run: Finished, attempts: Sequence[_Attempt], claimed: float) -> tuple[Bound, Bound]:
-    curves = ClaimedCurves(events=run.events, adjacency=run.guarantee.adjacency)
-
-    def by_claim(guesses: Guesses, error: float) -> float:
-        return epsilon_of_guesses(guesses, run.delta, error)
-
-    def by_curve(guesses: Guesses, error: float) -> float:
-        return curves.epsilon(strongest_refuted(guesses, curves.at, error, curves.strengths()), run.delta)
-
-    def bound(method: str, of: Callable[[Guesses, float], float]) -> Bound:
-        lower, judged = (
-            max(of(attempt.guesses, error / len(attempts)) for attempt in attempts)  # Bonferroni over the attempts
-            for error in (1 - CONFIDENCE, SIGNIFICANCE)
-        )
-        return Bound(
-            level=Level.RUN,
-            of=f"the whole run, {len(run.charges)} releases",
-            method=method,
-            adversary=ADVERSARY,
-            delta=run.delta,
-            claimed=_finite(claimed),
-            lower=_finite(lower),
-            judged=_finite(judged),
-            draws=len(run.canaries),
+    @classmethod
+    def of(cls, run: Finished) -> "_Attacked":
+        scores, coins = scores_of(run), run.canaries.coins
+        return cls(
+            run=run,
+            curves=ClaimedCurves(events=run.events, adjacency=run.guarantee.adjacency),
+            scores=scores,
+            attempts=tuple(
+                _Attempt(reads=name, guesses=guess(own, coins, max(1, round(share * len(coins)))))
+                for name, own in scores.items()
+                for share in SHARES
+            ),
         )
 
-    return bound(BY_CLAIM, by_claim), bound(BY_CURVE, by_curve)
+
+_Bounding = Callable[[_Attacked, Guesses, float], float]
+"""A lower bound on epsilon from guesses, wrong with a probability of at most the last."""
 
 
-def _check(run: Finished, attempts: Sequence[_Attempt], bound: Bound, claimed: float) -> Check:
-    best = max(attempts, key=lambda attempt: attempt.guesses.correct / attempt.guesses.made)
+def _by_claim(attacked: _Attacked, guesses: Guesses, error: float) -> float:
+    return epsilon_of_guesses(guesses, attacked.run.delta, error)
+
+
+def _by_curve(attacked: _Attacked, guesses: Guesses, error: float) -> float:
+    curves = attacked.curves
+    return curves.epsilon(strongest_refuted(guesses, curves.at, error, curves.strengths()), attacked.run.delta)
+
+
+def _bound(attacked: Sequence[_Attacked], method: str, of: _Bounding, claimed: float) -> Bound:
+    run = attacked[0].run
+    lower, judged = (
+        min(_surest(one, of, error ** (1 / len(attacked)))[0] for one in attacked)
+        for error in (1 - CONFIDENCE, SIGNIFICANCE)
+    )
+    times = "" if len(attacked) == 1 else f", run {len(attacked)} times"
+    return Bound(
+        level=Level.RUN,
+        of=f"the whole run, {len(run.charges)} releases{times}",
+        method=method,
+        adversary=ADVERSARY,
+        delta=run.delta,
+        claimed=_finite(claimed),
+        lower=_finite(lower),
+        judged=_finite(judged),
+        draws=sum(len(one.run.canaries) for one in attacked),
+    )
+
+
+def _surest(one: _Attacked, of: _Bounding, error: float) -> tuple[float, _Attempt]:
+    """Return the largest bound of a run's attempts, each at its part of ``error``, and which attempt it is."""
+    found = [(of(one, attempt.guesses, error / len(one.attempts)), attempt) for attempt in one.attempts]
+    return max(found, key=lambda pair: pair[0])
+
+
+def _check(attacked: Sequence[_Attacked], bound: Bound, claimed: float) -> Check:
+    best = _surest(attacked[0], _by_curve, 1 - CONFIDENCE)[1]
     lower, judged = (math.inf if value is None else value for value in (bound.lower, bound.judged))
+    times = "" if len(attacked) == 1 else f", and {len(attacked)} runs together put"
     told = (
-        f"of {best.guesses.made} coins guessed from {best.reads}, {best.guesses.correct} were guessed right, "
-        f"which puts epsilon at {lower:.2f} or more with 95 % confidence; {claimed:.2f} is claimed"
+        f"of {best.guesses.made} coins guessed from {best.reads}, {best.guesses.correct} were guessed right"
+        f"{times or ', which puts'} epsilon at {lower:.2f} or more with 95 % confidence; {claimed:.2f} is claimed"
     )
     verdict: Verdict = "passed"
     word = "No violation found"
     if judged > claimed:
         verdict, word = "violated", f"Yes, and of at least {judged:.2f} but for one chance in a million"
     elif lower > claimed:
-        verdict, word = (
-            "warned",
-            "It seems so, but chance is not ruled out as far as a verdict needs: try more canaries",
-        )
+        verdict, word = "warned", "It seems so, but chance is not ruled out as far as a verdict needs: repeat the run"
     return Check(
         level=Level.RUN,
         name="canaries",
@@ -138,41 +166,44 @@ def _check(run: Finished, attempts: Sequence[_Attempt], bound: Bound, claimed: f
         verdict=verdict,
         found=f"{word}: {told}.",
         figures={
-            "canaries": float(len(run.canaries)),
+            "runs": float(len(attacked)),
+            "canaries": float(len(attacked[0].run.canaries)),
             "guesses": float(best.guesses.made),
             "correct": float(best.guesses.correct),
             "lower": bound.lower,
             "judged": bound.judged,
             "claimed": _finite(claimed),
-            "attempts": float(len(attempts)),
+            "attempts": float(len(attacked[0].attempts)),
         },
-        method=f"{BY_CURVE}; Bonferroni over {len(attempts)} ways of guessing that were fixed in advance",
+        method=f"{BY_CURVE}; Bonferroni over {len(attacked[0].attempts)} ways of guessing that were fixed in advance",
         tests=1,
     )
 
 
-def _reserved_noise(run: Finished, scores: dict[str, Scores]) -> Check | None:
+def _reserved_noise(attacked: Sequence[_Attacked]) -> tuple[Check, ...]:
     """Return whether the counts of items that nobody has met are as noisy as claimed: they are noise and nothing else.
 
-    None where no counts were released.
+    Nothing where no counts were released.
     """
-    if RELEASED not in scores:
-        return None
-    alone = scores[RELEASED][~run.canaries.coins]  # in units of the claimed deviation
+    if not all(RELEASED in one.scores for one in attacked):
+        return ()
+    # in units of the claimed deviation
+    alone = np.concatenate([one.scores[RELEASED][~one.run.canaries.coins] for one in attacked])
     squares = float(np.square(alone).sum())
     chance = float(chi2.cdf(squares, len(alone))) if len(alone) else 1.0
     share = math.sqrt(squares / len(alone)) if len(alone) else math.nan
     found = f"the counts of {len(alone)} items that nobody met have {share:.3f} of the claimed noise"
-    return Check(
+    check = Check(
         level=Level.RUN,
         name="reserved-row-noise",
         asks="Is there as much noise as claimed on the released counts of items that nobody has met?",
         verdict="violated" if chance < SIGNIFICANCE else "passed" if len(alone) else "not run",
         found=f"No: {found}." if chance < SIGNIFICANCE else f"No violation found: {found}.",
-        figures={"items": float(len(alone)), "share of noise": share, "chance": chance},
+        figures={"items": float(len(alone)), "share of noise": _finite(share), "chance": chance},
         method="chi-square test of the variance in the rows of canaries that took no part, lower tail",
         tests=1,
     )
+    return (check,)
 
 
 def _finite(value: float) -> float | None:

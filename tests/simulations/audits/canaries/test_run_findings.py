@@ -140,3 +140,17 @@ def test_rounds_that_draw_users_are_judged_by_their_own_curve(tmp_path: Path, no
     settings = (*UPDATES, "training.sample_rate=0.3", "training.rounds=12", "audit.canaries=2000")
     found = run_findings(run(tmp_path / "sampled", settings, noise=noise))
     assert bool(found.violations) is (noise == 0)
+
+
+def test_repetitions_that_all_tell_refute_more_than_a_single_run(folders: dict[str, Path], tmp_path: Path) -> None:
+    bare = folders["statistics without noise"]
+    again = [run(tmp_path / str(seed), (*STATISTICS, f"run.seed={seed}"), noise=0.0) for seed in (1, 2)]
+    once, thrice = bound(run_findings(bare)), bound(run_findings(bare, repeats=again))
+    assert thrice.draws == 3 * once.draws
+    assert thrice.judged > 8 > once.judged  # type: ignore[operator]  # both are finite here
+
+
+def test_a_run_that_does_not_tell_is_enough_to_clear_the_others(folders: dict[str, Path]) -> None:
+    found = run_findings(folders["statistics without noise"], repeats=[folders["statistics"]])
+    assert check(found, "canaries").verdict == "passed"
+    assert check(found, "reserved-row-noise").verdict == "violated"  # but noise is missing in half of the rows
