@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fedrec.audit.evidence.noise_tests import noise_checks
@@ -68,6 +68,8 @@ def mechanism_checks(
     effort, probe = QUICK if quick else FULL, probe_of(scenario, mechanisms, seed=seed)
     randomness = randomness_of(scenario)
     for number, (name, mechanism) in enumerate(_tested(probe, scenario, mechanisms, effort).items()):
+        if number:
+            effort = replace(effort, numbers=effort.numbers // 4, rounds=min(effort.rounds, 20))
         prefix = f"{name}-" if number else ""
         with tempfile.TemporaryDirectory(prefix="fedrec-audit-") as folder:
             yield from _noise(probe, mechanism, randomness, effort, prefix, Path(folder))
@@ -92,7 +94,7 @@ def _tested(probe: Probe, scenario: Scenario, mechanisms: Sequence[Mechanism], e
         planned = {"training": plan.updates or plan.training}
         planned |= {"statistics": plan.popularity} if plan.popularity else {}
         planned |= {"evaluation": plan.evaluation} if plan.evaluation else {}
-    return {name: shortened(one, effort.rounds) for name, one in list(planned.items())[: effort.most]}
+    return dict(list(planned.items())[: effort.most])
 
 
 def _nodes(
@@ -128,6 +130,7 @@ def _kinds(scenario: Scenario) -> dict[Contribution, int]:
 def _noise(
     probe: Probe, mechanism: Mechanism, randomness: Randomness, effort: Effort, prefix: str, folder: Path
 ) -> Iterator[Found]:
+    mechanism = shortened(mechanism, effort.rounds)
     users = sum(devices_of(mechanism)) if mechanism.noise == "discrete-gaussian" else 1
     numbers = min(effort.numbers, 20_000_000 // (effort.rounds * max(1, users)))
     if mechanism.fixed_point:  # which was planned for so many

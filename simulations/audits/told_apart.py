@@ -38,8 +38,8 @@ def told_apart(
     ``sums``: without and with the user, in clip norms. A stream of correlated noise is told apart as a whole, with the
     user in as many rounds as it may be in. The claim is that of a release whose cohort is known: without amplification.
     """
-    plain = SharedState({name: value.double() * _unit(name, mechanism) for name, value in sums[0].items()})
-    moved = {name: value.double() * _unit(name, mechanism) - plain[name] for name, value in sums[1].items()}
+    plain, inside_sum = (_joined(state, mechanism.clip_norm) for state in sums)
+    moved = {name: value - plain[name] for name, value in inside_sum.items()}
     if guarantee_of(scenario.privacy).adjacency == "replace-one":  # by one that moves the other way
         plain = SharedState({name: plain[name] - moved[name] for name in plain})
         moved = {name: 2 * value for name, value in moved.items()}
@@ -64,8 +64,12 @@ def told_apart(
     )
 
 
-def _unit(name: str, mechanism: Mechanism) -> float:
-    return 1.0 if name == WITHIN else mechanism.clip_norm
+def _joined(state: SharedState, clip_norm: float) -> SharedState:
+    """Return all parameters as one tensor, for each of thousands of draws; a count beside them stays apart."""
+    parameters = [state[name].double().flatten() for name in sorted(state) if name != WITHIN]
+    return SharedState(
+        {"parameters": clip_norm * torch.cat(parameters)} | {n: v.double() for n, v in state.items() if n == WITHIN}
+    )
 
 
 class _Single:

@@ -15,11 +15,14 @@ from simulations.audits.messages import independence_check
 from simulations.audits.probe import EPSILON, ITEMS, Probe, Size, probe_of
 from simulations.audits.watch import Drawn, Kept, Shown
 
-PLACEMENTS = (
+QUICK = (
     (),
-    ("privacy.placement=device",),
     ("privacy.placement=distributed", "privacy.noise=skellam"),
     ("privacy.correlation=banded",),
+)
+PLACEMENTS = (
+    *QUICK,
+    ("privacy.placement=device",),
     ("privacy.clipping=adaptive", "federation.codec.name=int8"),
     ('model.members=["ease", "ials"]', "training.evaluation_share=0.2", "privacy.cohort_cap=80"),
 )
@@ -35,7 +38,11 @@ def small(*settings: str, **size: int) -> Probe:
     return probe_of(parse_scenario({}, settings), seed=4, size=Size(**{"users": 8, "nodes": 2, **size}))
 
 
-@pytest.mark.parametrize("settings", PLACEMENTS, ids=" ".join)
+@pytest.mark.parametrize(
+    "settings",
+    [*QUICK, *(pytest.param(other, marks=pytest.mark.slow) for other in PLACEMENTS[len(QUICK) :])],
+    ids=" ".join,
+)
 def test_the_production_keeps_its_promises(settings):
     findings = conduct_findings(parse_scenario({}, settings), seed=1, quick=True)
     names = {check.name for check in findings.checks}

@@ -130,7 +130,7 @@ MUTANTS: tuple[Mutant, ...] = (
         replacing(**{MAKE: release_silently}),
         frozenset({"charge-before-noise", "one-charge-per-release", "no-unledgered-release"}),
     ),
-    Mutant("a sum released twice", replacing(**{MAKE: twice}), frozenset({"charge-before-noise"})),
+    Mutant("a sum released twice", replacing(**{MAKE: twice}), frozenset({"charge-before-noise", "noise-variance"})),
     Mutant(
         "devices asked before the charge",
         replacing(**{BEFORE: lambda self, round: None}),

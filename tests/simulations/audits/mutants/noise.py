@@ -102,7 +102,9 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("noise on one tensor only", replacing(**{RELEASE: one_tensor}), AMOUNT | {"noise-rows"}),
     Mutant("rows of untouched items without noise", replacing(**{RELEASE: touched_rows}), AMOUNT | {"noise-rows"}),
     Mutant(
-        "one seed for all rounds", replacing(**{SOURCE: lambda self, round: noise_generator(7).derived("round")}), AGAIN
+        "one seed for all rounds",
+        replacing(**{SOURCE: lambda self, round: noise_generator(7).derived("round")}),
+        AGAIN | {"noise-rows", "noise-variance"},
     ),
     Mutant(
         "the seed of a round again in the next",
@@ -112,7 +114,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "noise that two coordinates have in common",
         replacing(**{NOISY: one_for_two}),
-        frozenset({"noise-along-coordinates"}),
+        frozenset({"noise-along-coordinates", "noise-across-tensors", "noise-rows"}),
     ),
     Mutant("uniform noise", replacing(**{NOISY: uniform}), frozenset({"noise-shape"})),
     Mutant("devices without their share", replacing(**{INTEGERS: no_share}), AMOUNT, DISTRIBUTED),
