@@ -4,7 +4,6 @@ A device may have charged more than the server, and may not know rounds that it 
 the server must have; and under no less noise. Quick for thousands of devices: releases are grouped.
 """
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from fedrec.audit.record.accountants.recompute import recompute
 from fedrec.audit.record.epsilon_checks import Stated, bracket, fault_of
 from fedrec.audit.record.evidence import Evidence
 from fedrec.audit.record.lines import ChargeLine, Record, Words, record_of
-from fedrec.audit.record.mechanism_checks import Fields, joint_noise, shortfall
+from fedrec.audit.record.mechanism_checks import joint_noise, shortfall
 from fedrec.audit.record.reader import read_ledger
 from fedrec.audit.record.verdicts import judged, not_run
 from fedrec.errors import LedgerError
@@ -131,15 +130,11 @@ def _compare(found: _Found, evidence: Evidence) -> None:
             found.matched += 1
             if _missed(charge, after, own):
                 continue
-            key = charge.run, charge.round, charge.release, _text(charge.event), _text(charge.mechanism)
+            key = charge.run, charge.round, charge.release, repr(charge.event), repr(charge.mechanism)
             if key not in judged_before:
                 judged_before[key] = tuple(_term_faults(charge, own))
             where = f"{record.file.path}, {charge.name}"
             found.terms += [f"{where} {text}" for text in judged_before[key]]
-
-
-def _text(fields: Fields) -> str:
-    return json.dumps(fields, sort_keys=True)
 
 
 def _with_next(charges: tuple[ChargeLine, ...]) -> Iterator[tuple[ChargeLine, ChargeLine | None]]:

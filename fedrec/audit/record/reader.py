@@ -22,7 +22,7 @@ SCHEMA = 1
 RESTORE = "restore the file from a copy"
 NAME_ANOTHER = "name a run folder or a ledger.jsonl"
 
-_HASH_LENGTH = 64
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +114,7 @@ def _intact(raw: bytes, where: str) -> Mapping[str, Any]:
     if not isinstance(line, dict):
         raise LedgerError(f"{where} is not a JSON object: it is no line of a ledger; {RESTORE}")
     stated, schema = line.get("hash"), line.get("schema")
-    intact = _spelling(line) == raw and stated == hash_of(line)
+    intact = isinstance(stated, str) and _spelling(line) == raw and stated == _hash_without(raw, stated)
     if not intact and not (type(schema) is int and schema > SCHEMA):
         raise LedgerError(f"{where} has been edited: its hash is not that of what it says; {RESTORE}")
     if not intact or schema != SCHEMA or isinstance(schema, bool):
@@ -126,6 +126,14 @@ def _intact(raw: bytes, where: str) -> Mapping[str, Any]:
     return line
 
 
+def _hash_without(raw: bytes, stated: str) -> str:
+    """Return the hash of a line in its one spelling: of its bytes without the field ``hash``, and the comma beside."""
+    field = b'"hash":"' + stated.encode("ascii", "replace") + b'"'
+    before, _, after = raw.partition(field)
+    body = before + after[1:] if after.startswith(b",") else before.removesuffix(b",") + after
+    return hashlib.sha256(body).hexdigest()
+
+
 def hash_of(line: Mapping[str, Any]) -> str:
     """Return the SHA-256 that a line must state: of its spelling without ``hash``."""
     return hashlib.sha256(_spelling({key: value for key, value in line.items() if key != "hash"})).hexdigest()
@@ -134,7 +142,7 @@ def hash_of(line: Mapping[str, Any]) -> str:
 def _spelling(line: Mapping[str, Any]) -> bytes:
     """Return the one spelling of an object: keys sorted, no blanks. Empty where it has none."""
     try:
-        return json.dumps(line, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+        return _ENCODER.encode(line).encode()
     except ValueError:
         return b""
 

@@ -84,8 +84,8 @@ def epsilon_interval(losses: Sequence[tuple[Loss, int]], delta: float) -> Interv
     slack = step * spread + 1e-12 * times
     doubt = delta * (STRAYING + 2 * TAILS) + total.doubt_at(total.epsilon(delta)[0])
     return Interval(
-        lower=max(0.0, total.epsilon(delta + doubt)[0] - slack),
-        upper=total.epsilon(max(delta - doubt, delta / 2))[1] + slack,
+        lower=max(0.0, float(total.epsilon(delta + doubt)[0] - slack)),
+        upper=float(total.epsilon(max(delta - doubt, delta / 2))[1] + slack),
     )
 
 
