@@ -102,7 +102,7 @@ def _not_a_number(found: list[Sight]) -> Check:
 # --- its noise ----------------------------------------------------------------------------------------------------
 def _noise(transcripts: Transcripts, seed: int, draws: int) -> tuple[Check, ...]:
     """Test that noise is drawn anew: differences of calls with the same users, each number brought to one size."""
-    half = min(48, max(8, draws // 20))
+    half = transcripts.affordable(min(48, max(16, draws // 20)))
     name = next(iter(transcripts.training.crafted))
     rngs = [np.random.default_rng([seed, 3, call]) for call in range(2 * half)]
     calls = np.stack([transcripts.world(name, False, rng, always=True) for rng in rngs])

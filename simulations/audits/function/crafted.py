@@ -3,12 +3,13 @@
 Knows names and shapes of tensors and a clip norm; knows no aggregator.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simulations.audits.function.subject import Training
+from simulations.audits.function.subject import Arrays, Release, Training
 
 SHAPES: Mapping[str, tuple[int, ...]] = {"bias": (5,), "items": (12, 4), "tower": (4, 3)}
 """Of the updates that an aggregator gets which does not say what it takes."""
@@ -71,23 +72,31 @@ def natural_updates(
     ]
 
 
-def of_updates(function: object, users: int, rng: np.random.Generator) -> Training:
+def of_updates(function: Callable[..., Any], users: int, rng: np.random.Generator) -> Training:
     """Return an aggregator with crafted updates as the training function that the audit knows."""
     shapes = getattr(function, "shapes", SHAPES)
     clip_norm = float(getattr(function, "clip_norm", 1.0))
     crafted = crafted_updates(shapes, clip_norm)
+    silent = getattr(function, "without_noise", None)
     return Training(
-        release=function,  # type: ignore[arg-type]  # a class is started before it is called
-        new=function if isinstance(function, type) else None,
+        release=_of_copies(function),
+        new=(lambda: _of_copies(function())) if isinstance(function, type) else None,
         users=natural_updates(shapes, clip_norm, users, rng),
         crafted=crafted,
-        without_noise=getattr(function, "without_noise", None),
+        without_noise=None if silent is None else _of_copies(silent),
         sensitivity=getattr(function, "sensitivity", None),
         samples=bool(getattr(function, "samples", False)),
-        directions={
-            name: update for name, update in crafted.items() if all(np.isfinite(x).all() for x in update.values())
-        },
+        directions={name: one for name, one in crafted.items() if all(np.isfinite(x).all() for x in one.values())},
     )
+
+
+def _of_copies(function: Callable[..., Arrays]) -> Release:
+    """Return the function, to do with its updates what it likes: clipping in place must not tame the next call."""
+
+    def release(updates: Sequence[Update], rng: np.random.Generator) -> Arrays:
+        return function([{name: array.copy() for name, array in update.items()} for update in updates], rng)
+
+    return release
 
 
 def _size(shapes: Mapping[str, Sequence[int]], names: Sequence[str]) -> int:

@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from fedrec.errors import ConfigError, FedRecError
@@ -42,7 +43,7 @@ def checked_subject(subject: object, path: str) -> Aggregator | Training:
         if not _takes(subject.__call__, 3):
             raise ConfigError(f"instances of class {path} must be called as {SIGNATURE}")
     elif not _takes(subject, 2):
-        raise ConfigError(f"{path} takes {inspect.signature(subject)}, it must be called as {SIGNATURE}")
+        raise ConfigError(f"{path} takes {_parameters(subject)}, it must be called as {SIGNATURE}")
     return subject
 
 
@@ -59,11 +60,21 @@ def _import(name: str) -> object:
         raise ConfigError(f"module {name!r} needs {error.name!r}, which is not installed") from error
     except FedRecError:
         raise
-    except Exception as error:  # anything may happen in other people's modules, and must be told in one line
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # anything may happen in other people's modules, and must be told in one line
         raise ConfigError(f"module {name!r} could not be imported: {type(error).__name__}: {error}") from error
     finally:
         if added:
             sys.path.remove(here)
+
+
+def _parameters(function: Callable[..., object]) -> str:
+    try:
+        return str(inspect.signature(function))
+    except (TypeError, ValueError):
+        return "parameters that it does not tell"
 
 
 def _takes(function: object, positional: int) -> bool:

@@ -51,6 +51,8 @@ def sights(transcripts: Transcripts, seed: int, pilots: int) -> tuple[list[Sight
     """
     found, refused = [], {}
     names = list(transcripts.training.crafted)
+    _runs(transcripts, names[0], False, seed, 1)
+    pilots = transcripts.affordable(pilots)
     without = _runs(transcripts, names[0], False, seed, pilots)
     for name in names:
         try:

@@ -84,13 +84,13 @@ class Training:
     """A function of users' data, and the users that it is tried with.
 
     ``release(users, rng)``: what one round releases, or with ``whole`` what all rounds of the claim do together; names
-    to float arrays of shapes that do not hang on the users. Where rounds add up to a model, what each adds is told
-    apart best. ``users``: some that are there in any case, in whatever form ``release`` takes. ``crafted``: by name,
-    users of whom one is there or is not: natural ones and the worst that can be thought of. ``nothing``: what stands in
-    the place of a user who is not there (zero-out); None: the list is one shorter (add or remove). ``new``: returns
-    ``release`` anew for every run of rounds, where it keeps state. ``without_noise`` and ``sensitivity``: the same with
-    noise off, and how far one user may move it in L2. ``samples``: whether ``release`` draws the cohort of its round
-    itself.
+    to float arrays of shapes that do not hang on the users, which it leaves as they are. Where rounds add up to a
+    model, what each adds is told apart best. ``users``: some that are there in any case, in whatever form ``release``
+    takes. ``crafted``: by name, users of whom one is there or is not: natural ones and the worst that can be thought
+    of. ``nothing``: what stands in the place of a user who is not there (zero-out); None: the list is one shorter (add
+    or remove). ``new``: returns ``release`` anew for every run of rounds, where it keeps state. ``without_noise`` and
+    ``sensitivity``: the same with noise off, and how far one user may move it in L2. ``samples``: whether ``release``
+    draws the cohort of its round itself.
     """
 
     release: Release

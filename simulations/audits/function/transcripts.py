@@ -1,5 +1,6 @@
 """Calls of a function under audit: what it releases as numbers, and one sentence where it cannot be called."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,10 @@ from fedrec.errors import ConfigError
 from simulations.audits.function.subject import Claim, Release, Training
 
 Floats = NDArray[np.float64]
+
+
+MOST_NUMBERS = 20_000_000
+"""Released numbers that are held at once: 160 MB."""
 
 
 class RefusedError(Exception):
@@ -41,6 +46,12 @@ class Transcripts:
             users = self._cohort(name, inside, rng, always)
             rounds.append(self._numbers(self._called(release, users, rng)).ravel())
         return np.stack(rounds)
+
+    def affordable(self, runs: int) -> int:
+        """Return how many of so many runs can be held at once, eight at least; some run was made before."""
+        numbers = sum(math.prod(shape) for shape in self.shapes.values())
+        rounds = 1 if self.training.whole else self.claim.rounds
+        return max(8, min(runs, MOST_NUMBERS // max(1, numbers * rounds)))
 
     def without_noise(self, users: Sequence[Any], rng: np.random.Generator) -> Floats:
         """Return one release with noise off, float64 ``[numbers]``."""
