@@ -16,7 +16,7 @@ from fedrec.config import LocalConfig
 from fedrec.models.fusion import FusedRecommender
 from fedrec.models.split import PrivateState, SharedState
 from fedrec.training.examples import Examples
-from fedrec.training.ghost_norms import ROUNDING
+from fedrec.training.ghost_norms import LEAST, ROUNDING, flushed
 from fedrec.training.losses import losses_of_rows
 from fedrec.training.optimizers import State
 from fedrec.training.own_copies import rows_of, step_private
@@ -49,10 +49,14 @@ class FactorUpdates:
     losses: Tensor
 
     def norms(self) -> Tensor:
-        """Return the norm of each user's update, float64 ``[U]``: an upper bound, tight to float32 rounding."""
+        """Return the norm of each user's update, float64 ``[U]``.
+
+        An upper bound, tight to float32 rounding where it is above 1e-12.
+        """
         scaled = self.slopes * self.scale[..., None]
-        terms = scaled @ scaled.transpose(1, 2) * (self.users @ self.users.transpose(1, 2) + 1)
-        squares = terms.sum((1, 2), dtype=torch.float64)
+        of_users = self.users @ self.users.transpose(1, 2) + 1
+        terms = scaled @ scaled.transpose(1, 2) * of_users
+        squares = terms.sum((1, 2), dtype=torch.float64) + flushed(scaled.shape[2], of_users) + LEAST
         return (squares + ROUNDING * terms.abs().sum((1, 2), dtype=torch.float64)).clamp(min=0).sqrt()
 
     def add_to(self, total: State, factors: Tensor) -> None:

@@ -16,6 +16,14 @@ from fedrec.training.optimizers import State
 ROUNDING = 4e-6
 """Share of a squared norm's terms, by size, that is added to it: more than float32 products and sums round away."""
 
+LEAST = 1e-24
+"""Added to every squared norm: more than all that float32 may flush to zero of products whose factors are at most 1.
+
+Without it whoever chooses parameters and clip norm, small enough, would have users unbounded whose norms came out 0.
+"""
+
+_TINY = torch.finfo(torch.float32).tiny
+
 _EMBEDDING = "item_tower.id_embedding"
 
 
@@ -43,7 +51,9 @@ class GhostNorms:
                 products = (own if seen is None else own * seen).sum(1)
             else:
                 shown = odds if seen is None else odds * seen
-                products = (_gram(shown) * _gram(queries)).sum((1, 2), dtype=torch.float64)
+                of_odds, of_queries = _gram(shown), _gram(queries)
+                products = (of_odds * of_queries).sum((1, 2), dtype=torch.float64)
+                self._squares[block] += flushed(shown.shape[2], of_queries) + flushed(queries.shape[2], of_odds)
             self._squares[block] += products
             self._terms[block] += products
             if name == VECTORS and self._tied:
@@ -60,7 +70,7 @@ class GhostNorms:
         return met if self._kept is None else met * self._kept[history][:, None]
 
     def close(self, small: State, events: Tensor | None) -> Tensor:
-        """Return the norms, float64 ``[U]``: upper bounds, tight to float32 rounding.
+        """Return the norms, float64 ``[U]``: upper bounds, tight to float32 rounding where they are above 1e-12.
 
         ``small``: stacked gradients of the shared parameters that are no tables. ``events``: the gradient of the
         history's vectors, ``[U, L, D]``; None where no branch reads them.
@@ -78,11 +88,19 @@ class GhostNorms:
                 self._terms += products.abs().sum((1, 2), dtype=torch.float64)
         if self._content:
             self._add(self._content.close(events))
-        return (self._squares + ROUNDING * self._terms).clamp(min=0).sqrt()
+        return (self._squares + ROUNDING * self._terms + LEAST).clamp(min=0).sqrt()
 
     def _add(self, squares: Tensor) -> None:
         self._squares += squares
         self._terms += squares
+
+
+def flushed(summed: int, beside: Tensor) -> Tensor:
+    """Return what squared norms may have lost to float32's smallest number, float64 ``[U]``: an upper bound.
+
+    Of inner products of ``summed`` numbers, each of which stands as a factor beside one in ``beside``, ``[U, n, m]``.
+    """
+    return summed * _TINY * beside.abs().sum((1, 2), dtype=torch.float64)
 
 
 def _gram(rows: Tensor) -> Tensor:

@@ -94,6 +94,42 @@ def assert_upper_bounds_and_tight(config: ModelConfig, scale: float) -> None:
     torch.testing.assert_close(got, exact, rtol=2e-5, atol=0)
 
 
+@pytest.mark.parametrize("tiny", [1e-20, 1e-24, 1e-30])
+def test_norms_too_small_to_be_squared_in_float32_are_bounded_all_the_same(tiny: float, kept: str) -> None:
+    model, shared, private = warm(ModelConfig(dim=16, history_length=40, dropout=0.0, branches=("cf",)), 0.3)
+    shared = SharedState({name: value * tiny for name, value in shared.items()})
+    local = LocalConfig(private_optimizer="sgd")
+    batches = draw_steps(model, HISTORIES, SEEDS, 1, local)
+    bound = 1e-30
+    summed = clipped_gradients(model, shared, private, batches[0], Workspace(), bound).summed
+    total = user_norms({name: value[None].double() for name, value in summed.items()})
+    assert float(total) <= USERS * bound
+
+
+def test_small_odds_beside_large_queries_are_bounded_all_the_same() -> None:
+    # One item's score is 53 nats above all others': its odd is 0 in float32, theirs are 1e-23 and square to 0.
+    model, shared, private = warm(ModelConfig(dim=16, history_length=40, branches=("mf",)), 0.3)
+    table, user = torch.zeros(ITEMS, 16), torch.zeros(USERS, 16)
+    table[0, 0], user[:, 0] = 53e-17, 1e17
+    shared = SharedState({**shared, "factors.embedding": table, "factors.bias": torch.zeros(ITEMS)})
+    histories = Histories.from_lists([[0, 0, 0]] * USERS)
+    batch = draw_steps(model, histories, SEEDS, 1, LocalConfig())[0]
+    private = PrivateState({**private, "user.embedding": user})
+    summed = clipped_gradients(model, shared, private, batch, Workspace(), 1e-9).summed
+    total = user_norms({name: value[None].double() for name, value in summed.items()})
+    assert float(total) <= USERS * 1e-9 * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("loss", ["softmax", "bce"])
+def test_rank_one_steps_too_small_to_be_squared_in_float32_are_bounded_all_the_same(loss: str) -> None:
+    model, shared, private = warm(ModelConfig(dim=16, history_length=40, branches=("mf",)), 0.3)
+    local = LocalConfig(loss=loss, steps=2, learning_rate=1e-25, private_optimizer="sgd")
+    batches = draw_steps(model, HISTORIES, SEEDS, 1, local)
+    exact = norms_in_float64(model, shared, private, batches, local)
+    assert float(exact.min()) > 1e-30  # or else there is nothing to lose
+    assert bool((train_factors(model, shared, private, batches, local).norms() >= exact).all())
+
+
 def test_sums_do_not_depend_on_what_is_kept_of_each_user(monkeypatch: pytest.MonkeyPatch) -> None:
     model, shared, private = warm(ModelConfig(dim=16, history_length=40), 0.3)
     batch = draw_steps(model, HISTORIES, SEEDS, 1, LocalConfig())[0]
