@@ -29,13 +29,15 @@ class Crafted(Pipeline, Protocol):
         """Whether people of a thousand events may come."""
 
 
-def crafted_cases(pipelines: Sequence[Crafted], kinds: int, way: Way = "removed") -> Iterator[Case]:
+def crafted_cases(
+    pipelines: Sequence[Crafted], kinds: int, way: Way = "removed", bystanders: int = BYSTANDERS
+) -> Iterator[Case]:
     """Yield each pipeline with its first ``kinds`` crafted people, each taken out of an ordinary crowd."""
     for number in range(kinds):
         for pipeline in pipelines:
             if number < len(pipeline.kinds):
                 odd = CRAFTED[pipeline.kinds[number]]("odd", pipeline.num_items)
-                people = (odd, *crowd(BYSTANDERS, pipeline.num_items))
+                people = (odd, *crowd(bystanders, pipeline.num_items))
                 yield Case(pipeline=pipeline, people=people, chosen=0, way=way)
 
 

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from fedrec.audit.findings import Check, Findings, Level
@@ -100,7 +101,13 @@ def _parts(scenario: Scenario | None, folder: Path, *, quick: bool) -> Iterator[
         draw=lambda draw: statistics.draw_statistics_case(draw, counted),
     )
     mixed = model if scenario and scenario.mixes else None
-    yield _stage("coded-updates", "updates as they are sent", stages.coded_updates(folder, quick=quick), quick=quick)
+    sent = stages.coded_updates(folder, quick=quick)
+    yield Part(
+        name="sensitivity-of-coded-updates",
+        of="the sum of updates as they are sent",
+        crafted=chain(crafted_cases(sent[:1], 1, bystanders=0), crafted_cases(sent, 1 if quick else MANY)),
+        draw=lambda draw: stages.draw_stage_case(draw, sent),
+    )
     yield _stage("item-solves", "what items are solved from", stages.item_solves(folder, quick=quick), quick=quick)
     weighed = stages.fusion_weights(folder, mixed, quick=quick)
     yield _stage("fusion-weights", "gradients of the fusion's weights", weighed, quick=quick)
@@ -117,7 +124,7 @@ def _parts(scenario: Scenario | None, folder: Path, *, quick: bool) -> Iterator[
         yield Part(
             name="sensitivity-of-interactions",
             of="a step on its device by one interaction",
-            crafted=interactions.crafted_cases(layers),
+            crafted=interactions.crafted_interactions(layers),
             draw=lambda draw: interactions.draw_interaction_case(draw, layers),
         )
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fedrec.config import LocalConfig, ModelConfig
-from fedrec.models.split import PrivateState
+from fedrec.models.split import PrivateState, SharedState
 from fedrec.privacy.mechanism import Mechanism
 from fedrec.training import cohort
 from fedrec.training.head_rows import ITEM_PARAMETERS
@@ -26,7 +26,8 @@ _PRIVATE_STREAM = 0x5E1
 class Training:
     """One round of local training of a cohort, each user clipped. A ``Pipeline``.
 
-    ``spread``: how far parameters are from fresh ones. ``huge``: whether one item's vectors overflow.
+    ``spread``: how far parameters are from fresh ones; ``scale``: what all are multiplied with then. ``huge``: whether
+    one item's vectors overflow.
     """
 
     model: ModelConfig
@@ -36,6 +37,7 @@ class Training:
     num_items: int = 8
     content: Content = "attributes"
     spread: float = 0.3
+    scale: float = 1.0
     huge: bool = False
     seed: int = 0
     kinds: tuple[str, ...] = field(default=("busy",), compare=False)
@@ -48,9 +50,10 @@ class Training:
         steps = "one step" if self.local.steps == 1 and not self.local.epochs else steps
         rows = f", rows clipped to {self.row_clip_norm:g}" if self.row_clip_norm else ""
         huge = ", one item's vectors of them overflowing" if self.huge else ""
+        tiny = f", parameters times {self.scale:g}" if self.scale != 1 else ""
         encoder = f" ({self.model.sequence_encoder})" if "seq" in self.model.branches else ""
         return (
-            f"a model of {'+'.join(self.model.branches)}{encoder} over {self.num_items} items{huge}, trained by "
+            f"a model of {'+'.join(self.model.branches)}{encoder} over {self.num_items} items{huge}{tiny}, trained by "
             f"{steps} of {self.local.optimizer} on {self.local.loss}, clipped to {self.clip_norm:g}{rows}"
         )
 
@@ -78,7 +81,8 @@ class Training:
     def sum_of(self, people: Sequence[Person]) -> Sum:
         """Return the sum of the people's clipped updates."""
         model = model_of(self.model, self.num_items, self.content)
-        shared = shared_of(self.model, self.num_items, self.content, self.spread, self.huge, self.seed)
+        drawn = shared_of(self.model, self.num_items, self.content, self.spread, self.huge, self.seed)
+        shared = SharedState({name: value * self.scale for name, value in drawn.items()})
         rated = self.local.loss == "mse" or self.model.rating_head
         return cohort.train_cohort(
             model,
@@ -99,5 +103,5 @@ class Training:
         for number, (name, value) in enumerate(sorted(parameters_of(fresh).items())):
             size = value[:1].numel() if len(people) else 0
             drawn = normals(seeds, (_PRIVATE_STREAM, number), size)
-            moved[name] = value + self.spread * torch.from_numpy(drawn).reshape(value.shape)
+            moved[name] = self.scale * (value + self.spread * torch.from_numpy(drawn).reshape(value.shape))
         return PrivateState(moved)

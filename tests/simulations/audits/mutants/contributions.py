@@ -305,6 +305,17 @@ MUTANTS: tuple[Mutant, ...] = (
         _of("common-steps", "this-run"),
     ),
     Mutant(
+        "what float32 flushes to zero out of the norms",
+        replacing(
+            **{
+                f"fedrec.training.{path}.{name}": other
+                for path in ("ghost_norms", "factor_steps")
+                for name, other in (("LEAST", 0.0), ("flushed", lambda summed, beside: 0.0))
+            }
+        ),
+        _of("common-steps", "factor-steps"),
+    ),
+    Mutant(
         "content networks out of the ghost norm",
         replacing(**{"fedrec.training.content_norms.ContentNorms.close": _nothing_of_content}),
         _of("common-steps", "this-run"),
