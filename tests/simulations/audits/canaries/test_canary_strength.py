@@ -59,6 +59,7 @@ def test_an_update_puts_all_of_its_clip_norm_along_the_own_row(tmp_path: Path) -
     assert between(moved, found.canaries.coins) == pytest.approx(clip_norm, rel=0.1)
 
 
+@pytest.mark.slow
 def test_a_history_alone_moves_nothing_that_could_be_seen(tmp_path: Path) -> None:
     with patch.object(simulations.phase, "with_canary_node", lambda app, locate, is_canary: app):
         found = Finished.read(run(tmp_path / "run", PLAIN, noise=0.0))

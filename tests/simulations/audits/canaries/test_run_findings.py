@@ -54,6 +54,7 @@ def test_a_run_without_its_noise_is_above_its_claim_as_far_as_a_verdict_needs(
     assert check(found, "canaries").figures["correct"] == check(found, "canaries").figures["guesses"]
 
 
+@pytest.mark.slow
 def test_half_of_the_noise_of_statistics_is_seen_in_the_rows_that_nobody_met(tmp_path: Path) -> None:
     found = run_findings(run(tmp_path / "half", (*STATISTICS, "audit.canaries=200"), noise=0.5))
     assert check(found, "canaries").verdict == "passed"  # by guesses alone it is not
@@ -142,6 +143,7 @@ def test_rounds_that_draw_users_are_judged_by_their_own_curve(tmp_path: Path, no
     assert bool(found.violations) is (noise == 0)
 
 
+@pytest.mark.slow
 def test_repetitions_that_all_tell_refute_more_than_a_single_run(folders: dict[str, Path], tmp_path: Path) -> None:
     bare = folders["statistics without noise"]
     again = [run(tmp_path / str(seed), (*STATISTICS, f"run.seed={seed}"), noise=0.0) for seed in (1, 2)]
