@@ -6,18 +6,19 @@ from rich.console import Console
 from rich.table import Table
 
 from fedrec.audit.findings import Bound, Check, Level
-from fedrec.audit.report.grouping import exceeds, refutes
+from fedrec.audit.report.grouping import attacks_by_control, exceeds, refutes
 from fedrec.audit.report.record import AuditReport
 from fedrec.audit.report.words import (
     LEVELS,
-    VERDICTS,
     by_severity,
     chance,
     claim_sentence,
     duration,
+    sentence,
     shown,
     shown_below,
     verdict_sentence,
+    verdict_word,
 )
 from fedrec.cli.output import write_line
 
@@ -40,11 +41,11 @@ def _write_level(level: Level, checks: Sequence[Check]) -> None:
         return
     title = f"Level {int(level)}: {LEVELS[level].title}"
     told = [check for check in by_severity(checks) if check.verdict != "passed"]
-    rows = [(VERDICTS[check.verdict], check.asks, check.found) for check in told]
-    passed = [check.name for check in checks if check.verdict == "passed"]
+    rows = [(verdict_word(check), check.asks, sentence(check.found)) for check in told]
+    passed = [check for check in checks if check.verdict == "passed"]
     if passed:
         number = f"{len(passed)} check{'' if len(passed) == 1 else 's'}"
-        rows.append((VERDICTS["passed"], number, ", ".join(dict.fromkeys(passed))))
+        rows.append((verdict_word(passed[0]), number, ", ".join(dict.fromkeys(check.name for check in passed))))
     _write_words(title, ("", "question", "answer"), rows)
 
 
@@ -62,14 +63,14 @@ def _write_bounds(report: AuditReport) -> None:
 
 
 def _write_attacks(report: AuditReport) -> None:
-    rows = [
-        (
-            attack.target,
-            f"{attack.defence}{' (control)' if attack.control else ''}",
-            f"{_rate(attack.tpr_at_1_percent)} at 1 %, {_rate(attack.tpr_at_01_percent)} at 0.1 %",
-        )
-        for attack in report.attacks
-    ]
+    rows = []
+    for group in attacks_by_control(report.attacks):
+        for number, attack in enumerate(group):
+            rates = ((attack.tpr_at_1_percent, "1 %"), (attack.tpr_at_01_percent, "0.1 %"))
+            known = [f"{100 * rate:.1f} % at {at}" for rate, at in rates if rate is not None]
+            defence = f"{attack.defence}{' (control)' if attack.control else ''}"
+            found = ", ".join([f"area {attack.auc:.2f}", *known])
+            rows.append((attack.target if number == 0 else "", defence, found))
     if rows:
         _write_words("True cases that attacks find (risk, not epsilon)", ("target", "defence", "found"), rows)
 
@@ -92,10 +93,6 @@ def _against(bound: Bound) -> str:
     if refutes(bound):
         return "; REFUTED"
     return "; above it, but chance is not ruled out: repeat with more draws" if exceeds(bound) else ""
-
-
-def _rate(rate: float | None) -> str:
-    return "?" if rate is None else f"{100 * rate:.1f} %"
 
 
 def _write_words(title: str, columns: Row, rows: Iterable[Row]) -> None:

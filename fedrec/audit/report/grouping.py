@@ -1,7 +1,6 @@
 """Which findings are shown together."""
 
 from collections.abc import Sequence
-from itertools import groupby
 
 from fedrec.audit.findings import Attack, Bound
 
@@ -9,11 +8,14 @@ MOST_BOUNDS = 16
 """Bars in one picture; the table has them all."""
 
 
-def attacks_by_name(attacks: Sequence[Attack]) -> list[list[Attack]]:
-    """Return the attacks of each name together, the control first."""
-    names = list(dict.fromkeys(attack.name for attack in attacks))
-    ordered = sorted(attacks, key=lambda attack: (names.index(attack.name), not attack.control))
-    return [list(group) for _, group in groupby(ordered, key=lambda attack: attack.name)]
+def attacks_by_control(attacks: Sequence[Attack]) -> list[list[Attack]]:
+    """Return the attacks to be compared with one another together, in their order: each control begins a group."""
+    groups: list[list[Attack]] = []
+    for attack in attacks:
+        if not groups or attack.control or attack.name != groups[-1][0].name or attack.target != groups[-1][0].target:
+            groups.append([])
+        groups[-1].append(attack)
+    return groups
 
 
 def nearest_to_claims(bounds: Sequence[Bound]) -> list[Bound]:

@@ -8,7 +8,7 @@ from html import escape
 
 from fedrec.audit.findings import Attack, Bound, Check, Level
 from fedrec.audit.report import words
-from fedrec.audit.report.grouping import attacks_by_name, exceeds, refutes
+from fedrec.audit.report.grouping import attacks_by_control, exceeds, refutes
 from fedrec.audit.report.record import AuditedClaim, AuditReport, Epsilon
 from fedrec.audit.report.words import shown, shown_below
 from fedrec.runs.html import element, facts, figure, table, text, with_detail
@@ -28,6 +28,8 @@ table.words td { padding-left: 1.5rem; overflow-wrap: anywhere; }
 table.words tbody th { width: 34%; }
 table.words td:last-child { white-space: nowrap; width: 11.5rem; }
 table.figures th:nth-child(2), table.figures td:nth-child(2) { text-align: left; }
+table.figures td:nth-child(n+3), table.figures td:nth-child(n+3) small { white-space: nowrap; }
+table.figures tbody th { width: 30%; }
 span.good, span.bad, span.plain, span.mind { font-weight: 650; }
 span.good { color: var(--green); } span.bad { color: var(--vermillion); } span.plain { color: var(--muted); }
 span.mind { color: var(--orange); }
@@ -43,7 +45,8 @@ pre { white-space: pre-wrap; overflow-wrap: anywhere; }
   table.words tr { display: block; padding: 0.7rem 0; border-bottom: 1px solid var(--rule); }
   table.words tbody th, table.words td { display: block; padding: 0.1rem 0; border: 0; width: auto; }
   table.words tbody th { font-weight: 650; }
-  table.figures { min-width: 42rem; }
+  table.figures { min-width: 52rem; }
+  table.figures tbody th { width: 24%; }
   figure { overflow-x: auto; }
   figure svg { min-width: 36rem; }
   figcaption { position: sticky; left: 0; }
@@ -100,7 +103,6 @@ def _header(report: AuditReport) -> str:
         *(text("p", words.claim_sentence(claim)) for claim in report.claims),
         text("p", "The verdict", class_="label"),
         text("p", words.verdict_sentence(report), class_=f"verdict {tone}".strip(), role="status"),
-        *(text("p", words.sentence(reason), class_="warning") for reason in report.unfinished),
         element("dl", *_tiles(report), class_="tiles"),
     )
 
@@ -168,10 +170,7 @@ def _tried(report: AuditReport) -> str:
 
 def _level(level: Level, checks: Sequence[Check]) -> str:
     said = words.LEVELS[level]
-    rows = [
-        (check.asks, [escape(check.found), text("span", words.VERDICTS[check.verdict], class_=_TONES[check.verdict])])
-        for check in words.by_severity(checks)
-    ]
+    rows = [(check.asks, [escape(words.sentence(check.found)), _verdict(check)]) for check in words.by_severity(checks)]
     return element(
         "section",
         text("h3", f"Level {int(level)}: {said.title}"),
@@ -179,6 +178,10 @@ def _level(level: Level, checks: Sequence[Check]) -> str:
         _table("words", ["question", "answer", "verdict"], rows) if rows else text("p", _ELSEWHERE),
         _methods([check for check in checks if check.method]),
     )
+
+
+def _verdict(check: Check) -> str:
+    return text("span", words.verdict_word(check), class_=_TONES[check.verdict])
 
 
 def _methods(checks: Sequence[Check]) -> str:
@@ -258,11 +261,9 @@ def _attacks(attacks: Sequence[Attack], pictures: Pictures) -> str:
     if not attacks:
         return ""
     parts = []
-    for number, group in enumerate(attacks_by_name(attacks)):
-        first = group[0]
+    for number, group in enumerate(attacks_by_control(attacks)):
         parts += [
-            text("h3", first.target),
-            text("p", "; ".join(dict.fromkeys(attack.note for attack in group if attack.note))),
+            text("h3", f"Attacked: {group[0].target}"),
             figure(
                 pictures.get(f"attack-{number}", ""),
                 "ROC on a logarithmic axis: what counts is the left edge, where false accusations are rare. The dashed "
@@ -281,7 +282,7 @@ def _attack(attack: Attack) -> tuple[str, list[str]]:
     return (
         f"{attack.defence}{' (control)' if attack.control else ''}",
         [
-            escape(attack.sees),
+            with_detail(attack.sees, attack.note),
             f"{attack.auc:.3f}",
             _rate(attack.tpr_at_1_percent),
             _rate(attack.tpr_at_01_percent),
@@ -291,7 +292,7 @@ def _attack(attack: Attack) -> tuple[str, list[str]]:
 
 
 def _rate(rate: float | None) -> str:
-    return "too few cases" if rate is None else f"{100 * rate:.1f} %"
+    return "too few" if rate is None else f"{100 * rate:.1f} %"
 
 
 def _not_tested(not_tested: Sequence[str]) -> str:

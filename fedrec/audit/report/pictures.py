@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from fedrec.audit.findings import Attack, Bound
-from fedrec.audit.report.grouping import attacks_by_name, nearest_to_claims, refutes
+from fedrec.audit.report.grouping import attacks_by_control, nearest_to_claims, refutes
 from fedrec.audit.report.record import AuditedClaim, AuditReport
 from fedrec.audit.report.words import shown, shown_below
 from fedrec.runs.pictures import BLUE, GREEN, INK, MUTED, ORANGE, PURPLE, RULE, SKY, VERMILLION, render
@@ -23,14 +23,14 @@ LEAST_RATE = 1e-3
 
 
 def draw_audit(report: AuditReport) -> dict[str, str]:
-    """Return SVG by name: ``bounds``, ``budget-0``, ... for each claim with a burn-down, ``attack-0``, ... by name."""
+    """Return SVG by name: ``bounds``; ``budget-0``, ... for claims with a burn-down; ``attack-0``, ... for controls."""
     drawn = {}
     if report.bounds:
         drawn["bounds"] = render(partial(_bounds, nearest_to_claims(report.bounds)), "audit-bounds")
     for number, claim in enumerate(report.claims):
         if claim.burn_down and claim.budget is not None:
             drawn[f"budget-{number}"] = render(partial(_budget, claim, claim.budget), f"audit-budget-{number}")
-    for number, attacks in enumerate(attacks_by_name(report.attacks)):
+    for number, attacks in enumerate(attacks_by_control(report.attacks)):
         if any(attack.curve for attack in attacks):
             drawn[f"attack-{number}"] = render(partial(_roc, attacks), f"audit-attack-{number}")
     return drawn
@@ -110,7 +110,7 @@ def _budget(claim: AuditedClaim, budget: float) -> Figure:
 
 def _roc(attacks: Sequence[Attack]) -> Figure:
     """True over false positives, where false accusations are rare; the control is dashed."""
-    figure = Figure(figsize=(8.2, 3.4), layout="constrained")
+    figure = Figure(figsize=(8.2, 3.3 + 0.19 * len(attacks)), layout="constrained")
     axes = figure.subplots()
     guesses = [LEAST_RATE * (1 / LEAST_RATE) ** (step / 60) for step in range(61)]
     axes.plot(guesses, guesses, color=MUTED, linewidth=1, linestyle=(0, (1, 2)), label="guessing")
@@ -122,7 +122,7 @@ def _roc(attacks: Sequence[Attack]) -> Figure:
             number = next(colours)
             colour = VERMILLION if attack.control else _COLOURS[number % len(_COLOURS)]
             dash = (0, (5, 2)) if attack.control else _DASHES[number % len(_DASHES)]
-            label = f"{_short(attack.defence)}{', the control' if attack.control else ''} (area {attack.auc:.2f})"
+            label = f"{_short(attack.defence, 96)}{', the control' if attack.control else ''} (area {attack.auc:.2f})"
             rates, found = zip(*_visible(attack.curve), strict=True)
             axes.plot(rates, found, color=colour, linestyle=dash, label=label, drawstyle="steps-post")
     axes.set_xscale("log")
@@ -132,7 +132,7 @@ def _roc(attacks: Sequence[Attack]) -> Figure:
     axes.set(xlim=(LEAST_RATE, 1), ylim=(0, 1.02))
     axes.set_title("true cases that are found, by how often the attack may accuse falsely")
     axes.set_xlabel("false cases that are accused")
-    axes.legend(loc="upper left", fontsize=8, labelcolor=INK)
+    figure.legend(loc="outside lower left", fontsize=8, labelcolor=INK)
     return figure
 
 

@@ -79,6 +79,11 @@ GLOSSARY = {
 }
 
 
+def verdict_word(check: Check) -> str:
+    """Return a verdict in words; attacks refute no claim, so there is none to be found unviolated."""
+    return "as it should be" if check.level == Level.ATTACKS and check.verdict == "passed" else VERDICTS[check.verdict]
+
+
 def by_severity(checks: Iterable[Check]) -> list[Check]:
     """Return the checks, violations first, then warnings."""
     return sorted(checks, key=lambda check: _ORDER.index(check.verdict))

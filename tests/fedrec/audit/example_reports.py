@@ -114,7 +114,7 @@ def attack(defence: str, power: float, *, control: bool = False) -> Attack:
     )
 
 
-ATTACKS = (attack("DP on the device, epsilon 8", 0.97), attack("none", 0.08, control=True), attack("int8 codec", 0.2))
+ATTACKS = (attack("none", 0.08, control=True), attack("DP on the device, epsilon 8", 0.97), attack("int8 codec", 0.2))
 CLAIM = AuditedClaim(
     statement="Against whoever receives the model, in all its versions, it stays uncertain whether any one person was "
     "part of it: a guess that had even odds before is right with a probability of at most 99 % afterwards.",

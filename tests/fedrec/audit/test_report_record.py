@@ -26,8 +26,8 @@ def test_a_report_reads_back_as_it_was_written(report):
 def test_the_fields_of_the_first_schema_are_all_there():
     assert list(json.loads(example().to_json())) == [
         "schema", "subject", "created", "fedrec", "code", "claims", "verdict", "checks", "bounds", "attacks",
-        "not_tested", "unfinished", "significance", "confidence", "tests", "false_alarm", "levels", "quick", "seconds", "seed",
-        "repeat", "head", "entries",
+        "not_tested", "unfinished", "significance", "confidence", "tests", "false_alarm", "levels", "quick", "seconds",
+        "seed", "repeat", "head", "entries",
     ]  # fmt: skip
 
 
