@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from fedrec.config import Scenario, parse_scenario
 from fedrec.errors import ConfigError
 
-FIXED = ("data.", "evaluation.", "federation.", "run.", "selection.")
+FIXED = ("audit.", "data.", "evaluation.", "federation.", "run.", "selection.")
 FIXED_KEYS = ("privacy.enabled", "privacy.epsilon", "privacy.delta", "privacy.noise_seed", "privacy.tuning")
 FREE = ("federation.codec.",)
 """Keys below ``FIXED`` and in ``FIXED_KEYS``, but for those below ``FREE``, say what is measured or promised."""
