@@ -10,7 +10,9 @@ installed and in its order, with the noise multiplier that Andrew et al. (2021, 
    update was 1.0), and one that is too large grows without bound (2.0 went to 339).
 3. The counted bit is 0 or 1 and its noise is for a bit of -1/2 or 1/2, half as far from nothing.
 
-(And an update of zeros stops the round: its norm is divided by.)
+With Flower's defaults and 12 users who are all clipped, the count alone is 1.67-GDP and the model 0.61-GDP, together
+1.78-GDP where 1-GDP is claimed; with 100 users it is still 1.12, most of it from 1. (And an update of zeros stops the
+round: its norm is divided by.)
 
 Mended: Algorithm 1 of the paper; noise for the norm that clipped, the bit less one half, the sign put right.
 

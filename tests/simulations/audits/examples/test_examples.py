@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
 
+from fedrec.audit.evidence.noise_tests import noise_checks
 from fedrec.audit.findings import Findings
 from simulations.audits.examples import adaptive_clipping, fresh_engine, in_batch_negatives, tied_table
 from simulations.audits.function.audit import function_findings
@@ -113,6 +114,27 @@ def test_the_quick_rounds_are_those_of_flower_number_for_number() -> None:
         assert arrays is not None
         assert found["model"] == pytest.approx(arrays.to_numpy_ndarrays()[0])
         assert found["log_clip_norm"][0] == pytest.approx(math.log(real.clipping_norm))
+
+
+def test_the_noise_of_flower_is_a_tenth_smaller_than_the_norm_that_clipped_asks_for() -> None:
+    users, rng = [*adaptive_clipping.WRONG.users, np.eye(adaptive_clipping.DIM)[0]], np.random.default_rng(0)
+    mean = sum(user * adaptive_clipping.CLIP_NORM for user in users) / len(users)
+    noise = np.stack([adaptive_clipping.AsInstalled()(users, rng)["model"] - mean for _ in range(1200)])
+    strategy = adaptive_clipping.AsInstalled().strategy
+    declared = strategy.noise_multiplier * adaptive_clipping.CLIP_NORM / adaptive_clipping.COHORT
+
+    found = noise_checks({"model": noise}, {"model": declared})[0]
+
+    assert found.verdict == "violated"
+    assert found.figures["std_ratio"] == pytest.approx(math.exp(-0.2 * 0.5), abs=0.02)
+
+
+@pytest.mark.parametrize(("sizes", "mu"), [(12, 1.775), (100, 1.12)])
+def test_what_flower_spends_is_what_its_docstring_says(sizes: int, mu: float) -> None:
+    count_std, shrunk = sizes / 20, math.exp(-0.1)
+    noise = (1 - (2 * count_std) ** -2) ** -0.5
+
+    assert math.hypot(1 / (noise * shrunk), 1 / count_std) == pytest.approx(mu, abs=0.005)
 
 
 @pytest.mark.parametrize(("start", "runs_away"), [(0.1, lambda norm: norm < 0.001), (2.0, lambda norm: norm > 100)])
