@@ -95,7 +95,7 @@ def device_checks(evidence: Evidence, paths: Sequence[Path]) -> list[Check]:
             "Noise, clip norm, sampling and number of users are the same on both sides, and devices charged no less.",
             violations=found.terms,
         ),
-        _figures(found.records),
+        _figures(found.records, evidence),
     ]
 
 
@@ -186,7 +186,7 @@ def _differences(charge: ChargeLine, server: ChargeLine) -> Iterator[str]:
         yield f"charges less than the server's release spends: {why}"
 
 
-def _figures(records: list[Record]) -> Check:
+def _figures(records: list[Record], evidence: Evidence) -> Check:
     wrong, texts = [], []
     figures: dict[str, float | None] = {"devices": len(records)}
     lasts: dict[Words, list[tuple[ChargeLine, Record]]] = defaultdict(list)
@@ -206,8 +206,8 @@ def _figures(records: list[Record]) -> Check:
             stated = Stated(
                 source=f"{record.file.path}, {last.name}", epsilon=last.epsilon, delta=last.delta, words=last.words
             )
-            fault = fault_of(stated, found)
-            wrong += [fault] if fault else []
+            faults = [fault_of(stated, found), *(fault_of(one, found) for one in _published(evidence, stated))]
+            wrong += [fault for fault in faults if fault]
             if last.epsilon == max(end.epsilon for end, _ in ends):
                 stands = f"states epsilon {last.epsilon:.4f}, recomputed {bracket(found)} ({words})"
                 texts.append(f"the dearest of {len(ends)} {stands}")
@@ -219,6 +219,16 @@ def _figures(records: list[Record]) -> Check:
         violations=wrong,
         figures=figures,
     )
+
+
+def _published(evidence: Evidence, stated: Stated) -> Iterator[Stated]:
+    """Yield what ``privacy.json`` states of the devices' own layer, an upper bound over all devices."""
+    claims = ((evidence.folder.privacy if evidence.folder else None) or {}).get("claims")
+    for claim in claims if isinstance(claims, list) and stated.words.unit == "interaction" else []:
+        if isinstance(claim, dict) and claim.get("level") == "interaction" and claim.get("delta") == stated.delta:
+            epsilon = claim.get("epsilon")
+            if isinstance(epsilon, int | float):
+                yield Stated(source="privacy.json", epsilon=float(epsilon), delta=stated.delta, words=stated.words)
 
 
 def _chosen(ends: list[tuple[ChargeLine, Record]]) -> list[tuple[ChargeLine, Record]]:

@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from fedrec.audit.record.checkpoint_files import CheckpointFile, read_checkpoints
 from fedrec.audit.record.lines import Record, record_of
 from fedrec.audit.record.reader import read_ledger
@@ -37,8 +39,11 @@ class Folder:
 
     @cached_property
     def catalogue(self) -> Catalogue:
-        """The items of the run; raises ``DataError`` if they are missing."""
-        return Catalogue.load(self.run.catalogue)
+        """The items of the run; raises ``DataError`` if they are missing or damaged."""
+        try:
+            return Catalogue.load(self.run.catalogue)
+        except (ValueError, KeyError, TypeError, AttributeError, OSError, SafetensorError) as error:
+            raise DataError(f"the catalogue in {self.run.catalogue} is damaged: restore it from a copy") from error
 
     @cached_property
     def model(self) -> FusedRecommender:

@@ -195,10 +195,11 @@ def _rounds(record: Record, folder: Folder) -> Check:
         if kept.round and kept.round not in charged
     ]
     if folder.summary is not None:
-        trained = folder.summary.get("privacy") or {}
+        privacy = folder.summary.get("privacy")
+        told = privacy.get("rounds") if isinstance(privacy, dict) else None
         total = sum(charge.steps for charge in record.charges if charge.run == run)
-        if isinstance(trained, dict) and int(trained.get("rounds") or 0) > total:
-            wrong.append(f"summary.json tells of {trained['rounds']} noisy rounds, the ledger of {total} releases")
+        if told is not None and not (type(told) is int and told <= total):
+            wrong.append(f"summary.json tells of {told!r} noisy rounds, the ledger of {total} releases")
     return judged(
         "unledgered-rounds",
         ASKED["unledgered-rounds"],

@@ -9,6 +9,8 @@ import struct
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from fedrec.audit.record import record_findings
 from fedrec.errors import ConfigError, DataError, FedRecError, LedgerError
@@ -480,6 +482,33 @@ def test_a_deployed_servers_rows_must_hold_nothing_measured(run):
     shutil.rmtree(run / "nodes")
     (run / "summary.json").unlink()
     assert "unledgered-metrics" in violations(run)
+
+
+@pytest.mark.slow
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_whatever_is_damaged_is_an_error_with_a_name_or_a_finding(finished, tmp_path_factory, data):
+    run = Path(shutil.copytree(finished, tmp_path_factory.mktemp("damaged") / "run"))
+    files = sorted(path for path in run.rglob("*") if path.is_file() and path.suffix != ".html")
+    path = data.draw(st.sampled_from(files))
+    content = path.read_bytes()
+    place = data.draw(st.integers(0, len(content) - 1))
+    kind = data.draw(st.sampled_from(["cut", "flip", "junk", "gone"]))
+    damaged = {
+        "cut": content[:place],
+        "flip": content[:place] + bytes([content[place] ^ data.draw(st.integers(1, 255))]) + content[place + 1 :],
+        "junk": data.draw(st.binary(max_size=200)),
+    }
+    if kind == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(damaged[kind])
+    messages = []
+    try:
+        record_findings(run)
+    except FedRecError as error:
+        messages.append(str(error))
+    assert not any("\n" in message for message in messages)
 
 
 # --- devices ------------------------------------------------------------------------------------------------------
