@@ -208,6 +208,7 @@ def _secure_sum(mechanism: Mechanism, cohort: float, most: int, *, own: bool) ->
         mechanism=mechanism,
         users=users,
         own=own,
+        later=own,
     )
 
 
