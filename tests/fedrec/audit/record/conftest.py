@@ -15,7 +15,9 @@ from fedrec.privacy.accounting.accountant import epsilon_pld
 from fedrec.privacy.accounts.budget import Budget
 from fedrec.privacy.accounts.entries import Release
 from fedrec.privacy.accounts.ledger import Ledger
+from fedrec.privacy.guarantee import Guarantee
 from fedrec.privacy.mechanism import Mechanism
+from fedrec.privacy.planning.run import guarantee_of
 from fedrec.runs.folder import RunFolder
 from simulations.phase import Layout, Phase
 from simulations.progress import Silence
@@ -63,50 +65,65 @@ def ledger(tmp_path: Path) -> Path:
     return path
 
 
+SMALL: dict[str, dict[str, Any]] = {
+    "run": {"name": "small"},
+    "data": {"source": "synthetic", "synthetic_users": 40, "synthetic_items": 30},
+    "model": {"dim": 4, "history_length": 6, "branches": ["mf"]},
+    "training": {"rounds": 2, "sample_rate": 1.0},
+    "privacy": {"epsilon": 20.0, "noise_multiplier": 2.0, "delta": 1e-3, "popularity_share": 0.05},
+    "federation": {"nodes": 3},
+}
+
+
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished private run of three devices and two rounds: never written to.
+def train(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return what trains a small private run of three devices, with other settings by section.
 
     What a simulation measures and draws afterwards takes longer than the training, and is left out.
     """
-    scenario = Scenario.model_validate(
-        {
-            "run": {"name": "small"},
-            "data": {"source": "synthetic", "synthetic_users": 40, "synthetic_items": 30},
-            "model": {"dim": 4, "history_length": 6, "branches": ["mf"]},
-            "training": {"rounds": 2, "sample_rate": 1.0},
-            "privacy": {"epsilon": 20.0, "noise_multiplier": 2.0, "delta": 1e-3, "popularity_share": 0.05},
-            "federation": {"nodes": 3},
-        }
-    )
-    folder = RunFolder.create(tmp_path_factory.mktemp("audited") / "run", scenario)
-    dataset = load_dataset(scenario.data, 0)
-    dataset.catalogue.save(folder.catalogue)
-    phase = Phase(
-        name="final",
-        scenario=scenario,
-        catalogue=dataset.catalogue,
-        split=dataset.splits.final,
-        user_keys=dataset.log.user_ids,
-        layout=Layout(
-            nodes=folder.nodes,
-            catalogue=folder.catalogue,
-            ledger=folder.ledger_path,
-            checkpoints=folder.checkpoints,
-        ),
-        progress=Silence(),
-        look_every=1,
-        on_row=folder.append_metrics,
-    )
-    phase.train()
-    _conclude(folder)
-    return folder.path
+
+    def trained(**changes: dict[str, Any]) -> Path:
+        sections = {name: {**SMALL.get(name, {}), **changes.get(name, {})} for name in {*SMALL, *changes}}
+        scenario = Scenario.model_validate(sections)
+        folder = RunFolder.create(tmp_path_factory.mktemp("audited") / "run", scenario)
+        dataset = load_dataset(scenario.data, 0)
+        dataset.catalogue.save(folder.catalogue)
+        phase = Phase(
+            name="final",
+            scenario=scenario,
+            catalogue=dataset.catalogue,
+            split=dataset.splits.final,
+            user_keys=dataset.log.user_ids,
+            layout=Layout(
+                nodes=folder.nodes,
+                catalogue=folder.catalogue,
+                ledger=folder.ledger_path,
+                checkpoints=folder.checkpoints,
+            ),
+            progress=Silence(),
+            look_every=1,
+            on_row=folder.append_metrics,
+        )
+        phase.train()
+        _conclude(folder, guarantee_of(scenario.privacy))
+        return folder.path
+
+    return trained
 
 
-def _conclude(folder: RunFolder) -> None:
+@pytest.fixture(scope="session")
+def finished(train: Callable[..., Path]) -> Path:
+    """A finished private run: never written to."""
+    return train()
+
+
+def _conclude(folder: RunFolder, guarantee: Guarantee) -> None:
     """Write of summary and privacy report what an audit reads."""
     ledger = Ledger(folder.ledger_path)
-    stated = {"epsilon": epsilon_pld(ledger.events(), 1e-3), "delta": 1e-3}
+    stated = {
+        "epsilon": epsilon_pld(ledger.events(guarantee), 1e-3, adjacency=guarantee.adjacency),
+        "delta": 1e-3,
+    }
     summary = {"privacy": {**stated, "rounds": 2, "accountant": "PLD (dp-accounting)"}, "protocol": {"seed": 0}}
     claims = [{**stated, "scope": "run", "level": "user"}, {"scope": "device", "level": "interaction"}]
     report = {"ledger": {"head": ledger.head(), "entries": len(ledger.entries())}, "claims": claims}

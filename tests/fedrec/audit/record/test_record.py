@@ -69,6 +69,39 @@ def test_a_correct_run_breaks_no_claim_and_tells_what_a_report_draws(run):
     assert claim.words["unit"].startswith("user")
 
 
+VARIANTS = {
+    "replace-one": {"privacy": {"adjacency": "replace-one"}},
+    "noise on devices": {"privacy": {"placement": "device"}},
+    "distributed noise": {"privacy": {"placement": "distributed", "noise": "skellam", "minimum_users": 5}},
+    "discrete noise": {"privacy": {"noise": "discrete-gaussian"}},
+    "banded noise": {"privacy": {"correlation": "banded"}, "training": {"rounds": 4, "sample_rate": 0.5}},
+    "tree noise": {"privacy": {"correlation": "tree"}, "training": {"rounds": 4, "sample_rate": 0.5}},
+    "adaptive clipping": {"privacy": {"clipping": "adaptive"}},
+    "clipped rows": {"privacy": {"clipping": "rows"}},
+    "amplified": {"training": {"rounds": 3, "sample_rate": 0.3}},
+    "a cap": {"privacy": {"cohort_cap": 15}, "training": {"rounds": 2, "sample_rate": 0.5}},
+    "no statistics": {"training": {"rounds": 2, "sample_rate": 1.0, "popularity_start": False}},
+    "evaluated": {"training": {"rounds": 2, "sample_rate": 0.5, "evaluation_share": 0.3}},
+    "members": {
+        "model": {"dim": 4, "history_length": 6, "branches": ["mf"], "members": ["ials", "popularity"], "ials_dim": 4},
+        "training": {"rounds": 1, "sample_rate": 1.0, "ials_rounds": 2, "fusion_rounds": 2},
+    },
+    "a budget that ends it": {"privacy": {"epsilon": 2.0}, "training": {"rounds": 9, "sample_rate": 1.0}},
+    "the devices' own layer": {
+        "privacy": {"interaction": {"epsilon": 50.0}},
+        "training": {"rounds": 2, "sample_rate": 1.0, "popularity_start": False},
+    },
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", VARIANTS)
+def test_no_kind_of_correct_run_is_called_broken(train, name):
+    run = train(**VARIANTS[name])
+    assert violations(run) == {}
+    assert violations(run / "nodes" / "node-000001" / "ledger.jsonl") == {}
+
+
 def test_a_ledger_alone_is_judged_by_what_is_on_it_and_says_what_was_not_looked_at(ledger):
     audit = record_findings(ledger)
     found = verdicts(audit)
