@@ -183,12 +183,15 @@ class _Player:
         return train_copies(self.model, self.shared, private, [examples], self.local, private_moves=False).moved
 
     def _private(self, histories: Histories) -> PrivateState:
+        """Return what fresh devices begin with; where it is fitted to a history, to the first: orders matter little."""
+        if self.local.private_start == "kept":
+            return initial_private(self.model, len(histories), self.local)
+        first = histories.take(np.zeros(1, dtype=np.int64))
         if self.local.private_start == "ridge":
-            return solve_users(self.model, self.shared, histories, self.local)
-        if self.local.private_start == "rebuilt":
-            seeds = np.zeros(len(histories), dtype=np.uint64)
-            return rebuild(self.model, self.shared, histories, seeds, 1, self.local)
-        return initial_private(self.model, len(histories), self.local)
+            own = solve_users(self.model, self.shared, first, self.local)
+        else:
+            own = rebuild(self.model, self.shared, first, np.zeros(1, dtype=np.uint64), 1, self.local)
+        return PrivateState({name: value.expand(len(histories), *value.shape[1:]) for name, value in own.items()})
 
     def _flat(self, updates: Mapping[str, Tensor]) -> Tensor:
         """Return updates ``[P, ...]`` as float ``[P, D]``, of item tables the rows of the items alone."""
