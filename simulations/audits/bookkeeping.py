@@ -19,6 +19,7 @@ def bookkeeping_checks(watch: Watch, initial: SharedState) -> Iterator[Check]:
     yield _one_charge(watch)
     yield _nothing_unledgered(watch, initial)
     yield _published(watch)
+    yield from _capped(watch)
 
 
 def _charge_before_noise(watch: Watch) -> Check:
@@ -116,6 +117,30 @@ def _published(watch: Watch) -> Check:
         faults,
         f"It does for all {kept} times that a model was kept or shown.",
         figures={"models": kept},
+    )
+
+
+def _capped(watch: Watch) -> Iterator[Check]:
+    """Yield whether cohorts stay within their cap, where there is one."""
+    caps = {one["round"]: one["mechanism"]["cohort_cap"] for one in _last(watch).of("charge")}
+    if not any(caps.values()):
+        return
+    asked: dict[int, dict[str, int]] = {}
+    for sent in watch.messages("task"):
+        if sent.round is not None and caps.get(sent.round):
+            users = dict(sent.content.config_records["task"])["participants"]
+            asked.setdefault(sent.round, {})[sent.nonce] = len(users) if isinstance(users, list) else 0
+    sizes = {round: sum(by_node.values()) for round, by_node in asked.items()}
+    yield judged(
+        "cohort-cap",
+        "Is no cohort larger than its cap?",
+        [
+            f"round {round} asked {size} users, its cap is {caps[round]}"
+            for round, size in sizes.items()
+            if size > caps[round]
+        ],
+        f"The largest of {len(sizes)} cohorts had {max(sizes.values(), default=0)} users.",
+        figures={"cohorts": len(sizes), "largest": max(sizes.values(), default=0)},
     )
 
 

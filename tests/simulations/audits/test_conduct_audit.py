@@ -15,13 +15,11 @@ from simulations.audits.messages import independence_check
 from simulations.audits.probe import EPSILON, ITEMS, Probe, Size, probe_of
 from simulations.audits.watch import Drawn, Kept, Shown
 
-QUICK = (
-    (),
-    ("privacy.placement=distributed", "privacy.noise=skellam"),
-    ("privacy.correlation=banded",),
-)
+QUICK = ((),)
 PLACEMENTS = (
     *QUICK,
+    ("privacy.placement=distributed", "privacy.noise=skellam"),
+    ("privacy.correlation=banded",),
     ("privacy.placement=device",),
     ("privacy.clipping=adaptive", "federation.codec.name=int8"),
     ('model.members=["ease", "ials"]', "training.evaluation_share=0.2", "privacy.cohort_cap=80"),

@@ -21,13 +21,11 @@ from simulations.audits.node import Bench, canary, norm_of
 from simulations.audits.probe import probe_of
 from simulations.audits.told_apart import told_apart
 
-QUICK = (
-    (),
-    ("privacy.placement=device",),
-    ("privacy.correlation=tree",),
-)
+QUICK = ((),)
 PLACEMENTS = (
     *QUICK,
+    ("privacy.placement=device",),
+    ("privacy.correlation=tree",),
     ("privacy.noise=discrete-gaussian",),
     ("privacy.placement=distributed", "privacy.noise=skellam"),
     ("privacy.correlation=banded",),

@@ -74,6 +74,11 @@ def by_cohort_size(strategy: FedRecStrategy, releases: Releases, current: Round,
     return SharedState(scaled)
 
 
+def uncapped(population: int, sample_rate: float, rng: np.random.Generator, cap: int | None = None) -> Cohort:
+    """Draw a Poisson sample and leave nobody out."""
+    return np.flatnonzero(rng.random(population) < max(sample_rate, 0.9)).astype(np.int64)
+
+
 SIZES = frozenset({"sampling-cohort-sizes"})
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -83,6 +88,12 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("cohorts of a fixed size", replacing(**{DRAWN: fixed_size}), SIZES),
     Mutant("users drawn in pairs", replacing(**{DRAWN: in_pairs}), SIZES | {"sampling-together"}),
     Mutant("some users drawn more often", replacing(**{DRAWN: favourites}), SIZES | {"sampling-turns"}),
+    Mutant(
+        "a cap that is not kept",
+        replacing(**{DRAWN: uncapped}),
+        frozenset({"cohort-cap"}),
+        ("privacy.cohort_cap=100", "training.sample_rate=0.25"),
+    ),
     Mutant(
         "users before their turn",
         replacing(**{ROTATION: too_soon}),
