@@ -72,7 +72,7 @@ def _registry(
         ("tier 3: details", "accounting: post-processing", _POST, ()),
         ("tier 3: details", "implementation", texts["implementation"], ("fedrec", "ledger.code")),
         ("tier 3: details", "security: noise and side channels", texts["noise"], ("gaps",)),
-        ("tier 3: details", "auditing", "fedrec audit verifies ledger and figures anew", ("ledger.head",)),
+        ("tier 3: details", "auditing", "fedrec audit tries to refute the claim, and reports", ("ledger.head",)),
         ("tier 3: details", "why these parameters", YOURS, ()),
     ]
     return [_row(REGISTRY, row) for row in rows]

@@ -38,14 +38,13 @@ def audit_run(
 
     ``others``: runs and ledgers of the same people. ``devices``: ledgers of devices, or folders of them.
     ``canary_run``: where a run that level 4 repeats is kept; None throws it away. ``repeat``: the command that the
-    report names. The record is read whatever the levels, for its claims. A level above the record that
-    cannot be made is ``unfinished`` in the report, which then is no pass. Raises a ``FedRecError`` where nothing can be
-    audited.
+    report names. ``progress``: told of the levels that take long. The record is read whatever the levels, for its
+    claims. A level above it that cannot be made is ``unfinished`` in the report, which then is no pass. Raises a
+    ``FedRecError`` where nothing can be audited.
     """
     began, created = time.perf_counter(), datetime.now(UTC).isoformat(timespec="seconds")
     if claims_nothing(path):
         return _nothing(path, created, repeat, time.perf_counter() - began)
-    progress(f"level 1: {LEVELS[Level.RECORD].title}")
     ledgers = device_ledgers_in(devices)
     record = record_findings(path, others=others, devices=ledgers)
     audited = Audited(
