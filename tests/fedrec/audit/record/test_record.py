@@ -309,6 +309,7 @@ def test_what_is_odd_without_breaking_a_claim_is_a_warning(ledger, forge):
     assert [found[name] for name in ("noise-source", "code-version", "outcomes", "ledger-counters")] == ["warned"] * 4
 
 
+@pytest.mark.slow
 def test_a_capped_cohort_and_correlated_noise_and_a_count_pass_as_they_are_charged(tmp_path):
     correlation = Correlation(strategy="banded", rounds=6, separation=2, participations=3, sensitivity=math.sqrt(3))
     kinds = [
