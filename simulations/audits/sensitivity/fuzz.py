@@ -21,7 +21,7 @@ from simulations.audits.sensitivity.training import Training
 EXAMPLES = 15
 """Random cases of each part, where nothing else is said."""
 
-QUICK_EXAMPLES = 2
+QUICK_EXAMPLES = 1
 """The same in quick mode, after the crafted ones."""
 
 MANY = 4

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from fedrec.config import LocalConfig, ModelConfig, Scenario
+from fedrec.training import draws
 from simulations.audits.sensitivity.cases import draw_case
 from simulations.audits.sensitivity.drawing import Draw
 from simulations.audits.sensitivity.neighbours import Case
@@ -154,14 +155,14 @@ def of_scenario(scenario: Scenario) -> tuple[Training, ...]:
             "private_steps": min(local.private_steps, 3),
         }
     )
-    privacy = scenario.privacy
+    privacy, telling = scenario.privacy, SAMPLED if local.loss in draws.SAMPLED else ALL
     own = Training(
         model=shrunk(scenario),
         local=local,
         clip_norm=privacy.clip_norm,
         row_clip_norm=privacy.row_clip_norm if privacy.clipping == "rows" else None,
         content="texts" if scenario.data.text else "images" if scenario.data.images else "attributes",
-        kinds=tuple(kind for kind in ALL if kind != "endless" or not local.epochs),
+        kinds=tuple(kind for kind in telling if kind != "endless" or not local.epochs),
     )
     row = own.row_clip_norm and own.row_clip_norm / 1000
     return (replace(own, clip_norm=own.clip_norm / 1000, row_clip_norm=row), own)
