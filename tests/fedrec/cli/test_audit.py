@@ -225,6 +225,16 @@ def test_every_kind_of_finding_is_told_in_plain_words(capsys, folder, monkeypatc
     assert ("REFUTED" in shown) == (code == 1)
 
 
+@pytest.mark.parametrize(("report", "code"), [(example(), 2), (violated(), 1)])
+def test_a_level_that_could_not_be_made_is_no_pass_but_hides_no_violation(capsys, folder, monkeypatch, report, code):
+    unfinished = report.model_copy(update={"unfinished": ("level 4 could not be audited: no data: get them",)})
+    monkeypatch.setattr(audit_module, "audit_run", lambda *arguments, **settings: unfinished)
+    found, written, error = audit(capsys, folder.path)
+    assert (found, written["unfinished"], error.count("\n")) == (code, list(unfinished.unfinished), 0)
+    assert (folder.path / "audit" / "audit.html").exists()
+    assert ("level 4 could not be audited: no data: get them" in error) == (code == 2)
+
+
 @pytest.mark.parametrize(
     ("text", "levels"), [("1", [1]), ("1-3", [1, 2, 3]), ("1,5", [1, 5]), ("2-3, 1", [1, 2, 3]), ("4", [4])]
 )
