@@ -49,7 +49,7 @@ def _bounds(bounds: Sequence[Bound]) -> Figure:
     axes.set(xlim=(0, right), ylim=(len(bounds) - 0.4, -0.75))
     axes.tick_params(axis="y", labelcolor=INK)
     axes.grid(visible=False, axis="y")
-    axes.set_title("epsilon: lower bound that was shown (bar), upper bound that is claimed (line)")
+    axes.set_title("epsilon: at least (bar), claimed at most (line)")
     axes.set_xlabel("epsilon")
     return figure
 
