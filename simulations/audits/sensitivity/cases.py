@@ -35,8 +35,9 @@ def crafted_cases(
     """Yield each pipeline with its first ``kinds`` crafted people, each taken out of an ordinary crowd."""
     for number in range(kinds):
         for pipeline in pipelines:
-            if number < len(pipeline.kinds):
-                odd = CRAFTED[pipeline.kinds[number]]("odd", pipeline.num_items)
+            telling = tuple(dict.fromkeys(pipeline.kinds))
+            if number < len(telling):
+                odd = CRAFTED[telling[number]]("odd", pipeline.num_items)
                 people = (odd, *crowd(bystanders, pipeline.num_items))
                 yield Case(pipeline=pipeline, people=people, chosen=0, way=way)
 

@@ -18,13 +18,13 @@ from simulations.audits.sensitivity.neighbours import SLACK, Case
 from simulations.audits.sensitivity.search import Found, search
 from simulations.audits.sensitivity.training import Training
 
-EXAMPLES = 15
+EXAMPLES = 12
 """Random cases of each part, where nothing else is said."""
 
 QUICK_EXAMPLES = 1
 """The same in quick mode, after the crafted ones."""
 
-MANY = 4
+MANY = 3
 """Crafted people of each setting outside quick mode, those who tell most."""
 
 TEETH = 0.9
