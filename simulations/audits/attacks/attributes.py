@@ -3,6 +3,8 @@
 A ridge classifier on all that is read off a user's uploads, learned on other users whose attribute the attacker knows.
 """
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -55,6 +57,11 @@ def held_out_scores(
     return scores
 
 
+def guessing_error(positives: int, negatives: int) -> float:
+    """Return the standard error of the area under the curve of somebody who guesses (Mann and Whitney, 1947)."""
+    return math.sqrt((positives + negatives + 1) / (12 * positives * negatives))
+
+
 def _infer(attribute: Attribute, seen: Seen, watched: Watched, rng: np.random.Generator) -> Attack | None:
     known = attribute.known[seen.users]
     holds = attribute.holds[seen.users][known]
@@ -65,10 +72,11 @@ def _infer(attribute: Attribute, seen: Seen, watched: Watched, rng: np.random.Ge
     found = roc(scores[holds], scores[~holds])
     rounds = len(seen.readings)
     many = "" if rounds == 1 else f", in each of {rounds} rounds"
-    verb = "tells" if found.auc >= 0.9 else f"{how_well(found.auc)} about"
+    spread = 200 * guessing_error(found.positives, found.negatives)
+    verb = "guesses" if found.auc < 0.5 + spread / 100 else how_well(found.auc)
     note = (
-        f"Of two users of whom one has it, the attacker picks the right one {100 * found.auc:.0f} times in 100 (50 is "
-        f"guessing): it {verb} users whom it has not learned from."
+        f"Of two users of whom one has it, the attacker picks the right one {100 * found.auc:.0f} times in 100: it "
+        f"{verb}. Of so few users, guessing comes to {50 - spread:.0f} to {50 + spread:.0f} in 19 cases of 20."
     )
     return row(
         found,

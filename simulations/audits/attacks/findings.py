@@ -23,7 +23,7 @@ from simulations.audits.attacks.verdicts import Judged, checks_of
 from simulations.audits.attacks.views import View, views_of
 from simulations.audits.attacks.watching import Watched, watch
 
-USERS, QUICK_USERS = 160, 24
+USERS, QUICK_USERS = 128, 24
 LEAST_USERS, MOST_NUMBERS = 48, 240_000_000
 """Users are fewer where contributions are large: all of them together are of about so many numbers, at most."""
 ROUNDS, QUICK_ROUNDS = 3, 1

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from fedrec.config import ModelConfig
 from fedrec.data.histories import Histories
 from fedrec.statistics.collection import statistics_sum
-from simulations.audits.attacks.attributes import RIDGE, held_out_scores
+from simulations.audits.attacks.attributes import RIDGE, guessing_error, held_out_scores
 from simulations.audits.attacks.calibration import features_of, halves, log_odds
 from simulations.audits.attacks.inversion import Search
 from simulations.audits.attacks.membership import matched_pairs
@@ -127,3 +127,10 @@ def test_a_search_finds_the_order_that_scores_best() -> None:
 
     assert search.best == hidden
     assert search.table()[np.arange(6), hidden].min() > np.median(search.table())
+
+
+def test_the_error_of_guessing_is_that_of_areas_of_noise() -> None:
+    rng = RNG(0)
+    areas = [roc(rng.normal(size=20), rng.normal(size=30)).auc for _ in range(400)]
+
+    assert guessing_error(20, 30) == pytest.approx(np.std(areas), rel=0.12)
