@@ -1,6 +1,6 @@
 """Level 4 of an audit: a whole training run, judged by what it gives away of the coins of its canaries."""
 
-from simulations.audits.canaries.findings import run_findings
+from simulations.audits.canaries.findings import CANARIES, run_findings
 from simulations.audits.canaries.repeat import REPEATS, repeat_with_canaries
 
-__all__ = ["REPEATS", "repeat_with_canaries", "run_findings"]
+__all__ = ["CANARIES", "REPEATS", "repeat_with_canaries", "run_findings"]

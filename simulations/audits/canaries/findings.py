@@ -20,6 +20,9 @@ SHARES = (1.0, 0.4, 0.1)
 """Of all coins, those that are guessed, the surest first: all tell most where noise is missing, four tenths where it is
 and rounds missed some canaries, a tenth where noise is as claimed. Each is judged at its part of the significance."""
 
+CANARIES = "canaries"
+"""Name of the check of the run as a whole."""
+
 BY_CLAIM = "one run, guesses against epsilon and delta (Steinke et al. 2023, theorem 5.2)"
 BY_CURVE = "one run, guesses against the claimed trade-off curve (Mahloujifar et al. 2024)"
 
@@ -161,7 +164,7 @@ def _check(attacked: Sequence[_Attacked], bound: Bound, claimed: float) -> Check
         verdict, word = "warned", "It seems so, but chance is not ruled out as far as a verdict needs: repeat the run"
     return Check(
         level=Level.RUN,
-        name="canaries",
+        name=CANARIES,
         asks="Does the finished run tell who took part better than its claim allows?",
         verdict=verdict,
         found=f"{word}: {told}.",

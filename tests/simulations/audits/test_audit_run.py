@@ -15,6 +15,7 @@ from fedrec.privacy.accounts.ledger import Ledger
 from fedrec.runs.folder import RunFolder
 from simulations.audits import levels as levels_module
 from simulations.audits.audit import audit_run, claims_nothing
+from simulations.audits.canaries import CANARIES, REPEATS
 from simulations.audits.claims import guess_at_most
 from simulations.audits.ledgers import device_ledgers_in
 from simulations.audits.levels import default_levels
@@ -142,17 +143,47 @@ def test_a_run_without_canaries_is_repeated_with_them_and_it_is_said(finished, c
     made = []
 
     def repeat(run, out):
-        out.mkdir()
+        out.mkdir(parents=True)
         made.append((run, out))
         return out
 
     monkeypatch.setattr(levels_module, "repeat_with_canaries", repeat)
     report = audit(finished, (Level.RUN,), canary_run=tmp_path / "kept" if kept else None)
-    ((run, out),) = made
-    assert run == finished
-    assert out.exists() == kept
-    assert calls["run_findings"] == ((out,), {})
+    assert [run for run, _ in made] == [finished] * REPEATS
+    assert [out.exists() for _, out in made] == [kept] * REPEATS
+    (run, _, repeats), _ = calls["run_findings"]
+    assert (run, repeats) == (finished, [out for _, out in made])
     assert any("planted in a repetition of the run" in text for text in report.not_tested)
+
+
+def test_a_run_that_takes_long_is_repeated_once(finished, calls, monkeypatch, tmp_path):
+    clock = iter(range(0, 10_000, 150))
+    monkeypatch.setattr(levels_module, "repeat_with_canaries", lambda run, out: out)
+    monkeypatch.setattr(levels_module.time, "monotonic", lambda: next(clock))
+    audit(finished, (Level.RUN,), canary_run=tmp_path)
+    (_, _, repeats), _ = calls["run_findings"]
+    assert repeats == [tmp_path / "run-1"]
+
+
+@pytest.mark.parametrize(("verdict", "again"), [("passed", False), ("warned", True)])
+def test_a_run_whose_canaries_say_too_much_by_chance_or_not_is_repeated(
+    finished, calls, monkeypatch, tmp_path, verdict, again
+):
+    shutil.copytree(finished, tmp_path / "run")
+    canaries = RunFolder(tmp_path / "run").canaries_path
+    canaries.parent.mkdir()
+    canaries.write_text("{}")
+    row = Check(level=Level.RUN, name=CANARIES, asks="Does it tell?", verdict=verdict, found="It may.")
+    seen = []
+
+    def judged(run, claims, repeats=()):
+        seen.append(len(repeats))
+        return Findings(checks=(row,))
+
+    monkeypatch.setattr(levels_module, "run_findings", judged)
+    monkeypatch.setattr(levels_module, "repeat_with_canaries", lambda run, out: out)
+    audit(tmp_path / "run")
+    assert seen == [0, REPEATS] if again else [0]
 
 
 def test_progress_is_told_of_levels_that_take_long(finished, calls):
@@ -222,7 +253,7 @@ def test_the_probability_of_a_right_guess_is_that_of_the_worst_mechanism_allowed
 
 @pytest.mark.slow  # half a minute
 def test_a_correct_run_passes_levels_one_to_three(finished):
-    report = audit(finished, (Level.RECORD, Level.MECHANISM, Level.SENSITIVITY), quick=True)
+    report = audit(finished, (Level.RECORD, Level.MECHANISM, Level.SENSITIVITY))
     assert (report.verdict, report.unfinished) == ("no violation found", ())
     assert {check.level for check in report.checks} == {Level.RECORD, Level.MECHANISM, Level.SENSITIVITY}
     assert report.bounds

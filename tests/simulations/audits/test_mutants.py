@@ -1,7 +1,8 @@
 """The audit is itself audited: each broken variant of the real pipeline must fail it, the correct one must pass.
 
 Every mutant patches production code, and levels 2 and 3 run as they do for a run, in quick mode, up to the violation
-that names what was broken; others may come before it. A check that no mutant fails proves nothing; a mutant that no check sees is a hole.
+that names what was broken; others may come before it. A check that no mutant fails proves nothing; a mutant that no
+check sees is a hole.
 """
 
 from collections.abc import Iterator
