@@ -16,7 +16,7 @@ from fedrec.privacy.mechanism import Mechanism
 from fedrec.privacy.noise.source import noise_generator
 from fedrec.privacy.planning.run import guarantee_of
 from fedrec.privacy.release import device_part, release
-from simulations.audits.draws import Floats, whitening
+from simulations.audits.mechanism.draws import Floats, whitening
 
 ADVERSARY = {
     "central": "sees the released mean, chooses one user's update and knows all others'",

@@ -14,8 +14,8 @@ from clients.store import NodeStore
 from fedrec.audit.findings import Check
 from fedrec.training.private_start import initial_private
 from simulations.audits.checks import judged, not_run
+from simulations.audits.conduct.watch import Sent, Watch
 from simulations.audits.probe import Probe
-from simulations.audits.watch import Sent, Watch
 from simulations.population import node_folder
 
 LEAST_BYTES = 8

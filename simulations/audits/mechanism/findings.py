@@ -17,10 +17,10 @@ from fedrec.privacy.planning.run import plan_run
 from fedrec.rounds import Contribution, contribution_of
 from server.federation import Federation, randomness_of
 from simulations.audits.checks import Found, findings, not_run
-from simulations.audits.draws import Shapes, devices_of, residuals, shortened
-from simulations.audits.node import Bench, canary, device_noise_checks, node_checks
+from simulations.audits.mechanism.draws import Shapes, devices_of, residuals, shortened
+from simulations.audits.mechanism.node import Bench, canary, device_noise_checks, node_checks
+from simulations.audits.mechanism.told_apart import told_apart
 from simulations.audits.probe import ITEMS, Probe, probe_of
-from simulations.audits.told_apart import told_apart
 
 UNTESTED = (
     "That the generator of the noise cannot be predicted is not tested: no test of numbers can show it.",

@@ -14,7 +14,7 @@ from fedrec.flower.wire import read_task, write_arrays
 from fedrec.models.split import SharedState
 from fedrec.rounds import TrainTask, carried
 from simulations.audits.checks import judged
-from simulations.audits.watch import Kind, Sent, Watch
+from simulations.audits.conduct.watch import Kind, Sent, Watch
 
 TEXTS = (
     *("run", "nonce", "contribution", "model", "model-digest", "catalogue-digest"),

@@ -15,11 +15,11 @@ from fedrec.privacy.correlation.stream import correlated_noise
 from fedrec.privacy.mechanism import FixedPoint, Mechanism
 from fedrec.privacy.noise.source import noise_generator
 from fedrec.rounds import Contribution
-from simulations.audits.draws import devices_of, residuals, shortened, whitening
 from simulations.audits.mechanism import mechanism_checks, mechanism_findings
-from simulations.audits.node import Bench, canary, norm_of
+from simulations.audits.mechanism.draws import devices_of, residuals, shortened, whitening
+from simulations.audits.mechanism.node import Bench, canary, norm_of
+from simulations.audits.mechanism.told_apart import told_apart
 from simulations.audits.probe import probe_of
-from simulations.audits.told_apart import told_apart
 
 QUICK = ((),)
 PLACEMENTS = (

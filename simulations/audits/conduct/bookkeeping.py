@@ -10,7 +10,7 @@ from fedrec.flower.wire import read_task, write_arrays
 from fedrec.models.split import SharedState, state_digest
 from fedrec.rounds import carried
 from simulations.audits.checks import judged
-from simulations.audits.watch import Kept, Moment, Sent, Shown, Watch
+from simulations.audits.conduct.watch import Kept, Moment, Sent, Shown, Watch
 
 
 def bookkeeping_checks(watch: Watch, initial: SharedState) -> Iterator[Check]:

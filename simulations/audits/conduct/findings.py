@@ -1,7 +1,7 @@
 """Watches a whole small run: whether what is promised comes before what it promises, and what leaves the devices.
 
 The server, its ledger, the client app and the nodes' stores are the production's. What is looked at is what anybody
-could look at: messages, files, and the moments at which they are written (``simulations.audits.watch``).
+could look at: messages, files, and the moments at which they are written (``simulations.audits.conduct.watch``).
 """
 
 import tempfile
@@ -17,13 +17,13 @@ from fedrec.flower.identity import task_identity
 from fedrec.models.split import SharedState
 from fedrec.privacy.mechanism import Mechanism
 from server.federation import Federation
-from simulations.audits.bookkeeping import bookkeeping_checks
 from simulations.audits.checks import findings, not_run
-from simulations.audits.cohorts import cohort_checks
-from simulations.audits.devices import Seen, device_checks, look_at_devices
-from simulations.audits.messages import independence_check, message_checks
+from simulations.audits.conduct.bookkeeping import bookkeeping_checks
+from simulations.audits.conduct.cohorts import cohort_checks
+from simulations.audits.conduct.devices import Seen, device_checks, look_at_devices
+from simulations.audits.conduct.messages import independence_check, message_checks
+from simulations.audits.conduct.watch import Watch, WatchedGrid
 from simulations.audits.probe import Probe, Size, probe_of
-from simulations.audits.watch import Watch, WatchedGrid
 from simulations.grid import InProcessGrid
 from simulations.population import PARTITION, locate_in
 

@@ -17,9 +17,9 @@ from fedrec.models.split import state_digest
 from fedrec.privacy.mechanism import Mechanism
 from server.federation import Federation
 from simulations.audits.checks import judged, not_run
+from simulations.audits.conduct.stand_in import StandIn
+from simulations.audits.conduct.watch import Watch
 from simulations.audits.probe import ITEMS, LATEST, Probe, Size, probe_of
-from simulations.audits.stand_in import StandIn
-from simulations.audits.watch import Watch
 
 EXPECTED = 60.0
 """Users of a cohort that a stand-in's population is chosen for."""

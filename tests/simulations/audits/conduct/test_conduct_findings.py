@@ -8,12 +8,12 @@ import pytest
 from fedrec.config import parse_scenario
 from fedrec.errors import ConfigError
 from fedrec.flower.wire import read_task
-from simulations.audits.bookkeeping import bookkeeping_checks
-from simulations.audits.cohorts import played
-from simulations.audits.conduct import conduct_checks, conduct_findings, watched
-from simulations.audits.messages import independence_check
+from simulations.audits.conduct.bookkeeping import bookkeeping_checks
+from simulations.audits.conduct.cohorts import played
+from simulations.audits.conduct.findings import conduct_checks, conduct_findings, watched
+from simulations.audits.conduct.messages import independence_check
+from simulations.audits.conduct.watch import Drawn, Kept, Shown
 from simulations.audits.probe import EPSILON, ITEMS, Probe, Size, probe_of
-from simulations.audits.watch import Drawn, Kept, Shown
 
 QUICK = ((),)
 PLACEMENTS = (
