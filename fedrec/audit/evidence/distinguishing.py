@@ -4,7 +4,7 @@ import math
 
 from fedrec.audit.evidence.clopper_pearson import Scores, epsilon_lower_bound
 from fedrec.audit.evidence.trade_off import epsilon_of, mu_lower_bound
-from fedrec.audit.findings import CONFIDENCE, SIGNIFICANCE, Bound, Check, Findings, Level
+from fedrec.audit.findings import CONFIDENCE, SIGNIFICANCE, Bound, Check, Findings, Level, Verdict
 
 INTERVALS = "error rates of a threshold attack (Clopper-Pearson)"
 GAUSSIAN = "Gaussian trade-off curve (mu)"
@@ -54,6 +54,15 @@ def distinguished(
     return Findings(checks=(_check(found, name, method, shown, judged, claimed, level),), bounds=found)
 
 
+_WORDS = {
+    "violated": "Yes: {told} (95 %), and of at least {judged:.2f} but for one chance in a million; claimed: "
+    "{claimed:.2f}.",
+    "warned": "It seems so: {told} (95 %), {claimed:.2f} is claimed; but that happens to one right claim in twenty: "
+    "audit it again, with more draws or another seed.",
+    "passed": "No violation found: {told} (95 %), {claimed:.2f} is claimed.",
+}
+
+
 def _check(
     bounds: tuple[Bound, ...], name: str, method: str, shown: float, judged: float, claimed: float, level: Level
 ) -> Check:
@@ -65,17 +74,14 @@ def _check(
         "judged": _finite(judged),
         "draws": float(first.draws),
     }
+    verdict: Verdict = "violated" if broken else "warned" if shown > claimed else "passed"
     told = f"{first.draws} outputs of {first.of} prove an epsilon of at least {shown:.2f} at delta {first.delta:g}"
     return Check(
         level=level,
         name=name,
         asks=f"Can {first.of} with one user be told from {first.of} without, better than the claim allows?",
-        verdict="violated" if broken else "passed",
-        found=(
-            f"Yes: {told} (95 %), and of at least {judged:.2f} but for one chance in a million; claimed: {claimed:.2f}."
-            if broken
-            else f"No violation found: {told} (95 %), {claimed:.2f} is claimed."
-        ),
+        verdict=verdict,
+        found=_WORDS[verdict].format(told=told, judged=judged, claimed=claimed),
         figures=figures,
         method=f"{method}; Jagielski et al. 2020, Nasr et al. 2023",
         tests=len(bounds),

@@ -40,6 +40,13 @@ def test_less_noise_is_a_violation(sigma: float) -> None:
     assert found.checks[0].tests == 2
 
 
+def test_a_claim_between_the_two_bounds_is_doubted_and_not_refuted() -> None:
+    bound = judged(1.0).bounds[1]
+    found = judged(1.0, claimed=((bound.lower or 0) + (bound.judged or 0)) / 2)
+
+    assert [check.verdict for check in found.checks] == ["warned"]
+
+
 def test_mu_contradicts_no_claim_that_is_not_of_a_gaussian() -> None:
     found = judged(0.7, gaussian=False)
 
