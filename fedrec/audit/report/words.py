@@ -125,8 +125,9 @@ def recomputed(claim: AuditedClaim) -> str:
 
 
 def sentence(text: str) -> str:
-    """Return a text as a sentence: a capital first, a full stop last."""
-    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+    """Return a text as a sentence: a capital first, unless a file or setting is named first, a full stop last."""
+    named = {".", "_"} & set(text.partition(" ")[0][:-1])
+    return f"{text[:1] if named else text[:1].upper()}{text[1:].rstrip('.')}."
 
 
 def verdict_sentence(report: AuditReport) -> str:

@@ -115,7 +115,7 @@ def _parts(scenario: Scenario | None, folder: Path, *, quick: bool) -> Iterator[
     placed = placements.placements(settings.factor_steps()[0], quick=quick)
     yield Part(
         name="sensitivity-of-placements",
-        of="the mean, wherever noise is added,",
+        of="the mean, wherever noise is added",
         crafted=crafted_cases(placed, 1 if quick else MANY, "emptied"),
         draw=lambda draw: placements.draw_placed_case(draw, placed),
     )

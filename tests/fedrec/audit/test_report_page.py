@@ -9,7 +9,7 @@ from fedrec.audit.findings import Level
 from fedrec.audit.report.files import write_report
 from fedrec.audit.report.page import pictures_of, render_audit
 from fedrec.audit.report.record import read_report
-from fedrec.audit.report.words import GLOSSARY, LEVELS, chance, levels_words, shown_below
+from fedrec.audit.report.words import GLOSSARY, LEVELS, chance, levels_words, sentence, shown_below
 from tests.fedrec.audit.example_reports import BOUNDS, CLAIM, PASSED, VIOLATED, WARNED, example, violated
 from tests.fedrec.runs.test_report import parsed
 
@@ -128,3 +128,16 @@ def test_a_chance_is_said_as_people_say_it(probability, words):
 def test_lower_bounds_are_rounded_down_and_levels_joined():
     assert (shown_below(4.169), shown_below(None)) == ("4.16", "infinite")
     assert (levels_words([Level(1), Level(2), Level(3)]), levels_words([Level(1), Level(5)])) == ("1 to 3", "1, 5")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("seven hold.", "Seven hold."),
+        ("config.toml has no hash", "config.toml has no hash."),
+        ("noise_seed is set", "noise_seed is set."),
+        ("", "."),
+    ],
+)
+def test_a_sentence_begins_with_a_capital_unless_it_names_a_file_or_a_setting(text, shown):
+    assert sentence(text) == shown
