@@ -55,7 +55,7 @@ def answer(task: TrainTask, store: NodeStore) -> TrainReply | Refusal:
         return Refusal(nonce=task.nonce, reason=objection.reason, detail=objection.detail)
     try:
         total = encoded_total(task, contribute(task, store))
-    except MemoryBudgetError as error:  # whole histories are trained, and one is long: its length is not told
+    except MemoryBudgetError as error:  # nobody's update is bounded, and a history is long: its length is not told
         detail = f"a user's history does not fit memory_mib = {error.given_mib} of this node"
         return Refusal(nonce=task.nonce, reason=RefusalReason.MEMORY, detail=detail)
     reply = TrainReply(nonce=task.nonce, total=total, num_users=len(task.participants))

@@ -28,7 +28,7 @@ from fedrec.training.draws import draw_steps
 from fedrec.training.examples import Examples
 from fedrec.training.factor_steps import FactorUpdates, takes_factor_steps, train_factors
 from fedrec.training.id_dropout import with_hidden_ids
-from fedrec.training.memory import chunks, takes_common_step, takes_plain_step
+from fedrec.training.memory import chunks, fitting, takes_common_step, takes_plain_step
 from fedrec.training.odds import Workspace
 from fedrec.training.optimizers import State
 from fedrec.training.own_copies import CopyUpdates, step_private, train_copies
@@ -69,20 +69,27 @@ def train_cohort(
 
     With a ``mechanism``, each user's update is clipped to its norm over all shared tensors together before the sum
     (McMahan et al., 2018, algorithm 1), and where it says so each row of the item tables before that. Users without two
-    events contribute zero; so do users for whom a number comes out that is not finite, and they keep their private
+    events contribute zero; so do users for whom a number comes out that is not finite and, with a ``mechanism``, those
+    whose history is too long for ``memory_mib``: nobody may decide over what others contribute. They keep their private
     state.
 
     ``private``: float ``[U, ...]``; ``histories``: the training events of the same ``U`` users; ``seeds``: uint64
     ``[U]``. Works on the model's device, a chunk that fits ``memory_mib`` at a time; takes and returns tensors on the
     CPU. The result does not depend on how users are divided into calls or chunks, but for float summation order.
 
-    Raises ``MemoryBudgetError`` if a single user does not fit the budget, ``ConfigError`` if the loss reads what the
-    histories lack.
+    Raises ``MemoryBudgetError`` if a single user does not fit the budget (with a ``mechanism``, none of two events),
+    ``ConfigError`` if the loss reads what the histories lack.
     """
     run = _Run(model, shared, local, mechanism, round)
     updated = {name: value.clone() for name, value in private.items()}
     by_row = mechanism is not None and mechanism.row_clip_norm is not None
-    for users in chunks(model, local, histories.lengths, mechanism is not None, memory_mib, by_row):
+    everyone = np.arange(len(histories), dtype=np.int64)
+    if mechanism is not None:
+        everyone = everyone[fitting(model, local, histories.lengths, memory_mib, by_row)]
+    if len(everyone) < len(histories):
+        logger.warning("users whose history does not fit memory_mib = %d are left out", memory_mib)
+    for chunk in chunks(model, local, histories.lengths[everyone], mechanism is not None, memory_mib, by_row):
+        users = everyone[chunk]
         while len(users):
             part = PrivateState({name: value[users] for name, value in private.items()})
             trained, usable = run.train(part, histories.take(users), seeds[users])

@@ -1,6 +1,7 @@
 """How many users fit in memory at a time: an estimate from shapes, on the large side, and the chunks that it allows."""
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -194,6 +195,24 @@ def chunks(
             raise MemoryBudgetError(needed_mib=math.ceil((need + fixed) / MIB), given_mib=memory_mib)
         yield order[start : start + size]
         start += size
+
+
+def fitting(
+    model: FusedRecommender, local: LocalConfig, lengths: NDArray[np.int64], memory_mib: int, by_row: bool = False
+) -> NDArray[np.bool_]:
+    """Return which users fit ``memory_mib`` alone, their updates bounded, bool ``[U]``.
+
+    Raises ``MemoryBudgetError`` if not even a user of two events does, whoever the users are.
+    """
+    budget = memory_mib * MIB - _fixed_bytes(model)
+    candidates = np.union1d(lengths, [2])
+    too_long = bisect_right(
+        candidates, budget, key=lambda length: bytes_per_user(model, local, int(length), True, by_row)
+    )
+    if too_long <= int(np.searchsorted(candidates, 2)):
+        needed = least_memory_mib(model, local, np.array([2]), True, by_row)
+        raise MemoryBudgetError(needed_mib=needed, given_mib=memory_mib)
+    return np.asarray(lengths < (candidates[too_long] if too_long < len(candidates) else np.inf))
 
 
 def least_memory_mib(

@@ -419,7 +419,25 @@ def test_the_smallest_budget_that_holds_a_user_trains_as_a_large_one_does(steps:
     wide = train_cohort(model, shared, private, HISTORIES, SEEDS, ROUND, local, clip, memory_mib=4096)
     assert_near(narrow.total, {tensor: value.double() for tensor, value in wide.total.items()})
     with pytest.raises(MemoryBudgetError, match="memory_mib"):
-        train_cohort(model, shared, private, HISTORIES, SEEDS, ROUND, local, clip, memory_mib=least - 1)
+        list(memory.chunks(model, local, HISTORIES.lengths, True, least - 1))
+
+
+def test_a_user_whose_history_does_not_fit_contributes_zero_and_decides_over_nobody_else() -> None:
+    model, shared, private = broad()
+    local, clip = settings_of("bpr", epochs=1), mechanism(0.3)
+    ratings = np.ones(2000)
+    short, long = (np.array([1, 5, 9, 7]), ratings[:4]), (np.arange(2000), ratings)
+    histories = Histories.from_lists([one[0] for one in (short, long, short)], [one[1] for one in (short, long, short)])
+    others = np.array([0, 2])
+    own = PrivateState({name: value[:3] for name, value in private.items()})
+    kept = PrivateState({name: value[others] for name, value in private.items()})
+    least = memory.least_memory_mib(model, local, histories.lengths[others], clipped=True)
+    assert least < memory.least_memory_mib(model, local, histories.lengths, clipped=True)
+    found = train_cohort(model, shared, own, histories, SEEDS[:3], ROUND, local, clip, least)
+    alone = train_cohort(model, shared, kept, histories.take(others), SEEDS[others], ROUND, local, clip, least)
+    assert_near(found.total, {name: value.double() for name, value in alone.total.items()})
+    assert all(torch.equal(found.private[name][1], own[name][1]) for name in own)
+    assert (found.counted, alone.counted) == (2, 2)
 
 
 def broad() -> tuple[FusedRecommender, SharedState, PrivateState]:

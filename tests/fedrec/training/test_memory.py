@@ -14,7 +14,7 @@ from fedrec.config import LocalConfig, ModelConfig
 from fedrec.data.catalogue import Catalogue
 from fedrec.errors import MemoryBudgetError
 from fedrec.models import build_model
-from fedrec.training.memory import MAX_USERS, MIB, bytes_per_user, chunks, least_memory_mib
+from fedrec.training.memory import MAX_USERS, MIB, bytes_per_user, chunks, fitting, least_memory_mib
 
 CONFIG = ModelConfig(dim=64, history_length=50)
 
@@ -49,6 +49,18 @@ def test_a_budget_below_one_user_is_refused_with_the_budget_that_would_do(catalo
         list(chunks(model, local, lengths, True, 1))
     assert refusal.value.needed_mib == least_memory_mib(model, local, lengths, True) > 1
     assert len(list(chunks(model, local, lengths, True, refusal.value.needed_mib))) == 1
+
+
+def test_users_fit_one_by_one_and_whether_any_could_depends_on_nobody(catalogue: Catalogue) -> None:
+    model, local = build_model(CONFIG, catalogue, 0), LocalConfig(loss="bpr", num_negatives=500, epochs=1)
+    lengths = np.array([3, 40_000, 0, 12, 90_000])
+    for memory_mib in (least_memory_mib(model, local, np.array([length]), True) for length in (12, 40_000, 90_000)):
+        alone = [least_memory_mib(model, local, np.array([length]), True) <= memory_mib for length in lengths]
+        assert fitting(model, local, lengths, memory_mib).tolist() == alone
+    heavy = LocalConfig(loss="bpr", num_negatives=5000, steps=50)
+    for people in (lengths, np.array([0]), np.empty(0, np.int64)):
+        with pytest.raises(MemoryBudgetError, match=r"run\.memory_mib=1 is too small for one user"):
+            fitting(model, heavy, people, 1)
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is read from Linux' /proc")
