@@ -89,7 +89,8 @@ def test_almost_without_noise_every_placement_gives_the_model_of_central_noise(m
         found = bench.train(*STAGES, *settings).state
         for tensor_name, tensor in expected.shared.items():  # what EASE solves for magnifies what noise there is
             torch.testing.assert_close(found.shared[tensor_name], tensor, atol=3e-3, rtol=1e-2)
-        torch.testing.assert_close(found.ranks, expected.ranks, atol=1e-3, rtol=0)
+        moved = float((found.ranks - expected.ranks).abs().sum()) * expected.roster.population / 2
+        assert moved < 2.1  # users whose event has another rank: of two items that score alike, noise decides
         charges = Ledger(bench.folder / "ledger.jsonl").charges()
         assert [charge.round for charge in charges] == [0, 1, 2, 3, 4, 5]
         assert {charge.guarantee.adversary for charge in charges} == {adversary}

@@ -74,6 +74,7 @@ def test_the_same_seed_gives_the_same_metrics_twice(tmp_path: Path, override: st
     assert runs[0].floors == runs[1].floors
 
 
+@pytest.mark.slow
 def test_another_seed_gives_other_metrics(tmp_path: Path) -> None:
     runs = [simulate(tiny(f"run.seed={seed}", "evaluation.floors=false"), tmp_path / str(seed)) for seed in (1, 2)]
     assert runs[0].metrics != runs[1].metrics
@@ -181,6 +182,7 @@ def test_a_fusion_of_everything_is_played_in_stages_and_measured_beside_its_part
     assert set(summary.federated) >= {"hr@10", "ndcg@10", "mrr@10"}
 
 
+@pytest.mark.slow
 def test_the_number_of_nodes_does_not_change_an_open_fusion(tmp_path: Path) -> None:
     settings = ("privacy.enabled=false", "evaluation.floors=false", 'model.members=["ease", "ials"]')
     stages = ("training.ials_rounds=2", "training.fusion_rounds=2", "training.evaluation_share=0.3")

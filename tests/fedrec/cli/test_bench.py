@@ -217,6 +217,7 @@ def test_codecs_are_set_beside_the_plain_run_with_as_many_seeds_as_repeats(monke
 
 
 # --- profiles -----------------------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_a_profile_is_printed_beside_the_figures(tmp_path, capsys):
     trace = tmp_path / "trace.json"
     options = ["--users", "10", "--rounds", "1", "--repeats", "1", "--profile", str(trace)]

@@ -32,6 +32,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sketch, "WIDTH_BITS", 12)
 
 
+@pytest.mark.slow
 def test_cells_of_a_row_lie_in_it_and_spread_evenly() -> None:
     slots = np.arange(1_000_000, dtype=np.int64) * 7919
     for row in range(sketch.ROWS):

@@ -63,6 +63,7 @@ def test_users_fit_one_by_one_and_whether_any_could_depends_on_nobody(catalogue:
             fitting(model, heavy, people, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is read from Linux' /proc")
 def test_training_stays_within_its_budget() -> None:
     done = subprocess.run([sys.executable, "-c", _MEASURE], capture_output=True, text=True, check=True, timeout=240)

@@ -64,6 +64,7 @@ def test_shared_parameters_have_names_in_the_rival_and_unknown_ones_are_refused(
     assert central_name("sequence.weight_ih") == "gru.weight_ih_l0"
 
 
+@pytest.mark.slow
 def test_a_profile_shows_the_engine(tmp_path):
     found = profile_central(bench_scenario(users=10, rounds=1), tmp_path / "trace.json")
     assert "fedrec.training.cohort.train_cohort" in {cost.name for cost in found.functions}

@@ -33,18 +33,21 @@ def found(scenario, tmp_path_factory):
     return bench_codecs(scenario, seeds=(0, 3), codecs=codecs, out=out), out
 
 
+@pytest.mark.slow
 def test_the_plain_run_and_its_control_come_before_the_codecs(found):
     bench, _ = found
     assert [row.name for row in bench.rows] == ["none", CONTROL, "int8", "low-rank"]
     assert (bench.scenario, bench.seeds, bench.rounds, bench.nodes, bench.users) == ("tiny", (0, 3), 2, 2, 30)
 
 
+@pytest.mark.slow
 def test_the_plain_run_is_the_measure_of_all(found):
     plain = found[0].rows[0]
     assert (plain.ratio, plain.change, plain.changes) == (1.0, 0.0, (0.0, 0.0))
     assert (plain.difference.mean, plain.difference.low, plain.difference.high) == (0.0, 0.0, 0.0)
 
 
+@pytest.mark.slow
 def test_bytes_and_quality_are_those_of_the_run_folders(found):
     bench, out = found
     for row in bench.rows:
@@ -55,12 +58,14 @@ def test_bytes_and_quality_are_those_of_the_run_folders(found):
         assert row.gain == pytest.approx(sum(run.metrics["ndcg@10"] for run in runs) / 2)
 
 
+@pytest.mark.slow
 def test_codecs_send_less_and_the_control_as_much(found):
     _, control, int8, low_rank = found[0].rows
     assert control.ratio == pytest.approx(1.0, abs=1e-3)
     assert 0 < low_rank.ratio < int8.ratio < 0.5
 
 
+@pytest.mark.slow
 def test_runs_differ_in_codec_seed_and_disturbance_alone(found, scenario):
     _, out = found
     for folder in out.iterdir():

@@ -4,6 +4,7 @@ import os
 import re
 
 import numpy as np
+import pytest
 import torch
 
 from simulations.benches.machine import Machine, peak_rss_bytes, torch_threads
@@ -24,6 +25,7 @@ def touch(megabytes: int) -> int:
     return peak_rss_bytes()
 
 
+@pytest.mark.slow
 def test_peak_memory_is_of_the_process_alone_and_stays_after_memory_is_given_back():
     ballast = np.ones(600 * 2**17)  # a child must not inherit this
     small, large = in_fresh_process(touch, 1), in_fresh_process(touch, 200)

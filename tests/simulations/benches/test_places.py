@@ -69,6 +69,7 @@ def test_threads_are_as_before_afterwards():
     assert torch.get_num_threads() == before
 
 
+@pytest.mark.slow
 def test_a_profile_shows_what_a_round_is_made_of(tmp_path):
     found = profile_places(bench_scenario(users=4, rounds=1), tmp_path / "trace.json")
     assert "simulations.benches.timed_run.run_timed" in {cost.name for cost in found.functions}

@@ -65,6 +65,7 @@ def test_points_take_turns_each_in_a_fresh_process_and_are_fitted_by_users_and_b
     assert (point.events, point.peak_rss_bytes) == (200, 5000)
 
 
+@pytest.mark.slow
 def test_a_measured_point_comes_back_from_its_process():
     point = bench_scale(users=[30], items=[], common_items=20, dim=4, num_negatives=4, repeats=1).points[0]
     assert (point.users, point.items) == (30, 20)
