@@ -54,8 +54,9 @@ class Reply:
 
     @property
     def is_good(self) -> bool:
-        """Whether the server should take it."""
-        return self.says == self.asked and self.size <= 1 and not self.odd
+        """Whether the server should take it, but for what comes twice, of which it should take one."""
+        bounded = self.size <= (ROW_CLIP_NORM / CLIP_NORM if self.odd == "row" else 1)
+        return self.says == self.asked and bounded and self.odd in ("", "row", "twice")
 
     def told(self) -> str:
         """Return the reply in words."""
@@ -74,6 +75,8 @@ ODDITIES = {
     "twice": "sent twice",
     "late": "for another round",
 }
+
+SIZES = (1.0, 0.0, 0.5, 0.999, 1.01, 2.0, 1e6)
 
 ROUNDS: tuple[tuple[Reply, ...], ...] = (
     (Reply(asked=1, says=1, size=1.0), Reply(asked=10, says=10, size=0.0)),
@@ -95,7 +98,7 @@ def draw_round(draw: Draw) -> tuple[Reply, ...]:
             Reply(
                 asked=asked,
                 says=draw.one_of((asked, asked, asked, asked + 1, 1000)),
-                size=draw.one_of((1.0, 0.0, 0.5, 0.999, 1.01, 2.0, 1e6)),
+                size=draw.one_of(SIZES),
                 odd=draw.one_of(("", "", "", "", *ODDITIES)),
             )
         )
@@ -147,7 +150,7 @@ class Server:
                 continue
             alone = self._folded(asked, [other if other is one else None for other in replies])
             ratio = max(ratio, _share(alone.total, one.asked))
-            if not one.is_good and one.odd != "twice":
+            if not one.is_good:
                 reason = reason or f"{one.told()} was taken"
         divisor = self._divisor(tally, replies) if released else 0.0
         return Taken(ratio=ratio, reason=reason, divisor=divisor)
