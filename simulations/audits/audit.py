@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fedrec import __version__
 from fedrec.audit.findings import Findings, Level
-from fedrec.audit.record.record import record_findings
+from fedrec.audit.record.record import RecordAudit, record_findings
 from fedrec.audit.report.record import AuditReport, Subject, verdict_of
 from fedrec.audit.report.words import LEVELS, sentence
 from fedrec.errors import ConfigError
@@ -59,15 +59,8 @@ def audit_run(
     made = make_levels(audited, levels)
     findings = (record.findings if Level.RECORD in levels else Findings()) + made.findings
     _refuse_without_verdict(path, findings)
-    subject = Subject(
-        kind="run" if path.is_dir() else "ledger",
-        name=path.resolve().name,
-        path=str(path),
-        ledgers=tuple(map(str, dict.fromkeys([record.path, *map(ledger_in, others), *ledgers]))),
-        runs=record.runs,
-    )
     return AuditReport(
-        subject=subject,
+        subject=_subject(path, record, [*map(ledger_in, others), *ledgers]),
         created=created,
         fedrec=__version__,
         code=record.code,
@@ -87,6 +80,16 @@ def audit_run(
         repeat=repeat,
         head=record.head,
         entries=record.entries,
+    )
+
+
+def _subject(path: Path, record: RecordAudit, beside: Sequence[Path]) -> Subject:
+    return Subject(
+        kind="run" if path.is_dir() else "ledger",
+        name=path.resolve().name,
+        path=str(path),
+        ledgers=tuple(map(str, dict.fromkeys([record.path, *beside]))),
+        runs=record.runs,
     )
 
 

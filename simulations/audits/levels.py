@@ -21,7 +21,7 @@ from fedrec.privacy.mechanism import Mechanism
 from fedrec.runs.folder import RunFolder
 from simulations.audits.attacks import attack_findings
 from simulations.audits.canaries import CANARIES, REPEATS, repeat_with_canaries, run_findings
-from simulations.audits.conduct import conduct_findings
+from simulations.audits.conduct import WATCHED_RUN, conduct_findings
 from simulations.audits.mechanism import mechanism_findings
 from simulations.audits.sensitivity import sensitivity_findings
 
@@ -76,11 +76,20 @@ def make_levels(audited: Audited, levels: Sequence[Level]) -> Made:
         audited.progress(f"level {int(level)}: {LEVELS[level].title}")
         try:
             with _without_warnings(), _one_thread() if level in _SMALL else nullcontext():
-                findings += _PARTS[level](audited)
+                found = _PARTS[level](audited)
+            findings += found
+            unfinished += [f"level {int(level)} could not be finished: {why}" for why in _broken_off(audited, found)]
         except FedRecError as error:
             findings += _not_run(level, str(error))
             unfinished.append(f"level {int(level)} could not be audited: {error}")
     return Made(findings=findings, unfinished=tuple(unfinished))
+
+
+def _broken_off(audited: Audited, found: Findings) -> list[str]:
+    """Return why the watched run did not come to its end, where it should have: what it was not seen to do is open."""
+    if audited.scenario is None or not audited.scenario.privacy.enabled:
+        return []
+    return [check.found for check in found.checks if check.name == WATCHED_RUN and check.verdict == "not run"]
 
 
 def _mechanism(audited: Audited) -> Findings:

@@ -27,6 +27,9 @@ from simulations.audits.probe import Probe, Size, probe_of
 from simulations.grid import InProcessGrid
 from simulations.population import PARTITION, locate_in
 
+WATCHED_RUN = "conduct-run"
+"""Name of the check that stands for the watched run where it was not made, or not to its end."""
+
 QUICK, FULL = Size(users=8, nodes=2), Size(users=18, nodes=4, rounds=5)
 
 UNTESTED = (
@@ -63,7 +66,7 @@ def conduct_checks(
     """Yield the checks of ``conduct_findings``, cheap ones first."""
     if not scenario.privacy.enabled:
         yield not_run(
-            "conduct-run", "Does the run keep to its protocol?", "privacy.enabled is false: the run claims nothing"
+            WATCHED_RUN, "Does the run keep to its protocol?", "privacy.enabled is false: the run claims nothing"
         )
         return
     with tempfile.TemporaryDirectory(prefix="fedrec-audit-") as folder:
@@ -79,7 +82,7 @@ def _watched_checks(
     yield from message_checks(run.watch, run.initial, probe.catalogue.num_items)
     yield from device_checks(run.watch, run.seen)
     if run.failed:
-        yield not_run("conduct-run", "Does the watched run come to its end?", f"it did not: {run.failed}")
+        yield not_run(WATCHED_RUN, "Does the watched run come to its end?", f"it did not: {run.failed}")
         return
     yield from cohort_checks(scenario, mechanisms, seed, folder / "cohorts", quick=quick)
     other = watched(probe, folder / "other", draw=1, stop_after=1 if quick else None)

@@ -17,6 +17,7 @@ from simulations.audits import levels as levels_module
 from simulations.audits.audit import audit_run, claims_nothing
 from simulations.audits.canaries import CANARIES, REPEATS
 from simulations.audits.claims import guess_at_most
+from simulations.audits.conduct import WATCHED_RUN
 from simulations.audits.ledgers import device_ledgers_in
 from simulations.audits.levels import default_levels
 from simulations.simulate import simulate
@@ -107,6 +108,14 @@ def test_a_level_that_cannot_be_made_is_unfinished_and_hides_nothing_of_the_othe
     assert report.unfinished == ("level 2 could not be audited: no such thing: mend it",)
     assert {check.level for check in report.checks} == {Level.RECORD, Level.MECHANISM, Level.SENSITIVITY}
     assert [check.verdict for check in report.checks if check.level == Level.MECHANISM] == ["not run"]
+
+
+def test_a_watched_run_that_breaks_off_is_no_pass_and_hides_nothing(finished, calls, monkeypatch):
+    row = Check(level=Level.MECHANISM, name=WATCHED_RUN, asks="Does it end?", verdict="not run", found="It did not.")
+    monkeypatch.setattr(levels_module, "conduct_findings", lambda *arguments, **settings: Findings(checks=(row,)))
+    report = audit(finished, (Level.RECORD, Level.MECHANISM))
+    assert report.unfinished == ("level 2 could not be finished: It did not.",)
+    assert "mechanism" in {check.name for check in report.checks}
 
 
 def test_where_nothing_that_was_asked_for_could_be_looked_at_there_is_no_report(finished, calls, monkeypatch):

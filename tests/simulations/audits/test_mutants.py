@@ -11,7 +11,7 @@ import pytest
 
 from fedrec.audit.findings import SIGNIFICANCE, Bound, Check
 from fedrec.config import Scenario, parse_scenario
-from simulations.audits.conduct import conduct_checks
+from simulations.audits.conduct import WATCHED_RUN, conduct_checks
 from simulations.audits.mechanism import mechanism_checks
 from simulations.audits.sensitivity import sensitivity_checks
 from tests.simulations.audits.mutants import conduct, contributions, noise, sampling
@@ -106,7 +106,7 @@ def passes(settings: tuple[str, ...], seed: int) -> int:
     """Assert that the correct pipeline passes; return how many statistical tests it was given."""
     checks = list(audited(scenario(*settings), seed))
     assert [check for check in checks if check.verdict == "violated"] == []
-    failed = [check for check in checks if check.verdict == "not run" and check.name == "conduct-run"]
+    failed = [check for check in checks if check.verdict == "not run" and check.name == WATCHED_RUN]
     assert failed == []
     return sum(check.tests for check in checks)
 
