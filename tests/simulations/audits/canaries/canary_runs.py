@@ -50,11 +50,16 @@ def without_reports() -> Iterator[None]:
 
 
 def run(out: Path, settings: Sequence[str], *, noise: float = 1.0) -> Path:
-    """Simulate into ``out``; ``noise``: what the claimed noise is multiplied by on the way."""
+    """Simulate a small run into ``out``; ``noise``: what the claimed noise is multiplied by on the way."""
+    return simulated(small(settings), out, noise=noise)
+
+
+def simulated(scenario: Scenario, out: Path, *, noise: float = 1.0) -> Path:
+    """Simulate ``scenario`` into ``out``; ``noise``: what the claimed noise is multiplied by on the way."""
     real = release._noisy
     with (
         without_reports(),
         patch.object(release, "_noisy", lambda tensor, std, source: real(tensor, noise * std, source)),
     ):
-        simulations.simulate.simulate(small(settings), out)
+        simulations.simulate.simulate(scenario, out)
     return out
