@@ -215,3 +215,10 @@ def test_correlated_noise_needs_the_same_directions_in_all_rounds(codec):
     with pytest.raises(ConfigError, match="would not cancel"):
         parse_scenario({}, ["privacy.correlation=tree", f"federation.codec.name={codec}"])
     parse_scenario({}, ["privacy.correlation=tree", "federation.codec.name=int8"])
+
+
+def test_a_file_that_is_no_text_is_refused_by_name(tmp_path):
+    path = tmp_path / "junk.toml"
+    path.write_bytes(b"\x80\x00")
+    with pytest.raises(ConfigError, match=r"junk\.toml is not valid TOML"):
+        load_scenario(path)

@@ -20,7 +20,7 @@ from fedrec.audit.record.accountants.pairs import Loss
 
 Values = NDArray[np.float64]
 
-WIDTH = 2e-3
+WIDTH = 1.5e-3
 """Width of the interval around epsilon that is asked for, on either side, relative to epsilon."""
 LARGEST_GRID = 2**22
 """Points beyond which the interval is made wider instead."""
