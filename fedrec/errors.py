@@ -27,6 +27,10 @@ class ProtocolError(FedRecError):
     """A message does not say what the round's protocol requires."""
 
 
+class SignatureError(FedRecError):
+    """Something is not signed by the key that it must be signed by, or is malformed where that is; it was not used."""
+
+
 class LedgerError(FedRecError):
     """A privacy ledger is missing, broken or has been edited."""
 

@@ -1,0 +1,1 @@
+"""What stands between a server's wishes and a device's users: ledger, clock, checks of what arrives, envelope."""

@@ -1,0 +1,1 @@
+"""Recommendations on a device from a served model, by numpy alone."""

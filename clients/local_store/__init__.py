@@ -1,0 +1,1 @@
+"""What a device keeps of its users in SQLite: events, consent, outbox, counters. Free of torch."""

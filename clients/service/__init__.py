@@ -1,0 +1,1 @@
+"""The device's local service over gRPC: recommendations, feedback, consent, export, forgetting. Free of torch."""

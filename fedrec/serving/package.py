@@ -1,0 +1,1 @@
+"""The served model as files: arrays and their meaning. Read on devices by numpy alone."""
