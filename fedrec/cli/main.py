@@ -66,6 +66,7 @@ COMMANDS = (
     LazyCommand("data", "fedrec.cli.data:data_app", "Get, inspect and audit interaction data."),
     LazyCommand("privacy", "fedrec.cli.privacy:privacy_app", "Plan noise for a budget, or the epsilon of a plan."),
     LazyCommand("audit", "fedrec.cli.audit:audit_app", "Try to refute a privacy claim: recompute, measure, attack."),
+    LazyCommand("device", "fedrec.cli.device:device_app", "Run a device: recommend locally, train when it may."),
     LazyCommand("bench", "fedrec.cli.bench:bench_app", "Measure what the documents claim."),
 )
 
