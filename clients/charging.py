@@ -3,6 +3,7 @@
 from clients.participation import stream_of, turn_objection
 from clients.policy import Objection
 from clients.store import NodeStore
+from fedrec.faults import reach
 from fedrec.privacy.accounts.budget import Budget
 from fedrec.privacy.accounts.entries import Release
 from fedrec.privacy.events import Event, unamplified
@@ -38,8 +39,10 @@ def charge_for(task: TrainTask, store: NodeStore) -> Objection | None:
             unit, limit = release.guarantee.unit, f"epsilon {budget.epsilon:g} at delta {budget.delta:g}"
             detail = f"the {unit}-level budget of {limit} does not hold another round"
             return Objection(reason=RefusalReason.BUDGET, detail=detail)
+    reach("ledger.reserving")
     for release, budget in planned:
         store.ledger.charge(release, budget)
+    reach("ledger.reserved")
     return None
 
 

@@ -5,6 +5,7 @@ been checked, and nothing is answered before it is on the disk.
 """
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
@@ -18,6 +19,7 @@ from clients.store import NodeStore
 from fedrec.config import LocalConfig
 from fedrec.config.proven import interaction_objection
 from fedrec.errors import MemoryBudgetError, ModelMismatchError, ProtocolError
+from fedrec.faults import reach
 from fedrec.flower.templates import allowed_reply
 from fedrec.models import FusedRecommender
 from fedrec.models.split import SharedState, check_fits, structure_digest
@@ -41,10 +43,19 @@ def card(store: NodeStore) -> NodeCard:
     return NodeCard(key=store.key, num_users=store.num_users, catalogue_digest=catalogue_of(store).digest)
 
 
-def answer(task: TrainTask, store: NodeStore) -> TrainReply | Refusal:
+Seal = Callable[[TrainTask, TrainReply], TrainReply]
+"""What is added to an encoded reply before it is written and sent, so that who wrote it for what can be told."""
+
+
+def unsealed(task: TrainTask, reply: TrainReply) -> TrainReply:
+    """Return a reply as it is: the seal of nodes whose server keeps no list of keys."""
+    return reply
+
+
+def answer(task: TrainTask, store: NodeStore, seal: Seal = unsealed) -> TrainReply | Refusal:
     """Do a round's work on the node's users, or say why not.
 
-    A task that comes again gets the reply that was written for it, and nothing is trained or charged twice.
+    A task that comes again gets the reply that was written for it, and nothing is trained, charged or sealed twice.
     """
     objection = store.policy.objection(task)
     written = None if objection else store.outbox.find(task.nonce)
@@ -58,8 +69,11 @@ def answer(task: TrainTask, store: NodeStore) -> TrainReply | Refusal:
     except MemoryBudgetError as error:  # nobody's update is bounded, and a history is long: its length is not told
         detail = f"a user's history does not fit memory_mib = {error.given_mib} of this node"
         return Refusal(nonce=task.nonce, reason=RefusalReason.MEMORY, detail=detail)
-    reply = TrainReply(nonce=task.nonce, total=total, num_users=len(task.participants))
+    reach("noise.drawn")
+    reply = seal(task, TrainReply(nonce=task.nonce, total=total, num_users=len(task.participants)))
+    reach("outbox.putting")
     store.outbox.put(reply)
+    reach("outbox.put")
     return reply
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedrec.config import CodecConfig, InteractionConfig, LocalConfig, ModelConfig, TrainingConfig
+from fedrec.envelope import Seal
 from fedrec.models.split import ITEM_FACTORS, UNOBSERVED, SharedState, read_in_training
 from fedrec.privacy.mechanism import Mechanism
 from fedrec.statistics.collection import statistics_name
@@ -58,6 +59,14 @@ class RefusalReason(StrEnum):
     PROTOCOL = "malformed-task"
     MEMORY = "memory-below-need"
     PARTICIPATION = "participation-contract"
+    UPGRADE = "upgrade-required"
+    TOO_SOON = "too-soon"
+    BYTES = "bytes-above-policy"
+    COHORT = "cohort-below-policy"
+    NOT_ALLOWED = "task-not-allowed"
+    SUSPICIOUS = "suspicious-model"
+    CLOCK = "clock-unsure"
+    SPACE = "no-space"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +123,8 @@ class TrainReply:
     """Under the codec of a reply that speaks for so many users (``fedrec.codecs.reply_codec``)."""
     num_users: int
     """``len(participants)`` of the task: the server chose it, so it is public."""
+    seal: Seal | None = None
+    """The device's signature on what this answers; None of a node without a key, in a simulation."""
 
 
 @dataclass(frozen=True, kw_only=True)
