@@ -31,6 +31,10 @@ class SignatureError(FedRecError):
     """Something is not signed by the key that it must be signed by, or is malformed where that is; it was not used."""
 
 
+class EnrolmentError(FedRecError):
+    """A device may not join, or is not known: a code, a name or a key is not good for it. Nothing was changed."""
+
+
 class LedgerError(FedRecError):
     """A privacy ledger is missing, broken or has been edited."""
 
