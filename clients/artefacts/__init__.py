@@ -1,1 +1,1 @@
-"""Versions of the catalogue and of the served model on a device: verified, whole or absent, never older."""
+"""Signed versions of the catalogue and of the served model on a device: checked, put in place, taken back."""

@@ -1,0 +1,124 @@
+"""Versions of one artefact beside each other in a folder, and a link that says which of them counts.
+
+    <folder>/<version>/          the files, and ``manifest.json``: the signed manifest that they came with
+    <folder>/current             symbolic link to one of them; changes in one step, or not at all
+    <folder>/highest             the highest version that was ever put in place, as digits: lower ones stay refused
+    <folder>/rolled-back         a version that was taken back here, which is not put in place a second time
+    <folder>/.incoming-<version> what is being fetched; means nothing, and is removed when the next version comes
+
+Reads no signature: what lies here was verified when it was installed. What a device's memory card did to it since is
+found out by the manifest's hashes (``digests``).
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+from fedrec.errors import DataError
+from fedrec.runs.atomic import sync_folder, write_atomically
+
+MANIFEST = "manifest.json"
+CURRENT = "current"
+HIGHEST = "highest"
+ROLLED_BACK = "rolled-back"
+INCOMING = ".incoming-"
+KEPT = 2
+"""Versions that stay: the one that counts and the one before it."""
+
+
+def current(folder: Path) -> int | None:
+    """Return the version that counts, None where there is none."""
+    version = _named(folder)
+    return version if version is not None and (folder / str(version)).is_dir() else None
+
+
+def current_folder(folder: Path) -> Path | None:
+    """Return the folder of the version that counts, None where there is none."""
+    version = current(folder)
+    return None if version is None else folder / str(version)
+
+
+def versions(folder: Path) -> list[int]:
+    """Return the versions that are there, ascending, whichever of them counts."""
+    if not folder.is_dir():
+        return []
+    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal() and path.is_dir())
+
+
+def highest(folder: Path) -> int:
+    """Return the highest version that was ever put in place, 0 for none: no older one may come from a server again."""
+    return max([_number(folder / HIGHEST), _named(folder) or 0, *versions(folder)])
+
+
+def rolled_back(folder: Path) -> int:
+    """Return the version that was last taken back here, 0 for none."""
+    return _number(folder / ROLLED_BACK)
+
+
+def roll_back(folder: Path) -> int | None:
+    """Let the next older version count that is there; return it, or None, and change nothing, where there is none.
+
+    The one that was left is not taken a second time, and its number stays the highest: a fix is a new version.
+    """
+    now = current(folder)
+    older = [version for version in versions(folder) if now is None or version < now]
+    if not older:
+        return None
+    write_atomically(folder / ROLLED_BACK, str(now if now is not None else highest(folder)).encode(), mode=0o600)
+    switch(folder, older[-1])
+    return older[-1]
+
+
+def switch(folder: Path, version: int) -> None:
+    """Let a version count that is there, durably and in one step."""
+    beside = folder / f".{CURRENT}"
+    beside.unlink(missing_ok=True)
+    beside.symlink_to(str(version))
+    beside.replace(folder / CURRENT)
+    sync_folder(folder)
+
+
+def remember_highest(folder: Path, version: int) -> None:
+    """Write down that a version was put in place."""
+    if version > highest(folder) or not (folder / HIGHEST).exists():
+        write_atomically(folder / HIGHEST, str(max(version, highest(folder))).encode(), mode=0o600)
+
+
+def forget_others(folder: Path) -> None:
+    """Remove what was never finished and all but the ``KEPT`` latest versions up to the one that counts."""
+    now = current(folder)
+    older = [version for version in versions(folder) if now is not None and version < now]
+    for version in older[: max(len(older) - (KEPT - 1), 0)]:
+        shutil.rmtree(folder / str(version), ignore_errors=True)
+    for path in folder.glob(f"{INCOMING}*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def digests(version: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file of a version by name, from its manifest; ``DataError`` if that is damaged.
+
+    The signature is not looked at. Empty for a folder that was never installed, and so has no manifest.
+    """
+    path = version / MANIFEST
+    try:
+        files = json.loads(path.read_bytes())["payload"]["files"]
+        return {str(name): str(file["sha256"]) for name, file in files.items()}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} is damaged: the device will fetch that version again") from error
+
+
+def _number(path: Path) -> int:
+    try:
+        return int(path.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return 0
+
+
+def _named(folder: Path) -> int | None:
+    try:
+        name = str((folder / CURRENT).readlink())
+    except OSError:
+        return None
+    return int(name) if name.isdecimal() else None
