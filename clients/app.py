@@ -17,7 +17,7 @@ from clients.store import NodeStore
 from fedrec.codecs import reply_codec
 from fedrec.errors import ConfigError, FedRecError, ProtocolError
 from fedrec.flower.templates import allowed_reply
-from fedrec.flower.wire import read_roll_call, read_task, write_card, write_refusal, write_reply
+from fedrec.flower.wire import read_roll_call, read_task, refusal_of, write_card, write_refusal, write_reply
 from fedrec.rounds import Refusal, RefusalReason
 
 logger = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ def _enrol(message: Message, store: NodeStore) -> Message:
     try:
         call = read_roll_call(message)
     except ProtocolError as error:
-        return write_refusal(Refusal(nonce="", reason=RefusalReason.PROTOCOL, detail=str(error)), to=message)
+        return write_refusal(refusal_of(message, error), to=message)
     if not store.policy.consent:
         detail = "the owner has not consented (consent = false)"
         return write_refusal(Refusal(nonce="", reason=RefusalReason.CONSENT, detail=detail), to=message)
@@ -87,7 +87,7 @@ def _train(message: Message, store: NodeStore) -> Message:
     try:
         task = read_task(message)
     except ProtocolError as error:
-        return write_refusal(Refusal(nonce="", reason=RefusalReason.PROTOCOL, detail=str(error)), to=message)
+        return write_refusal(refusal_of(message, error), to=message)
     reply = answer(task, store)
     if isinstance(reply, Refusal):
         return write_refusal(reply, to=message)

@@ -27,6 +27,10 @@ class ProtocolError(FedRecError):
     """A message does not say what the round's protocol requires."""
 
 
+class UpgradeRequiredError(ProtocolError):
+    """A message is of another version of the protocol: one of the two sides is to be upgraded."""
+
+
 class SignatureError(FedRecError):
     """Something is not signed by the key that it must be signed by, or is malformed where that is; it was not used."""
 

@@ -18,9 +18,10 @@ from torch import Tensor
 from fedrec.codecs import Codec, codec_for, reply_codec
 from fedrec.config import CodecConfig
 from fedrec.errors import ProtocolError
+from fedrec.flower.fields import printable
 from fedrec.flower.templates import allowed_reply
 from fedrec.flower.traffic import wire_bytes
-from fedrec.flower.wire import printable, read_reply
+from fedrec.flower.wire import read_reply
 from fedrec.models.split import SharedState
 from fedrec.privacy.adaptive_clipping import MOST_PER_USER, WITHIN, without_bits
 from fedrec.rounds import Refusal, TrainReply, TrainTask

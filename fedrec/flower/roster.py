@@ -16,7 +16,8 @@ from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
 from fedrec.errors import ProtocolError, RoundFailedError
-from fedrec.flower.wire import RollCall, printable, read_card, roll_call_message
+from fedrec.flower.fields import printable
+from fedrec.flower.wire import RollCall, read_card, roll_call_message
 from fedrec.rounds import NodeCard, Refusal
 
 logger = logging.getLogger(__name__)

@@ -8,22 +8,32 @@ are carried under their codec as they are; who encodes and decodes is ``clients.
 
 import json
 import math
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, ConfigRecordValues, Message, MessageType, RecordDict
 from numpy.typing import NDArray
-from pydantic import BaseModel, ValidationError
 from torch import Tensor
 
 from fedrec.config import CodecConfig, InteractionConfig, LocalConfig, ModelConfig
-from fedrec.errors import ModelMismatchError, ProtocolError
+from fedrec.envelope import DIGEST, NAME, NONCE, SIGNATURE, Seal
+from fedrec.errors import ModelMismatchError, ProtocolError, UpgradeRequiredError
+from fedrec.flower.fields import (
+    MAX_TEXT,
+    VERSION,
+    count,
+    fields_of,
+    holds,
+    match,
+    printable,
+    records_of,
+    section_of,
+)
 from fedrec.models.split import SharedState, check_fits
 from fedrec.privacy.mechanism import Mechanism
 from fedrec.rounds import Contribution, EncodedUpdate, NodeCard, Refusal, RefusalReason, TrainReply, TrainTask
@@ -31,11 +41,11 @@ from fedrec.rounds import Contribution, EncodedUpdate, NodeCard, Refusal, Refusa
 RANKS = "ranks"
 """The one tensor of a reply of ranks."""
 
-VERSION = 1
-"""Of the messages. A node and a server that differ in it refuse each other by the field's name."""
-
 ARRAYS, TASK, REPLY, REFUSAL, ROLL_CALL, CARD = "arrays", "task", "reply", "refusal", "roll-call", "card"
 """Names of records in messages."""
+
+ENVELOPE = "envelope"
+"""Record of the seal of a reply, beside it."""
 
 _TASK_FIELDS: dict[str, type] = {
     "version": int,
@@ -54,21 +64,21 @@ _TASK_FIELDS: dict[str, type] = {
 }
 _REPLY_FIELDS: dict[str, type] = {"version": int, "nonce": str, "num-users": int}
 _REFUSAL_FIELDS: dict[str, type] = {"version": int, "nonce": str, "reason": str, "detail": str}
-_ROLL_CALL_FIELDS: dict[str, type] = {"version": int, "run": str, "catalogue-digest": str}
-_CARD_FIELDS: dict[str, type] = {"version": int, "key": str, "num-users": int, "catalogue-digest": str}
+_ROLL_CALL_FIELDS: dict[str, type] = {"version": int, "run": str, "catalogue-digest": str, "challenge": str}
+_CARD_FIELDS: dict[str, type] = {
+    "version": int,
+    "key": str,
+    "num-users": int,
+    "catalogue-digest": str,
+    "signature": str,
+}
 
 _MODEL_DTYPES = {"float32": torch.float32, "float64": torch.float64}
 _DTYPES = {**_MODEL_DTYPES, "float16": torch.float16, "int8": torch.int8, "int32": torch.int32}
 """The last three only in replies, and only where the codec's template has them, or shares of noise are on integers."""
 _NPY = "numpy.ndarray"
-_MAX_TEXT = 4096
 _MAX_DIMS = 8
-_NONCE = re.compile(r"[0-9a-f]{32}")
-_DIGEST = re.compile(r"[0-9a-f]{64}")
-_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-
-Section = TypeVar("Section", bound=BaseModel)
+_NO_CHALLENGE = "0" * 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +87,8 @@ class RollCall:
 
     run_id: str
     catalogue_digest: str
+    challenge: str = _NO_CHALLENGE
+    """What the node's signature on its card is over: 32 hex digits, fresh where there is a list of enrolled devices."""
 
 
 # --- the task -----------------------------------------------------------------------------------------------------
@@ -106,22 +118,22 @@ def task_message(task: TrainTask, arrays: ArrayRecord, node_id: int, time_to_liv
 
 def read_task(message: Message) -> TrainTask:
     """Return the task of a message; raise ``ProtocolError`` naming the field that is missing, surplus or wrong."""
-    records = _records(message, {ARRAYS: ArrayRecord, TASK: ConfigRecord})
-    values = _fields(records[TASK], _TASK_FIELDS, TASK)
+    records = records_of(message, {ARRAYS: ArrayRecord, TASK: ConfigRecord})
+    values = fields_of(records[TASK], _TASK_FIELDS, TASK)
     return TrainTask(
-        run_id=_match(values, "run", _RUN),
-        round=_count(values, "round"),
-        nonce=_match(values, "nonce", _NONCE),
+        run_id=match(values, "run", NAME),
+        round=count(values, "round"),
+        nonce=match(values, "nonce", NONCE),
         contribution=_contribution(values["contribution"]),
         shared=read_shared(records[ARRAYS]),
-        model=_section(ModelConfig, values, "model"),
-        model_digest=_match(values, "model-digest", _DIGEST),
-        catalogue_digest=_match(values, "catalogue-digest", _DIGEST),
+        model=section_of(ModelConfig, values, "model"),
+        model_digest=match(values, "model-digest", DIGEST),
+        catalogue_digest=match(values, "catalogue-digest", DIGEST),
         participants=_positions(values["participants"]),
-        local=_section(LocalConfig, values, "local"),
+        local=section_of(LocalConfig, values, "local"),
         mechanism=_mechanism(values["mechanism"]),
-        interaction=None if values["interaction"] == "null" else _section(InteractionConfig, values, "interaction"),
-        codec=_section(CodecConfig, values, "codec"),
+        interaction=None if values["interaction"] == "null" else section_of(InteractionConfig, values, "interaction"),
+        codec=section_of(CodecConfig, values, "codec"),
     )
 
 
@@ -137,7 +149,10 @@ def write_reply(reply: TrainReply, allowed: Mapping[str, Tensor], to: Message) -
     except ModelMismatchError as error:
         raise ProtocolError(f"refusing to send: {error}") from error
     values: dict[str, ConfigRecordValues] = {"version": VERSION, "nonce": reply.nonce, "num-users": reply.num_users}
-    return Message(RecordDict({ARRAYS: write_arrays(reply.total), REPLY: ConfigRecord(values)}), reply_to=to)
+    content = RecordDict({ARRAYS: write_arrays(reply.total), REPLY: ConfigRecord(values)})
+    if reply.seal is not None:
+        content[ENVELOPE] = ConfigRecord({_dashed(name): value for name, value in reply.seal.to_fields().items()})
+    return Message(content, reply_to=to)
 
 
 def write_refusal(refusal: Refusal, to: Message) -> Message:
@@ -146,9 +161,18 @@ def write_refusal(refusal: Refusal, to: Message) -> Message:
         "version": VERSION,
         "nonce": refusal.nonce,
         "reason": refusal.reason.value,
-        "detail": refusal.detail[:_MAX_TEXT],
+        "detail": refusal.detail[:MAX_TEXT],
     }
     return Message(RecordDict({REFUSAL: ConfigRecord(values)}), reply_to=to)
+
+
+def refusal_of(message: Message, error: ProtocolError) -> Refusal:
+    """Return a node's answer to a message that it cannot read, with the task's nonce if that at least can be read."""
+    record = message.content.get(TASK) if message.has_content() else None
+    nonce = record.get("nonce") if isinstance(record, ConfigRecord) else None
+    known = isinstance(nonce, str) and NONCE.fullmatch(nonce)
+    reason = RefusalReason.UPGRADE if isinstance(error, UpgradeRequiredError) else RefusalReason.PROTOCOL
+    return Refusal(nonce=str(nonce) if known else "", reason=reason, detail=str(error))
 
 
 def read_reply(message: Message, allowed: Callable[[int], Mapping[str, Tensor]]) -> TrainReply | Refusal:
@@ -156,20 +180,52 @@ def read_reply(message: Message, allowed: Callable[[int], Mapping[str, Tensor]])
 
     ``allowed``: the template of the codec of a reply that speaks for so many users.
     """
-    if _holds(message, REFUSAL):
+    if holds(message, REFUSAL):
         return read_refusal(message)
-    records = _records(message, {ARRAYS: ArrayRecord, REPLY: ConfigRecord})
-    values = _fields(records[REPLY], _REPLY_FIELDS, REPLY)
-    nonce, num_users = _match(values, "nonce", _NONCE), _count(values, "num-users")
+    expected: dict[str, type] = {ARRAYS: ArrayRecord, REPLY: ConfigRecord}
+    sealed = holds(message, ENVELOPE)
+    records = records_of(message, {**expected, ENVELOPE: ConfigRecord} if sealed else expected)
+    values = fields_of(records[REPLY], _REPLY_FIELDS, REPLY)
+    seal = _seal(records[ENVELOPE]) if sealed else None
+    nonce, num_users = match(values, "nonce", NONCE), count(values, "num-users")
     _check_declared(records[ARRAYS], allowed(num_users))
-    return TrainReply(nonce=nonce, total=EncodedUpdate(read_arrays(records[ARRAYS], _DTYPES)), num_users=num_users)
+    total = EncodedUpdate(read_arrays(records[ARRAYS], _DTYPES))
+    return TrainReply(nonce=nonce, total=total, num_users=num_users, seal=seal)
+
+
+def _seal(record: ConfigRecord) -> Seal:
+    """Return a reply's seal, as it says; nothing of it is verified here."""
+    fields = {name.replace("-", "_"): value for name, value in record.items()}
+    try:
+        if any("_" in name for name in record):
+            raise ValueError("names of fields have dashes")
+        return Seal.from_fields(fields)
+    except ValueError as error:
+        raise ProtocolError(f"record {ENVELOPE!r} is malformed: {printable(str(error))}") from error
+
+
+def _dashed(name: str) -> str:
+    return name.replace("_", "-")
 
 
 def read_refusal(message: Message) -> Refusal:
-    """Return a node's no. Its ``detail`` is text from outside: shown to people, never acted upon."""
-    values = _fields(_records(message, {REFUSAL: ConfigRecord})[REFUSAL], _REFUSAL_FIELDS, REFUSAL)
+    """Return a node's no. Its ``detail`` is text from outside: shown to people, never acted upon.
+
+    A refusal has the same fields in all versions of the messages. One of another version has one reason: the version.
+    """
+    record = records_of(message, {REFUSAL: ConfigRecord})[REFUSAL]
+    version = record.get("version")
+    other = type(version) is int and version != VERSION
+    values = fields_of(ConfigRecord({**record, "version": VERSION}) if other else record, _REFUSAL_FIELDS, REFUSAL)
     if values["nonce"]:
-        _match(values, "nonce", _NONCE)
+        match(values, "nonce", NONCE)
+    if other:
+        detail = f"the node speaks version {version} of the messages, this server {VERSION}: upgrade fedrec on the "
+        return Refusal(
+            nonce=values["nonce"],
+            reason=RefusalReason.UPGRADE,
+            detail=detail + ("node" if int(str(version)) < VERSION else "server"),
+        )
     try:
         reason = RefusalReason(values["reason"])
     except ValueError as error:
@@ -184,37 +240,53 @@ def roll_call_message(call: RollCall, node_id: int, time_to_live: float) -> Mess
         "version": VERSION,
         "run": call.run_id,
         "catalogue-digest": call.catalogue_digest,
+        "challenge": call.challenge,
     }
     return Message(RecordDict({ROLL_CALL: ConfigRecord(values)}), node_id, MessageType.QUERY, ttl=time_to_live)
 
 
 def read_roll_call(message: Message) -> RollCall:
     """Return the question of a message; raise ``ProtocolError`` naming the field that is wrong."""
-    values = _fields(_records(message, {ROLL_CALL: ConfigRecord})[ROLL_CALL], _ROLL_CALL_FIELDS, ROLL_CALL)
-    return RollCall(run_id=_match(values, "run", _RUN), catalogue_digest=_match(values, "catalogue-digest", _DIGEST))
+    values = fields_of(records_of(message, {ROLL_CALL: ConfigRecord})[ROLL_CALL], _ROLL_CALL_FIELDS, ROLL_CALL)
+    return RollCall(
+        run_id=match(values, "run", NAME),
+        catalogue_digest=match(values, "catalogue-digest", DIGEST),
+        challenge=match(values, "challenge", NONCE),
+    )
 
 
-def write_card(card: NodeCard, to: Message) -> Message:
-    """Return the message by which a node enrols."""
+def write_card(card: NodeCard, to: Message, signature: str = "") -> Message:
+    """Return the message by which a node enrols. ``signature``: of its card over the roll call's challenge, if any."""
     values: dict[str, ConfigRecordValues] = {
         "version": VERSION,
         "key": card.key,
         "num-users": card.num_users,
         "catalogue-digest": card.catalogue_digest,
+        "signature": signature,
     }
     return Message(RecordDict({CARD: ConfigRecord(values)}), reply_to=to)
 
 
 def read_card(message: Message) -> NodeCard | Refusal:
     """Return what a node says of itself, or its refusal to; raise ``ProtocolError`` naming the field that is wrong."""
-    if _holds(message, REFUSAL):
+    if holds(message, REFUSAL):
         return read_refusal(message)
-    values = _fields(_records(message, {CARD: ConfigRecord})[CARD], _CARD_FIELDS, CARD)
+    values = _card_values(message)
     return NodeCard(
-        key=_match(values, "key", _KEY),
-        num_users=_count(values, "num-users"),
-        catalogue_digest=_match(values, "catalogue-digest", _DIGEST),
+        key=match(values, "key", NAME),
+        num_users=count(values, "num-users"),
+        catalogue_digest=match(values, "catalogue-digest", DIGEST),
     )
+
+
+def read_card_signature(message: Message) -> str:
+    """Return the signature beside a card, which nobody has verified yet; empty where the node gave none."""
+    values = _card_values(message)
+    return match(values, "signature", SIGNATURE) if values["signature"] else ""
+
+
+def _card_values(message: Message) -> dict[str, Any]:
+    return fields_of(records_of(message, {CARD: ConfigRecord})[CARD], _CARD_FIELDS, CARD)
 
 
 # --- tensors ------------------------------------------------------------------------------------------------------
@@ -280,51 +352,7 @@ def _npy_header(shape: tuple[int, ...], dtype: str) -> bytes:
     return buffer.getvalue()
 
 
-# --- records and fields -------------------------------------------------------------------------------------------
-def _holds(message: Message, name: str) -> bool:
-    return message.has_content() and name in message.content
-
-
-def _records(message: Message, expected: Mapping[str, type]) -> dict[str, Any]:
-    if not message.has_content():
-        raise ProtocolError(f"the message holds no records, expected {', '.join(expected)}")
-    content = dict(message.content)
-    for name in sorted(set(content) | set(expected)):
-        if name not in content or name not in expected or not isinstance(content[name], expected[name]):
-            verb = "missing" if name not in content else "surplus" if name not in expected else "of the wrong kind"
-            raise ProtocolError(f"record {printable(name)!r} is {verb}")
-    return content
-
-
-def _fields(record: ConfigRecord, expected: Mapping[str, type], where: str) -> dict[str, Any]:
-    """Return a record's values if it has exactly the expected fields of exactly the expected types."""
-    values = dict(record)
-    if values.get("version", VERSION) != VERSION:
-        raise ProtocolError(f"field 'version' of {where!r} is {values['version']!r}, this fedrec speaks {VERSION}")
-    for name in sorted(set(values) | set(expected)):
-        if name not in values:
-            raise ProtocolError(f"field {name!r} of {where!r} is missing")
-        if name not in expected:
-            raise ProtocolError(f"field {printable(name)!r} of {where!r} is surplus")
-        if type(values[name]) is not expected[name]:
-            raise ProtocolError(f"field {name!r} of {where!r} must be {expected[name].__name__}")
-    return values
-
-
-def _match(values: Mapping[str, Any], name: str, pattern: re.Pattern[str]) -> str:
-    text: str = values[name]
-    if not pattern.fullmatch(text):
-        raise ProtocolError(f"field {name!r} is {printable(text)!r}, which does not match {pattern.pattern}")
-    return text
-
-
-def _count(values: Mapping[str, Any], name: str) -> int:
-    number: int = values[name]
-    if not 0 <= number < 2**31:
-        raise ProtocolError(f"field {name!r} must be in [0, 2^31), got {number}")
-    return number
-
-
+# --- fields of a task ---------------------------------------------------------------------------------------------
 def _positions(values: list[Any]) -> NDArray[np.int64]:
     """Return participants' positions; they must be whole, ascending, distinct, and at least one."""
     if not values or any(type(value) is not int for value in values) or not 0 <= values[0] <= values[-1] < 2**31:
@@ -343,23 +371,9 @@ def _contribution(text: str) -> Contribution:
         raise ProtocolError(f"field 'contribution' must be one of {known}, got {printable(text)!r}") from error
 
 
-def _section(section: type[Section], values: Mapping[str, Any], name: str) -> Section:
-    try:
-        return section.model_validate_json(values[name], strict=True)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        key = ".".join([name, *map(str, first["loc"])])
-        raise ProtocolError(f"field {printable(key)!r}: {first['msg']}") from error
-
-
 def _mechanism(text: str) -> Mechanism | None:
     try:
         table = json.loads(text)
         return None if table is None else Mechanism.from_fields(table)
     except (ValueError, TypeError, RecursionError) as error:
         raise ProtocolError(f"field 'mechanism' is not a mechanism: {printable(str(error))}") from error
-
-
-def printable(text: str) -> str:
-    """Return text from outside in a form that is fit for one line of a log."""
-    return "".join(c if c.isprintable() else "?" for c in text[:_MAX_TEXT])

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from fedrec.codecs import codec_for
 from fedrec.config import CodecConfig, InteractionConfig
 from fedrec.errors import ProtocolError
+from fedrec.flower.fields import VERSION
 from fedrec.flower.templates import allowed_reply
 from fedrec.flower.wire import (
     RollCall,
@@ -145,7 +146,7 @@ def test_narrow_numbers_are_read_only_where_a_codec_has_them(task, dtype):
     question.content["arrays"] = small_integers(dtype)
     with pytest.raises(ProtocolError, match=f"must be float32 or float64 as numpy.ndarray, it is {dtype}"):
         read_task(question)
-    fields = ConfigRecord({"version": 1, "nonce": task.nonce, "num-users": 3})
+    fields = ConfigRecord({"version": VERSION, "nonce": task.nonce, "num-users": 3})
     answer = Message(RecordDict({"arrays": small_integers(dtype), "reply": fields}), reply_to=sent(task))
     with pytest.raises(ProtocolError, match=rf"'tower.bias' is \(3,\) {dtype}, the task has \(3,\) torch.float32"):
         read_reply(answer, lambda num_users: {"tower.bias": torch.zeros(3), "w": torch.zeros(2, 3)})
@@ -205,7 +206,8 @@ def test_a_task_with_a_field_missing_or_of_another_type_is_refused_by_name(task,
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("version", 2),
+        ("version", 1),
+        ("version", 3),
         ("surplus", "x"),
         ("run", "../../etc"),
         ("round", -1),
@@ -279,13 +281,13 @@ def test_a_message_with_other_records_is_refused_by_name(task, records, named):
 @pytest.mark.parametrize(
     "records",
     [
-        {"refusal": ConfigRecord({"version": 1, "nonce": "", "reason": "bored", "detail": ""})},
-        {"refusal": ConfigRecord({"version": 1, "nonce": "x", "reason": "budget", "detail": ""})},
-        {"refusal": ConfigRecord({"version": 1, "nonce": "", "reason": "budget"})},
-        {"reply": ConfigRecord({"version": 1, "nonce": "0" * 32, "num-users": 3})},
-        {"arrays": ArrayRecord(), "reply": ConfigRecord({"version": 1, "nonce": "0" * 32, "num-users": -3})},
-        {"arrays": ArrayRecord(), "reply": ConfigRecord({"version": 1, "nonce": "0" * 32, "num-users": 3})},
-        {"arrays": ArrayRecord(), "reply": ConfigRecord({"version": 1, "nonce": "0" * 32, "weight": 3})},
+        {"refusal": ConfigRecord({"version": VERSION, "nonce": "", "reason": "bored", "detail": ""})},
+        {"refusal": ConfigRecord({"version": VERSION, "nonce": "x", "reason": "budget", "detail": ""})},
+        {"refusal": ConfigRecord({"version": VERSION, "nonce": "", "reason": "budget"})},
+        {"reply": ConfigRecord({"version": VERSION, "nonce": "0" * 32, "num-users": 3})},
+        {"arrays": ArrayRecord(), "reply": ConfigRecord({"version": VERSION, "nonce": "0" * 32, "num-users": -3})},
+        {"arrays": ArrayRecord(), "reply": ConfigRecord({"version": VERSION, "nonce": "0" * 32, "num-users": 3})},
+        {"arrays": ArrayRecord(), "reply": ConfigRecord({"version": VERSION, "nonce": "0" * 32, "weight": 3})},
     ],
 )
 def test_an_odd_reply_is_refused(task, records):
@@ -347,7 +349,7 @@ def test_no_bytes_are_ever_believed(junk, cut):
 def test_a_reply_of_other_shapes_is_refused_before_its_bytes_are_read(task):
     record = ArrayRecord({"tower.bias": Array("float32", (10**9,), "numpy.ndarray", b""), **write_arrays(task.shared)})
     record["tower.bias"] = Array("float32", (10**9,), "numpy.ndarray", b"")
-    fields = ConfigRecord({"version": 1, "nonce": task.nonce, "num-users": 3})
+    fields = ConfigRecord({"version": VERSION, "nonce": task.nonce, "num-users": 3})
     with pytest.raises(ProtocolError, match=r"tower.bias.*the task has \(3,\)"):
         read_reply(
             Message(RecordDict({"arrays": record, "reply": fields}), reply_to=sent(task)), lambda num_users: task.shared
