@@ -1,1 +1,27 @@
 """What a device keeps of its users in SQLite: events, consent, outbox, counters. Free of torch."""
+
+from clients.local_store.records import (
+    DISMISSAL,
+    INTERACTION,
+    RATING,
+    Consent,
+    ConsentError,
+    Event,
+    StoredEvent,
+    StoredReply,
+    StoreUnwritableError,
+)
+from clients.local_store.store import LocalStore
+
+__all__ = [
+    "DISMISSAL",
+    "INTERACTION",
+    "RATING",
+    "Consent",
+    "ConsentError",
+    "Event",
+    "LocalStore",
+    "StoreUnwritableError",
+    "StoredEvent",
+    "StoredReply",
+]

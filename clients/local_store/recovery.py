@@ -1,0 +1,136 @@
+"""Making a store, and opening one that may be damaged, of another version, or on a disk that cannot be written."""
+
+import contextlib
+import sqlite3
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from clients.local_store.database import DamagedError, Database
+from clients.local_store.records import MOST_TEXT, StoreUnwritableError
+from clients.local_store.schema import STEPS, Step, migrate
+from fedrec.errors import DataError
+from fedrec.faults import reach
+from fedrec.runs.atomic import sync_folder
+
+SIDE_FILES = ("-wal", "-shm", "-journal")
+"""What SQLite lays beside a database."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A database that can be used. ``quarantined``: where a damaged one was put aside for it, None if it was sound."""
+
+    database: Database
+    quarantined: Path | None
+
+
+@dataclass(frozen=True)
+class _Rest:
+    """What can still be read of a damaged store: the users, and a sequence number that no reply had yet."""
+
+    users: tuple[str, ...]
+    sequence: int
+
+
+def create(path: Path, users: Sequence[str], *, sequence: int = 0, steps: Sequence[Step] = STEPS) -> None:
+    """Write an empty store; ``sequence``: the last number that was given out."""
+    if not users or len(set(users)) != len(users) or not all(0 < len(user) <= MOST_TEXT for user in users):
+        raise ValueError(f"a store needs users with keys of 1 to {MOST_TEXT} characters, each of them once")
+    database = Database(path)
+    try:
+        with database.alone() as connection:
+            migrate(connection, path, steps)
+        with database.writing(durable=True) as connection:
+            connection.executemany("INSERT INTO users (key) VALUES (?)", [(user,) for user in users])
+            connection.execute("INSERT INTO numbers VALUES ('sequence', ?)", (sequence,))
+    finally:
+        database.close()
+    sync_folder(path.parent)
+
+
+def open_checked(path: Path, clock: Callable[[], float], steps: Sequence[Step] = STEPS) -> Opened:
+    """Open a store; put it aside for a fresh one if SQLite finds it damaged (``PRAGMA quick_check``)."""
+    if not path.exists():
+        raise DataError(f"{path} does not exist: make the device with 'fedrec device init'")
+    reach("store.opening")
+    try:
+        return Opened(database=_sound(path, steps), quarantined=None)
+    except DamagedError:
+        rest = _rest(path, clock)
+    aside = _put_aside(path)
+    create(path, rest.users, sequence=rest.sequence, steps=steps)
+    return Opened(database=_sound(path, steps), quarantined=aside)
+
+
+def set_aside(path: Path) -> tuple[Path, ...]:
+    """Return the damaged databases that lie beside a store, without their side files."""
+    found = path.parent.glob(f"{path.name}.corrupt-*")
+    return tuple(sorted((entry for entry in found if entry.name.rpartition("-")[2].isdigit()), key=_number))
+
+
+def _number(aside: Path) -> int:
+    return int(aside.name.rpartition("-")[2])
+
+
+def _sound(path: Path, steps: Sequence[Step]) -> Database:
+    """Return the database, checked and migrated; read-only where nothing can be written."""
+    try:
+        database = Database(path)
+    except StoreUnwritableError:
+        return _checked(Database(path, writable=False), steps)
+    return _checked(database, steps)
+
+
+def _checked(database: Database, steps: Sequence[Step]) -> Database:
+    try:
+        with database.alone() as connection:
+            found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if found != "ok":
+                raise DamagedError(f"{database.path} is damaged: {found}")
+            if database.writable:
+                migrate(connection, database.path, steps)
+            if not connection.execute("SELECT count(*) FROM users").fetchone()[0]:
+                raise DamagedError(f"{database.path} has no users: it is not a whole store")
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _put_aside(path: Path) -> Path:
+    """Rename a damaged database and what belongs to it; return its new name."""
+    taken = [_number(entry) for entry in set_aside(path)]
+    aside = path.with_name(f"{path.name}.corrupt-{max(taken, default=0) + 1}")
+    for ending in SIDE_FILES:
+        with contextlib.suppress(FileNotFoundError):
+            path.with_name(path.name + ending).rename(aside.with_name(aside.name + ending))
+    reach("store.quarantining")
+    path.rename(aside)
+    sync_folder(path.parent)
+    return aside
+
+
+def _rest(path: Path, clock: Callable[[], float]) -> _Rest:
+    """Read what a damaged database still tells.
+
+    Where it does not tell its sequence numbers, the new ones begin at the time in milliseconds: above all that a
+    device gave out which answers less than a thousand tasks a second.
+    """
+    users, sequence = _settings_users(path.with_name("device.toml")), int(clock() * 1000)
+    uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
+        users = users or tuple(str(row[0]) for row in connection.execute("SELECT key FROM users ORDER BY id"))
+        row = connection.execute("SELECT value FROM numbers WHERE name = 'sequence'").fetchone()
+        sequence = max(sequence, int(row[0]) if row else 0)
+    return _Rest(users or ("me",), sequence)
+
+
+def _settings_users(path: Path) -> tuple[str, ...]:
+    """Return the users that the device's settings name; none where there are no settings."""
+    try:
+        users = tomllib.loads(path.read_text(encoding="utf-8")).get("users", ())
+    except (OSError, ValueError):
+        return ()
+    return tuple(map(str, users)) if isinstance(users, list) else ()
