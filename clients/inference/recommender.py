@@ -96,6 +96,10 @@ class Recommender:
         )
         return True
 
+    def knows(self, item: str) -> bool | None:
+        """Return whether the catalogue has an item of this raw id, None where there is no catalogue yet."""
+        return None if self._items is None else item in self._items.codes
+
     def serving(self) -> Serving:
         """Return what recommendations come from just now."""
         return self._serving

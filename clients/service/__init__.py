@@ -1,1 +1,1 @@
-"""The device's local service over gRPC: recommendations, feedback, consent, export, forgetting. Free of torch."""
+"""The device's local service: recommendations, feedback and the owner's rights over gRPC. Free of torch."""

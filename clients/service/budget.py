@@ -1,0 +1,114 @@
+"""What training has spent on this device, told from the ledger's lines: each charge wrote its sum down."""
+
+import threading
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from clients.device.home import DeviceHome
+from clients.service import device_pb2 as pb
+from fedrec.errors import LedgerError
+from fedrec.privacy.accounts.chain import Chain, Line
+from fedrec.privacy.guarantee import Guarantee
+
+ALLOWED = {"user": "epsilon", "interaction": "interaction_epsilon"}
+"""Key of the policy that limits what is spent on each unit."""
+
+
+class BudgetTeller:
+    """Reads a device's ledger again where it has grown. For several threads."""
+
+    def __init__(self, home: DeviceHome) -> None:
+        self._home = home
+        self._chain = Chain(home.ledger)
+        self._lock = threading.Lock()
+
+    def tell(self, releases: int, *, lost: bool = False) -> pb.PrivacyReply:
+        """Return what has been spent, with the last ``releases`` charges.
+
+        ``lost``: whether something beside the ledger remembers more of it than there is. Such a ledger, or a broken
+        one, leaves nothing to spend; its owner hears that instead of figures.
+        """
+        try:
+            with self._lock:
+                lines = list(self._chain.lines())
+            charges = [line for line in lines if line["kind"] == "charge"]
+            outcomes = {line["charge"]: str(line["kind"]) for line in lines if line["kind"] in ("commit", "abort")}
+            told = [_release(charge, outcomes) for charge in charges[max(0, len(charges) - releases) :]]
+            spent = list(_spendings(charges, self._allowed()))
+        except LedgerError as error:
+            return _broken(str(error))
+        except (KeyError, TypeError, ValueError):
+            return _broken(f"{self._home.ledger} is not of this version of fedrec")
+        if lost:
+            return _broken(f"{self._home.ledger} is missing, shorter than it was, or another one")
+        verdicts = list(outcomes.values())
+        return pb.PrivacyReply(
+            state=_state(spent),
+            spent=spent,
+            charges=len(charges),
+            committed=verdicts.count("commit"),
+            aborted=verdicts.count("abort"),
+            reserved_lost=len(charges) - len(outcomes),
+            releases=told,
+            summary=_summary(spent, len(charges)),
+        )
+
+    def _allowed(self) -> Mapping[str, Any]:
+        """Return the policy's figures; none where it cannot be read. ``clients.policy`` would bring torch."""
+        try:
+            return tomllib.loads(self._home.policy.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+
+
+def _spendings(charges: Sequence[Line], allowed: Mapping[str, Any]) -> Iterator[pb.Spending]:
+    """Yield the last word of the ledger on each guarantee."""
+    last = {(line["unit"], line["adjacency"], line["adversary"]): line for line in charges}
+    for (unit, adjacency, adversary), line in last.items():
+        guarantee = Guarantee(unit=unit, adjacency=adjacency, adversary=adversary)
+        yield pb.Spending(
+            unit=unit,
+            adjacency=guarantee.adjacency_text,
+            adversary=guarantee.adversary_text,
+            epsilon=line["epsilon"],
+            budget=allowed.get(ALLOWED[unit], line["budget"]),
+            delta=line["delta"],
+        )
+
+
+def _release(line: Line, outcomes: Mapping[int, str]) -> pb.Release:
+    return pb.Release(
+        time=line["time"],
+        run=line["run"],
+        round=line["round"],
+        name=line["release"],
+        unit=line["unit"],
+        epsilon=line["epsilon"],
+        outcome=outcomes.get(line["entry"], ""),
+    )
+
+
+def _state(spent: Sequence[pb.Spending]) -> pb.BudgetState:
+    if not spent:
+        return pb.BUDGET_STATE_UNUSED
+    left = all(one.epsilon < one.budget for one in spent)
+    return pb.BUDGET_STATE_LEFT if left else pb.BUDGET_STATE_SPENT
+
+
+def _summary(spent: Sequence[pb.Spending], charges: int) -> str:
+    if not spent:
+        return "Nothing computed from this device's events was ever released."
+    spendings = "; ".join(
+        f"epsilon {one.epsilon:.3g} of {one.budget:.3g} at delta {one.delta:g}, protecting {_PROTECTED[one.unit]}"
+        for one in spent
+    )
+    return f"{charges} releases were charged: {spendings}. Smaller is more private; at the budget, training ends."
+
+
+_PROTECTED = {"user": "all events of one person", "interaction": "one event of one person"}
+
+
+def _broken(why: str) -> pb.PrivacyReply:
+    summary = f"{why}. The budget counts as spent: this device trains no more, and goes on recommending."
+    return pb.PrivacyReply(state=pb.BUDGET_STATE_LEDGER_BROKEN, summary=summary)
