@@ -1,5 +1,6 @@
 """Versions of the program: switched by one rename, proved or given up, whole after a loss of power at any moment."""
 
+import contextlib
 import random
 from pathlib import Path
 
@@ -134,11 +135,12 @@ def test_i87_a_power_cut_at_any_moment_of_a_swap_boots_one_of_the_two(machine, p
         machine.test(machine.versions.folder("1.1"))
 
     machine.live = live
-    with installed(FaultPlan(faults=(Fault(where=place, what=What.CRASH),))):
-        try:
-            go()
-        except (InjectedCrashError, SelfTestError, DataError):
-            pass
+    plan, ends = (
+        FaultPlan(faults=(Fault(where=place, what=What.CRASH),)),
+        (InjectedCrashError, SelfTestError, DataError),
+    )
+    with installed(plan), contextlib.suppress(*ends):
+        go()
     assert machine.boot() in {"1.0", "1.1"}
     assert machine.boot() in {"1.0", "1.1"}, "and so it stays"
     assert machine.versions.trial is None
@@ -170,9 +172,9 @@ def test_i87_any_series_of_upgrades_roll_backs_and_power_cuts_leaves_a_version_t
 @pytest.mark.fault
 def test_a_version_that_hangs_at_boot_is_given_up_after_three_boots(machine):
     machine.install("1.1")
-    with installed(FaultPlan(faults=(Fault(where="versions.switched", what=What.CRASH),))):
-        with pytest.raises(InjectedCrashError):
-            machine.upgrade("1.1")
+    plan = FaultPlan(faults=(Fault(where="versions.switched", what=What.CRASH),))
+    with installed(plan), pytest.raises(InjectedCrashError):
+        machine.upgrade("1.1")
 
     def hangs(folder: Path) -> None:
         raise InjectedCrashError("the watchdog resets the board")
@@ -193,9 +195,9 @@ def test_only_the_current_version_and_the_one_before_stay_on_the_disk(machine):
 
 
 def test_an_interrupted_installation_is_made_anew(machine):
-    with installed(FaultPlan(faults=(Fault(where="versions.built", what=What.CRASH),))):
-        with pytest.raises(InjectedCrashError):
-            machine.install("1.1")
+    plan = FaultPlan(faults=(Fault(where="versions.built", what=What.CRASH),))
+    with installed(plan), pytest.raises(InjectedCrashError):
+        machine.install("1.1")
     with pytest.raises(DataError, match="not a complete version"):
         machine.versions.upgrade("1.1", test=machine.test, restart=machine.run, live=machine.live)
     (machine.versions.folder("1.1") / "half").write_text("")
