@@ -57,7 +57,7 @@ class Answers(DeviceServicer):
         self._settings = settings
         self._store = store
         self._recommender = recommender
-        self._budget = BudgetTeller(home)
+        self._budget = BudgetTeller(home, store)
         self._clock = clock
         self._started = time.monotonic()
         self._can_record = True

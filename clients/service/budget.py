@@ -1,11 +1,13 @@
 """What training has spent on this device, told from the ledger's lines: each charge wrote its sum down."""
 
+import json
 import threading
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from clients.device.home import DeviceHome
+from clients.guard.counter import COPY, Counter, Mark, Notes
 from clients.service import device_pb2 as pb
 from fedrec.errors import LedgerError
 from fedrec.privacy.accounts.chain import Chain, Line
@@ -16,20 +18,25 @@ ALLOWED = {"user": "epsilon", "interaction": "interaction_epsilon"}
 
 
 class BudgetTeller:
-    """Reads a device's ledger again where it has grown. For several threads."""
+    """Reads a device's ledger again where it has grown; writes nothing. For several threads.
 
-    def __init__(self, home: DeviceHome) -> None:
+    ``notes``: where the guard keeps a copy of the ledger's counter.
+    """
+
+    def __init__(self, home: DeviceHome, notes: Notes) -> None:
         self._home = home
+        self._notes = notes
         self._chain = Chain(home.ledger)
         self._lock = threading.Lock()
 
-    def tell(self, releases: int, *, lost: bool = False) -> pb.PrivacyReply:
+    def tell(self, releases: int) -> pb.PrivacyReply:
         """Return what has been spent, with the last ``releases`` charges.
 
-        ``lost``: whether something beside the ledger remembers more of it than there is. Such a ledger, or a broken
-        one, leaves nothing to spend; its owner hears that instead of figures.
+        A ledger that is broken, missing or shorter than its counter leaves nothing to spend; the owner hears that
+        instead of figures.
         """
         try:
+            marks = self._marks()  # before the ledger, which may grow meanwhile
             with self._lock:
                 lines = list(self._chain.lines())
             charges = [line for line in lines if line["kind"] == "charge"]
@@ -40,8 +47,9 @@ class BudgetTeller:
             return _broken(str(error))
         except (KeyError, TypeError, ValueError):
             return _broken(f"{self._home.ledger} is not of this version of fedrec")
-        if lost:
-            return _broken(f"{self._home.ledger} is missing, shorter than it was, or another one")
+        for mark in marks:
+            if mark.exhausted or mark.lines > len(lines):
+                return _broken(mark.exhausted or f"the ledger has {len(lines)} lines, its counter knows {mark.lines}")
         verdicts = list(outcomes.values())
         return pb.PrivacyReply(
             state=_state(spent),
@@ -53,6 +61,15 @@ class BudgetTeller:
             releases=told,
             summary=_summary(spent, len(charges)),
         )
+
+    def _marks(self) -> list[Mark]:
+        """Return what the ledger's counter and its copy remember."""
+        found = [Counter(self._home.ledger_counter).peek()]
+        copied = self._notes.noted(COPY)
+        if copied:
+            table = json.loads(copied)
+            found.append(Mark(lines=int(table["lines"]), head=str(table["head"]), exhausted=str(table["exhausted"])))
+        return [mark for mark in found if mark]
 
     def _allowed(self) -> Mapping[str, Any]:
         """Return the policy's figures; none where it cannot be read. ``clients.policy`` would bring torch."""

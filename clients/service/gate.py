@@ -24,8 +24,7 @@ STREAM_SECONDS = 60.0
 logger = logging.getLogger(__name__)
 
 _FULL = "the disk is full: nothing was kept; free some space, recommendations go on meanwhile"
-_READ_ONLY = "the file system is read-only: nothing can be kept; recommendations go on"
-_DAMAGED = "the database cannot be used just now: see 'fedrec device doctor'; recommendations go on"
+_READ_ONLY = "the file system is read-only: nothing can be kept or changed; recommendations go on"
 _DEFECT = "a defect of fedrec: the service's log says where"
 
 
@@ -127,10 +126,7 @@ def status_of(error: Exception) -> tuple[grpc.StatusCode, str]:
     """Return the status and the sentence that an error leaves the service with."""
     if isinstance(error, RefusedError):
         return error.code, str(error)
-    if isinstance(error, FedRecError):
-        return grpc.StatusCode.FAILED_PRECONDITION, str(error)
-    cause: BaseException | None = error
-    while cause is not None:
+    for cause in _causes(error):
         full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
         if full or _sqlite(cause) == sqlite3.SQLITE_FULL:
             return grpc.StatusCode.RESOURCE_EXHAUSTED, _FULL
@@ -138,11 +134,20 @@ def status_of(error: Exception) -> tuple[grpc.StatusCode, str]:
         if frozen or _sqlite(cause) == sqlite3.SQLITE_READONLY:
             return grpc.StatusCode.FAILED_PRECONDITION, _READ_ONLY
         if isinstance(cause, sqlite3.Error):
-            return grpc.StatusCode.UNAVAILABLE, _DAMAGED
-        cause = cause.__cause__
+            return grpc.StatusCode.UNAVAILABLE, str(error)
+    if isinstance(error, FedRecError):
+        return grpc.StatusCode.FAILED_PRECONDITION, str(error)
     # Where it happened and of what kind it is, without its text, which may hold an item or a user's key.
     logger.error("%s\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
     return grpc.StatusCode.INTERNAL, _DEFECT
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error, what it was raised from, and so on."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__
 
 
 def _sqlite(error: BaseException) -> int | None:

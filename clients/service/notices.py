@@ -41,7 +41,7 @@ def notices(store: LocalStore, serving: Serving, *, can_record: bool) -> Iterato
             "the privacy ledger is untouched."
         )
     if not store.writable:
-        yield "The file system is read-only: events cannot be kept. Mount it writable and start the service anew."
+        yield "The file system is read-only: events cannot be kept. Mount it writable."
     elif not can_record:
         yield "The last event could not be kept: is the disk full?"
     if serving.problem:
