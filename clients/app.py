@@ -11,6 +11,7 @@ from pathlib import Path
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
+from clients.device_node import open_node
 from clients.installed import catalogue_of
 from clients.node import answer, card
 from clients.store import NodeStore
@@ -61,7 +62,7 @@ def _guarded(
     locate: Callable[[Context], Path],
 ) -> Message:
     try:
-        return handle(message, NodeStore.open(locate(context)))
+        return handle(message, open_node(locate(context)))
     except Exception as error:  # the border of the device: nothing but the class of a failure may cross it
         logger.exception("the node failed")
         raise NodeFailedError(f"{type(error).__name__}: see the node's log") from error

@@ -5,6 +5,7 @@ the same users, of which the server, and so the ledger, should only ever see one
 """
 
 from pathlib import Path
+from typing import Protocol
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -14,6 +15,16 @@ from fedrec.runs.atomic import write_atomically
 
 KEPT = 4
 """Replies that stay: the server asks again within a round, never later."""
+
+
+class Replies(Protocol):
+    """Where a node keeps its replies: a folder of a simulated node, the database of a device."""
+
+    def find(self, nonce: str) -> TrainReply | None:
+        """Return the reply that was written for a nonce, None if there is none."""
+
+    def put(self, reply: TrainReply) -> None:
+        """Write a reply whole; on the disk when this returns, where the node is durable."""
 
 
 class Outbox:

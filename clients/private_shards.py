@@ -24,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from fedrec.errors import DataError
+from fedrec.faults import reach
 from fedrec.models.split import PrivateState
 from fedrec.runs.atomic import sync_folder, write_atomically
 
@@ -88,8 +89,9 @@ class PrivateShards:
             rows = self._laid_over(self._everyone(shard), users, rows)
         self._folder.mkdir(exist_ok=True)
         content = save({name: value.detach().cpu().contiguous() for name, value in rows.items()})
-        with self._path(shard, generation).open("wb") as file:
+        with os.fdopen(_for_the_owner_alone(self._path(shard, generation)), "wb") as file:
             file.write(content)
+            reach("private.writing")
             if self._durable:
                 file.flush()
                 os.fsync(file.fileno())
@@ -113,8 +115,22 @@ class PrivateShards:
         self._put = {}
         if self._durable:  # the files' names must outlast a power cut before a manifest trusts in them
             sync_folder(self._folder)
-        write_atomically(self._folder / MANIFEST, self._manifest.to_json(), durable=self._durable)
+        reach("private.committing")
+        write_atomically(self._folder / MANIFEST, self._manifest.to_json(), durable=self._durable, mode=0o600)
+        reach("private.sweeping")
         self._sweep()
+
+    def discard(self) -> None:
+        """Remove what was put since the last commit."""
+        self._put = {}
+        self._sweep()
+
+    def remove(self) -> None:
+        """Remove all that is kept of any run."""
+        self._put = {}
+        for name in os.listdir(self._folder):  # noqa: PTH208  # as in _sweep
+            if name == MANIFEST or name.startswith(_OURS):
+                (self._folder / name).unlink(missing_ok=True)
 
     # --- shards and files -----------------------------------------------------------------------------------------
     def _shard(self, users: NDArray[np.int64]) -> int:
@@ -227,6 +243,10 @@ class _Manifest:
 
     def to_json(self) -> bytes:
         return json.dumps({"schema": SCHEMA, **vars(self)}).encode()
+
+
+def _for_the_owner_alone(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
 
 
 def _remedy(path: Path) -> str:

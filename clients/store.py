@@ -28,7 +28,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from clients.file_memory import FileMemory
-from clients.outbox import Outbox
+from clients.local_store import LocalStore
+from clients.outbox import Outbox, Replies
 from clients.policy import Policy
 from clients.private_shards import PrivateShards
 from fedrec.config.run import DEFAULT_MEMORY_MIB
@@ -50,8 +51,11 @@ class NodeStore:
     """One node's folder. One process writes at a time; what is written is whole.
 
     A ``durable`` node flushes it to the disk before it goes on. A simulated one need not survive a loss of power;
-    its ledger is flushed all the same.
+    its ledger is flushed all the same. ``local``: the database of a deployed device (``clients.device_node``), which
+    takes the place of the histories' file and of the outbox's folder; None on a simulated node.
     """
+
+    local: LocalStore | None = None
 
     def __init__(
         self,
@@ -73,7 +77,7 @@ class NodeStore:
         self.durable = durable
         self.device = device
         self.memory_mib = memory_mib
-        self.outbox = Outbox(folder / "outbox", durable=durable)
+        self.outbox: Replies = Outbox(folder / "outbox", durable=durable)
 
     @classmethod
     def create(

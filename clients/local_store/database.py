@@ -29,7 +29,20 @@ _UNWRITABLE = {
     sqlite3.SQLITE_IOERR: "the disk does not take what is written: look at the system's log",
     sqlite3.SQLITE_CANTOPEN: "its files cannot be opened: mount the disk writable",
 }
+_STILL_READABLE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+_PRAGMAS = (
+    f"busy_timeout = {int(BUSY_SECONDS * 1000)}",
+    "journal_mode = WAL",
+    "synchronous = NORMAL",
+    "secure_delete = ON",
+    "foreign_keys = ON",
+    "temp_store = MEMORY",  # no event is ever written to a temporary file
+    f"journal_size_limit = {MOST_LOG_BYTES}",
+    "trusted_schema = OFF",
+)
 
 
 class DamagedError(DataError):
@@ -37,14 +50,25 @@ class DamagedError(DataError):
 
 
 class Database:
-    """A connection that the threads of a process share; one of them uses it at a time."""
+    """A connection that the threads of a process share; one of them uses it at a time.
 
-    def __init__(self, path: Path, *, writable: bool = True) -> None:
+    Opened for reading alone where the disk is full or read-only; the next writing tries again. When another process
+    has put the file aside for a fresh one, the fresh one is opened.
+    """
+
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self.writable = writable
         self._lock = threading.RLock()
         with self._explained():
-            self._connection = _connected(path) if writable else _read_only(path)
+            self._open()
+
+    def _open(self) -> None:
+        self._connection, self.writable = _connected(self.path)
+        self._file = _identity(self.path)
+
+    def _reopen(self) -> None:
+        self._connection.close()
+        self._open()
 
     def close(self) -> None:
         """Close the connection; the last process's close folds the log into the database."""
@@ -55,6 +79,8 @@ class Database:
     def reading(self) -> Iterator[sqlite3.Connection]:
         """Hold the connection to read."""
         with self._lock, self._explained():
+            if self._file != _identity(self.path):
+                self._reopen()
             yield self._connection
 
     @contextlib.contextmanager
@@ -65,9 +91,11 @@ class Database:
         read-only, or held by another process for too long.
         """
         with self._lock, self._explained():
+            reach("store.writing")
+            if not self.writable or self._file != _identity(self.path):
+                self._reopen()
             if not self.writable:
                 raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-            reach("store.writing")
             self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             self._connection.execute("BEGIN IMMEDIATE")
             try:
@@ -94,6 +122,8 @@ class Database:
             raise DataError(f"{self.path}: what was to be written contradicts what is there ({error})") from error
         except sqlite3.Error as error:
             raise explained(self.path, error) from error
+        except FileNotFoundError as error:
+            raise DataError(f"{self.path} does not exist any more: restart the device's services") from error
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EROFS, errno.EDQUOT):
                 raise
@@ -115,21 +145,24 @@ def explained(path: Path, error: sqlite3.Error) -> DataError:
     return DataError(f"{path}: {error}")
 
 
-def _connected(path: Path) -> sqlite3.Connection:
+def _connected(path: Path) -> tuple[sqlite3.Connection, bool]:
+    """Return a connection and whether it can write."""
+    if not path.exists() or (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
+        try:
+            return _read_write(path), True
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF not in _STILL_READABLE:
+                raise
+    return _read_only(path), False
+
+
+def _read_write(path: Path) -> sqlite3.Connection:
     _make_private(path)
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
-        for pragma in (
-            f"busy_timeout = {int(BUSY_SECONDS * 1000)}",
-            "journal_mode = WAL",
-            "synchronous = NORMAL",
-            "secure_delete = ON",
-            "foreign_keys = ON",
-            "temp_store = MEMORY",  # no event is ever written to a temporary file
-            f"journal_size_limit = {MOST_LOG_BYTES}",
-            "trusted_schema = OFF",
-        ):
+        for pragma in _PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # opens the log and its index
     except BaseException:
         connection.close()
         raise
@@ -137,11 +170,16 @@ def _connected(path: Path) -> sqlite3.Connection:
 
 
 def _read_only(path: Path) -> sqlite3.Connection:
-    """Open for reading where nothing can be written: by the log's index if it is there, else as it stands."""
+    """Open for reading where nothing can be written: by the log's index if it is there, else as the file stands."""
     log, index = (path.with_name(path.name + ending) for ending in ("-wal", "-shm"))
     how = "mode=ro" if log.exists() and index.exists() else "mode=ro&immutable=1"
     uri = f"{path.absolute().as_uri()}?{how}"
     return sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
 
 
 def _make_private(path: Path) -> None:

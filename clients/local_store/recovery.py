@@ -1,15 +1,17 @@
 """Making a store, and opening one that may be damaged, of another version, or on a disk that cannot be written."""
 
 import contextlib
+import fcntl
+import os
 import sqlite3
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from clients.local_store.database import DamagedError, Database
-from clients.local_store.records import MOST_TEXT, StoreUnwritableError
-from clients.local_store.schema import STEPS, Step, migrate
+from clients.local_store.records import MOST_TEXT
+from clients.local_store.schema import STEPS, Step, migrate, version_of
 from fedrec.errors import DataError
 from fedrec.faults import reach
 from fedrec.runs.atomic import sync_folder
@@ -55,13 +57,25 @@ def open_checked(path: Path, clock: Callable[[], float], steps: Sequence[Step] =
     if not path.exists():
         raise DataError(f"{path} does not exist: make the device with 'fedrec device init'")
     reach("store.opening")
+    with _alone_in(path.parent):
+        try:
+            return Opened(database=_checked(Database(path), steps), quarantined=None)
+        except DamagedError:
+            rest = _rest(path, clock)
+        aside = _put_aside(path)
+        create(path, rest.users, sequence=rest.sequence, steps=steps)
+        return Opened(database=_checked(Database(path), steps), quarantined=aside)
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock: of two processes that find a damaged store, one puts it aside."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return Opened(database=_sound(path, steps), quarantined=None)
-    except DamagedError:
-        rest = _rest(path, clock)
-    aside = _put_aside(path)
-    create(path, rest.users, sequence=rest.sequence, steps=steps)
-    return Opened(database=_sound(path, steps), quarantined=aside)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def set_aside(path: Path) -> tuple[Path, ...]:
@@ -74,15 +88,6 @@ def _number(aside: Path) -> int:
     return int(aside.name.rpartition("-")[2])
 
 
-def _sound(path: Path, steps: Sequence[Step]) -> Database:
-    """Return the database, checked and migrated; read-only where nothing can be written."""
-    try:
-        database = Database(path)
-    except StoreUnwritableError:
-        return _checked(Database(path, writable=False), steps)
-    return _checked(database, steps)
-
-
 def _checked(database: Database, steps: Sequence[Step]) -> Database:
     try:
         with database.alone() as connection:
@@ -91,6 +96,8 @@ def _checked(database: Database, steps: Sequence[Step]) -> Database:
                 raise DamagedError(f"{database.path} is damaged: {found}")
             if database.writable:
                 migrate(connection, database.path, steps)
+            elif version_of(connection) != steps[-1].to:
+                raise DataError(f"{database.path} has tables of another version, and its disk cannot be written")
             if not connection.execute("SELECT count(*) FROM users").fetchone()[0]:
                 raise DamagedError(f"{database.path} has no users: it is not a whole store")
     except BaseException:

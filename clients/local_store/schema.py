@@ -70,11 +70,11 @@ def migrate(connection: sqlite3.Connection, path: Path, steps: Sequence[Step] = 
     Raises ``DataError`` for one that is newer by more than one step, or that does not carry the way back.
     """
     wanted = steps[-1].to
-    if _version(connection) == wanted:
+    if version_of(connection) == wanted:
         return
     connection.execute("BEGIN EXCLUSIVE")
     try:
-        version = _version(connection)  # another process may have been first
+        version = version_of(connection)  # another process may have been first
         if version > wanted:
             _step_down(connection, path, version, wanted)
         for step in steps[version:]:
@@ -90,7 +90,8 @@ def migrate(connection: sqlite3.Connection, path: Path, steps: Sequence[Step] = 
     reach("store.migrated")
 
 
-def _version(connection: sqlite3.Connection) -> int:
+def version_of(connection: sqlite3.Connection) -> int:
+    """Return the version of a database's tables, 0 for an empty one."""
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 

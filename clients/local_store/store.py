@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from clients.local_store import events, portable, recovery
+from clients.local_store import events, forgetting, portable, recovery
 from clients.local_store.database import Database
 from clients.local_store.records import (
     NO_CONSENT,
@@ -260,11 +260,18 @@ class LocalStore:
         """Take over what ``export`` returned on another device; this one must be fresh."""
         portable.import_(self._database, document)
 
+    def times_forgotten(self) -> int:
+        """Return how often ``forget`` was called: what was begun before it must not be written after it."""
+        with self._database.reading() as connection:
+            row = connection.execute("SELECT value FROM numbers WHERE name = 'forgotten'").fetchone()
+        return int(row[0]) if row else 0
+
     def forget(self) -> int:
         """Withdraw consent and delete all that the device holds of its users; return how many events there were.
 
         The ledger stays, which holds no item, and so does the device's key, which the server is told by that it is to
         forget the device too.
         """
-        self.set_consent(False, scope=self.consent().scope or TRAINING)
-        return portable.forget(self._database)
+        if self.consent().granted:
+            self.set_consent(False, scope=self.consent().scope)
+        return forgetting.forget(self._database)
