@@ -8,8 +8,8 @@
 
 Whatever the moment of a loss of power, ``current`` names a complete version: before the rename the old one, after it
 the new one, which ``settle`` tests at the next boot and gives up after ``MOST_STARTS`` boots that did not come so far
-(the rule of greenboot, which tries three times). Of the state of the program this module knows nothing: whoever
-switches hands in ``leave``, which brings the state back to what the other version reads.
+(the rule of greenboot, which tries three times). Of the state of the program this module knows nothing: the store of
+a device carries its own way back by one version (``clients.local_store.schema``).
 
 Needs the standard library alone, as do the modules that it imports: it runs where nothing is installed yet.
 """
@@ -35,8 +35,6 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]{0,63}")
 
 Test = Callable[[Path], None]
 """Tries the version in a folder; raises ``SelfTestError`` if it must not be used."""
-Leave = Callable[[Path, Path], None]
-"""Called with the version that is left and the one that is entered, before the switch."""
 
 
 class SelfTestError(FedRecError):
@@ -50,10 +48,6 @@ class Trial:
     version: str
     before: str | None
     starts: int = 0
-
-
-def _stay(left: Path, entered: Path) -> None:
-    """Change nothing of the state."""
 
 
 class Versions:
@@ -115,9 +109,7 @@ class Versions:
             sync_folder(folder.parent)
         return folder
 
-    def upgrade(
-        self, name: str, *, test: Test, restart: Callable[[], None], live: Callable[[], None], leave: Leave = _stay
-    ) -> None:
+    def upgrade(self, name: str, *, test: Test, restart: Callable[[], None], live: Callable[[], None]) -> None:
         """Make a complete version current, if it passes ``test`` before the switch and ``live`` after ``restart``.
 
         Raises ``SelfTestError`` when it did not; then the version before is current again and restarted.
@@ -129,17 +121,17 @@ class Versions:
             test(new)
             self._write(Trial(version=name, before=before))
             reach("versions.on-trial")
-            self._switch(name, leave)
+            self._switch(name)
             try:
                 restart()
                 live()
             except FedRecError as error:
-                self._give_up(leave, restart)
+                self._give_up(restart)
                 back = f"{before} runs again" if before else "there is no version before it"
                 raise SelfTestError(f"{name} did not prove itself, {back}: {error}") from error
             self._prove()
 
-    def settle(self, test: Test, leave: Leave = _stay) -> Literal["nothing", "proved", "rolled-back"]:
+    def settle(self, test: Test) -> Literal["nothing", "proved", "rolled-back"]:
         """Finish, at a boot, what an upgrade left unfinished, and say what that was."""
         with self._held():
             trial = self.trial
@@ -156,18 +148,18 @@ class Versions:
             except FedRecError:
                 if trial.before is None:
                     raise
-                self._give_up(leave, lambda: None)
+                self._give_up(lambda: None)
                 return "rolled-back"
             self._prove()
             return "proved"
 
-    def roll_back(self, *, restart: Callable[[], None], leave: Leave = _stay) -> str:
+    def roll_back(self, *, restart: Callable[[], None]) -> str:
         """Return to the version before the current one, and return its name; ``DataError`` if there is none."""
         with self._held():
             target = self.before
             if target is None:
                 raise DataError(f"{self.root} holds no version to roll back to: install one")
-            self._switch(target, leave)
+            self._switch(target)
             (self.root / "trial.json").unlink(missing_ok=True)
             (self.root / "before").unlink(missing_ok=True)
             restart()
@@ -179,20 +171,17 @@ class Versions:
             raise DataError(f"{folder} is not a complete version: install it again")
         return folder
 
-    def _switch(self, name: str, leave: Leave) -> None:
-        target, current = self._whole(name), self.current
-        if current is not None:
-            leave(self.folder(current), target)
-        reach("versions.left")
+    def _switch(self, name: str) -> None:
+        self._whole(name)
         reach("versions.switching")
         self._point("current", name)
         reach("versions.switched")
 
-    def _give_up(self, leave: Leave, restart: Callable[[], None]) -> None:
+    def _give_up(self, restart: Callable[[], None]) -> None:
         trial = self.trial
         if trial is None or trial.before is None:
             return
-        self._switch(trial.before, leave)
+        self._switch(trial.before)
         (self.root / "trial.json").unlink(missing_ok=True)
         reach("versions.given-up")
         restart()
