@@ -1,6 +1,8 @@
 """``fedrec server``: the server of a deployment, from its folder to its runs."""
 
 import datetime
+import os
+import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -57,6 +59,58 @@ def enroll(
         return
     write_line(code)
     write_note(f"good for {count} device{'s' if count > 1 else ''} of {owner} until {until}, at {settings.url}")
+
+
+@server_app.command()
+def up(
+    folder: Folder,
+    volatile: Annotated[
+        bool, typer.Option("--volatile", help="Accept a folder in memory (tmpfs): for tries, never in production.")
+    ] = False,
+) -> None:
+    """Run the server until Ctrl-C or SIGTERM: Flower's SuperLink and the door on loopback, nginx in front."""
+    from server.door.running import up as run  # flwr takes seconds to import, and other commands do without it
+
+    home, settings = _open(folder)
+    if os.geteuid() == 0:
+        write_note("running as root: in production give the server a user of its own (server/deploy/)")
+    run(home, settings, volatile=volatile, ready=lambda: _say_ready(settings))
+
+
+def _say_ready(settings: ServerSettings) -> None:
+    write_line(f"serving {settings.url}")
+    sys.stdout.flush()  # whoever waits for this line reads a pipe
+
+
+@server_app.command(hidden=True)
+def door(folder: Folder) -> None:
+    """Run the door service alone: ``up`` starts it."""
+    import uvicorn  # comes with flwr; only this command serves
+
+    from server.door.service import make_door, make_service  # the same
+
+    home, settings = _open(folder)
+    service = make_service(make_door(home, settings))
+    uvicorn.run(
+        service, host="127.0.0.1", port=settings.door_port, access_log=False, log_level="warning", server_header=False
+    )
+
+
+@server_app.command()
+def revoke(folder: Folder, key: Annotated[str, typer.Argument(metavar="KEY", help="The device's name.")]) -> None:
+    """Take a device off the list for good: it cannot connect, and what it has under way is dropped."""
+    from server.door.flower import SuperLink, SuperLinkError  # as above
+
+    home, settings = _open(folder)
+    device = Enrolments.open(home.enrolments).revoke(key, time.time())
+    superlink = SuperLink.of(home, settings)
+    try:
+        superlink.unregister(device.public_key)
+    except SuperLinkError:
+        write_note("the server is not running: its SuperLink forgets the key when it starts")
+    finally:
+        superlink.close()
+    write_line(f"{key} is revoked: nothing that it sends is accepted any more")
 
 
 @server_app.command("kill-switch")

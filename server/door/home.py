@@ -41,6 +41,8 @@ class ServerSettings:
     """Address that the front door listens on."""
     superlink_port: int = 8000
     door_port: int = 8001
+    database: str = "superlink.db"
+    """Flower's database, a file in the server's folder. One in memory would forget every device and run."""
     owner_quota: int = 100
     requests_per_second: int = 100
     """Of one address, beyond which it is told to come again; devices behind one router share an address."""
@@ -127,11 +129,6 @@ class ServerHome:
     def enrolments(self) -> Path:
         """Codes and devices."""
         return self.path / "enrolments.db"
-
-    @property
-    def superlink_database(self) -> Path:
-        """Flower's database."""
-        return self.path / "superlink.db"
 
     @property
     def nginx(self) -> Path:

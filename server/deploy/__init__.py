@@ -1,0 +1,1 @@
+"""Files for deploying a server: nginx's template, units, images."""
