@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -57,7 +58,7 @@ class DeviceClient(AbstractContextManager["DeviceClient"]):
         """Return a client of the device in a folder, at the address of its settings."""
         address = Address.of(home, DeviceSettings.load(home.settings).api.address)
         if address.socket and not address.socket.exists():
-            raise not_running(str(address.socket))
+            raise not_running(f"{address.socket}", home.path)
         return cls(address, seconds=seconds)
 
     def __exit__(
@@ -140,8 +141,7 @@ class DeviceClient(AbstractContextManager["DeviceClient"]):
             raise ServiceError(error.details() or error.code().name, error.code().name) from error
 
 
-def not_running(where: str) -> ServiceNotRunningError:
+def not_running(where: str, folder: Path | str = "DIR") -> ServiceNotRunningError:
     """Return the error for a service that nobody has started."""
-    return ServiceNotRunningError(
-        f"the local service does not answer at {where}: start it with 'fedrec device run DIR --only api'", "UNAVAILABLE"
-    )
+    start = f"start it with 'fedrec device run {folder}', alone with '--only api'"
+    return ServiceNotRunningError(f"the local service does not answer at {where}: {start}", "UNAVAILABLE")

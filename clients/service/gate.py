@@ -13,13 +13,15 @@ from typing import Any, NoReturn
 
 import grpc
 
-from clients.service.metrics import ServiceMetrics
 from fedrec.errors import FedRecError
 
 STREAMS = 2
 """Streams (exports, reflection) at a time; each holds a thread until it ends."""
 STREAM_SECONDS = 60.0
 """A stream that has not ended by then is cut, whatever deadline its caller set."""
+
+Counted = Callable[[str, str, float], None]
+"""Told of each call: its method, the name of its status, and the seconds that it took."""
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +46,8 @@ def refuse(code: grpc.StatusCode, message: str) -> NoReturn:
 class Gate(grpc.ServerInterceptor):  # type: ignore[misc]  # grpc ships no types
     """Checks each call before it is answered. ``token``: what callers must show; None on a Unix socket."""
 
-    def __init__(self, metrics: ServiceMetrics, token: str | None = None) -> None:
-        self._metrics = metrics
+    def __init__(self, counted: Counted | None = None, token: str | None = None) -> None:
+        self._counted = counted
         self._token = token
         self._streams = threading.BoundedSemaphore(STREAMS)
 
@@ -102,7 +104,8 @@ class Gate(grpc.ServerInterceptor):  # type: ignore[misc]  # grpc ships no types
             yield
         except Exception as error:  # the rim of the service: what goes out is a status, and never a private text
             code, message = status_of(error)
-        self._metrics.answered(name, code.name, time.perf_counter() - began)
+        if self._counted:
+            self._counted(name, code.name, time.perf_counter() - began)
         if code is not grpc.StatusCode.OK:
             context.abort(code, message)
 

@@ -22,8 +22,7 @@ from clients.service import device_pb2 as pb
 from clients.service.address import Address, make_token
 from clients.service.answers import Answers
 from clients.service.device_pb2_grpc import add_DeviceServicer_to_server
-from clients.service.gate import Gate, refuse
-from clients.service.metrics import ServiceMetrics
+from clients.service.gate import Counted, Gate, refuse
 from fedrec.errors import ConfigError, DataError
 
 SERVICE = pb.DESCRIPTOR.services_by_name["Device"].full_name
@@ -60,49 +59,32 @@ class Health(health.HealthServicer):  # type: ignore[misc]  # grpc_health ships 
         refuse(grpc.StatusCode.UNIMPLEMENTED, "ask Check from time to time instead")
 
 
-class RunningService:
-    """A service that listens. ``answers``: what it answers with."""
-
-    def __init__(self, server: Any, answers: Answers, metrics: ServiceMetrics, address: Address) -> None:
-        self.answers = answers
-        self.metrics = metrics
-        self.address = address
-        self._server = server
-
-    def wait(self, stop: threading.Event) -> None:
-        """Go on answering until ``stop`` is set."""
-        stop.wait()
-
-
 @contextmanager
-def running(home: DeviceHome, settings: DeviceSettings) -> Iterator[RunningService]:
-    """Run a device's local service while the block runs.
+def running(home: DeviceHome, settings: DeviceSettings) -> Iterator[Address]:
+    """Run a device's local service while the block runs; yield where it answers.
 
     Raises ``ConfigError`` for an address that cannot be listened at, ``DataError`` where another process is the
     device's service already.
     """
     address = Address.of(home, settings.api.address)
-    metrics = ServiceMetrics()
     with ExitStack() as stack:
         stack.enter_context(held(home.run, Role.API))
         answers = stack.enter_context(Answers.of(home, settings))
         token = make_token(address.token) if address.token else None
-        gate = Gate(metrics, token)
+        gate = Gate(stack.enter_context(_counting(settings.metrics.port)), token)
         pool = stack.enter_context(ThreadPoolExecutor(WORKERS, thread_name_prefix="api"))
         server = grpc.server(pool, interceptors=(gate,), options=_OPTIONS, maximum_concurrent_rpcs=MOST_CALLS)
         add_DeviceServicer_to_server(answers, server)  # type: ignore[no-untyped-call]  # generated without types
         state = Health()
         health_pb2_grpc.add_HealthServicer_to_server(state, server)
         reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-        if settings.metrics.port:
-            stack.callback(metrics.expose(settings.metrics.port + 1))
         _listen(server, address, settings.api.group)
         server.start()
         for name in ("", SERVICE):
             state.set(name, health_pb2.HealthCheckResponse.SERVING)
         logger.info("the local service answers at %s", address.target)
         try:
-            yield RunningService(server, answers, metrics, address)
+            yield address
         finally:
             state.enter_graceful_shutdown()
             server.stop(GRACE_SECONDS).wait()
@@ -123,6 +105,28 @@ def serve(home: DeviceHome, *, stop: threading.Event | None = None, ready: Calla
         if ready:
             ready()
         ending.wait()
+
+
+@contextmanager
+def _counting(port: int) -> Iterator[Counted | None]:
+    """Show counters on the loopback port after ``port`` while the block runs; do without where it is 0."""
+    if not port:
+        yield None
+        return
+    # Only here: loading prometheus_client would be felt at every start.
+    from clients.service.metrics import ServiceMetrics, expose
+
+    metrics = ServiceMetrics()
+    try:
+        end = expose(metrics.text, port + 1)
+    except OSError as error:
+        raise ConfigError(
+            f"metrics cannot be shown at 127.0.0.1:{port + 1} ({error.strerror}): set [metrics] port"
+        ) from error
+    try:
+        yield metrics.answered
+    finally:
+        end()
 
 
 def _listen(server: Any, address: Address, group: str) -> None:

@@ -91,7 +91,9 @@ def recommend(
     write_table(f"from {SOURCES[reply.source]}", ["title", "item", "score"], rows)
     if explain:
         for rank, pick in enumerate(reply.recommendations, 1):
-            write_line(f"{rank}. {pick.title}: {'; '.join(reason.text for reason in pick.reasons)}")
+            write_line(
+                f"{rank}. {pick.title}: {'; '.join(reason.text for reason in pick.reasons) or 'no reason known'}"
+            )
 
 
 def feedback(
