@@ -30,6 +30,25 @@ MAX_HEAD_BYTES = 1 << 20
 MAX_ITEMS_BYTES = 256 << 20
 """Longest list of item ids that is parsed."""
 
+TABLE, NETWORK, MEMBER, PRIVATE, MIXING = "table.", "network.", "member.", "private.", "mixing."
+"""Prefixes of arrays: item tables ``[width, num_items]``; the shared networks' parameters; members' tensors by
+``<member>.<tensor>``; one user's private parameters before any training; the fusion's."""
+FUSION = "fusion"
+"""Weights of the trained branches in their sum, ``[num_branches]``."""
+CENTRE = NETWORK + "neighbours.centre"
+"""What was taken off every column of the neighbours' table, ``[width]``."""
+COVARIANCE, MEANS = "covariance", "means"
+"""Of the tables that are asked by inner products, side by side in order of name: float64 ``[W, W]`` and ``[W]`` over
+items. They tell the deviation of the branches' sum without a second product with the tables."""
+NONLINEAR = "neumf_hidden"
+"""The one table whose scores are no inner products."""
+
+BRANCHES = ("cf", "siamese", "neumf", "autoencoder", "mf", "seq", "neighbours")
+MEMBERS = ("popularity", "recent-popularity", "ease", "knn", "markov", "ials", "pca", "nearby", "content")
+ENCODERS = ("gru", "lstm", "sasrec", "cnn")
+SCOPES = ("shared", "private", "hybrid")
+"""What a device's scorer knows how to serve. Anything else is refused by name, at export and at reading."""
+
 _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "I32": np.dtype("<i4"), "F64": np.dtype("<f8")}
 
 Array = NDArray[Any]
@@ -82,7 +101,20 @@ class ServedHead:
         head = cls(**table)
         if type(head.num_items) is not int or head.num_items < 2 or not isinstance(head.settings, dict):
             raise ValueError("num_items or settings make no sense")
+        unknown = unservable(head.settings)
+        if unknown:
+            raise ValueError(f"this device does not know how to serve {unknown}: upgrade fedrec on it")
         return head
+
+
+def unservable(settings: Mapping[str, Any]) -> str:
+    """Return, in words, the first part of a model that no device's scorer knows; empty where it knows all of them."""
+    odd = [f"the branch {name!r}" for name in settings["branches"] if name not in BRANCHES]
+    odd += [f"the member {name!r}" for name in settings["members"] if name not in MEMBERS]
+    if "seq" in settings["branches"]:
+        choices: dict[str, tuple[str, ...]] = {"sequence_encoder": ENCODERS, "sequence_scope": SCOPES}
+        odd += [f"{key}={settings[key]!r}" for key, known in choices.items() if settings[key] not in known]
+    return odd[0] if odd else ""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -156,7 +188,7 @@ def map_arrays(path: Path, sha256: str) -> dict[str, Array]:
     return _views(memoryview(mapped), path)
 
 
-def _views(content: memoryview[int], path: Path) -> dict[str, Array]:
+def _views(content: memoryview, path: Path) -> dict[str, Array]:
     """Return arrays that are views of a safetensors file's bytes (8 bytes of length, JSON head, data)."""
     try:
         length = int.from_bytes(content[:8], "little")
@@ -169,7 +201,7 @@ def _views(content: memoryview[int], path: Path) -> dict[str, Array]:
         raise DataError(f"{path} is not a file of arrays: {error}") from error
 
 
-def _view(data: memoryview[int], dtype: str, shape: list[int], data_offsets: list[int]) -> Array:
+def _view(data: memoryview, dtype: str, shape: list[int], data_offsets: list[int]) -> Array:
     start, end = data_offsets
     kind: np.dtype[Any] = _DTYPES[dtype]
     if any(type(side) is not int or side < 0 for side in shape) or not 0 <= start <= end <= len(data):
