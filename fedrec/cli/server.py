@@ -4,23 +4,25 @@ import datetime
 import os
 import sys
 import time
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fedrec.cli.output import write_json, write_line, write_note
+from fedrec.cli.output import write_json, write_line, write_note, write_table
+from fedrec.cli.server_folder import Folder, Json
+from fedrec.cli.server_folder import open_server as _open
+from fedrec.cli.server_folder import publications as _publications
+from fedrec.cli.server_runs import publish, stop_runs, train
 from server.door.enrolments import Enrolments
-from server.door.home import ServerHome, ServerSettings
-from server.door.publications import Publications, load_signing_key
+from server.door.home import ServerSettings
 from server.door.setup import init as make_server
+from server.door.setup import renew_certificates
 
 server_app = typer.Typer(
-    no_args_is_help=True, help="Run a federation's server: enrol devices, train, publish, stop everything."
+    no_args_is_help=True,
+    add_completion=False,
+    help="Run a federation's server: enrol devices, train, publish, stop everything.",
 )
-
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The server's folder.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @server_app.command()
@@ -122,15 +124,44 @@ def kill_switch(
     """Stop all training on all devices, or let it go on. Recommending never stops."""
     if state not in ("on", "off"):
         raise typer.BadParameter("say on or off", param_hint="on|off")
-    home, _ = _open(folder)
+    home, settings = _open(folder)
     orders = _publications(home).stop(state == "on", reason)
     write_line(f"the kill switch is {state} (orders {orders.sequence}): devices that are online follow within a minute")
+    if state == "on":
+        stop_runs(home, settings)
 
 
-def _open(folder: Path) -> tuple[ServerHome, ServerSettings]:
-    home = ServerHome(folder.resolve())
-    return home, ServerSettings.load(home.settings)
+@server_app.command()
+def status(folder: Folder, json: Json = False) -> None:
+    """Say how the server stands: orders, devices, certificate, runs."""
+    from server.door.overview import RENEW_DAYS, look  # flwr takes seconds to import
+
+    home, settings = _open(folder)
+    found = look(home, settings, _publications(home).orders(), datetime.datetime.now(datetime.UTC))
+    if json:
+        write_json(found.to_json())
+        return
+    orders = found.orders
+    write_line(f"{found.url} is {'up' if found.online is not None else 'down'}")
+    switch = f"on ({orders.reason})" if orders.reason else "on"
+    write_line(f"kill switch: {switch if orders.stop else 'off'}; orders {orders.sequence}")
+    write_line(f"published: catalogue {orders.catalogue_version or 'none'}, model {orders.model_version or 'none'}")
+    if found.certificate_days < RENEW_DAYS:
+        write_line(f"the certificate is valid for {found.certificate_days} days: run 'fedrec server renew {folder}'")
+    if found.devices:
+        write_table("devices", ("name", "owner", "state"), [(d.key, d.owner, found.state(d)) for d in found.devices])
+    write_line(f"{found.open_places} more may join by codes that were given out")
+    for run in found.runs[-3:]:
+        write_line(f"run {run.id}: {run.outcome or run.status}{f', {run.details}' if run.details else ''}")
 
 
-def _publications(home: ServerHome) -> Publications:
-    return Publications(home.public, load_signing_key(home.signing_key))
+@server_app.command()
+def renew(folder: Folder) -> None:
+    """Make new certificates under the same authority; devices need nothing. Restart the server afterwards."""
+    home, settings = _open(folder)
+    renew_certificates(home, settings, datetime.datetime.now(datetime.UTC))
+    write_line(f"made new certificates for {settings.host}: restart 'fedrec server up {folder}'")
+
+
+server_app.command()(publish)
+server_app.command()(train)

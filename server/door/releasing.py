@@ -1,0 +1,55 @@
+"""From a run folder to what devices fetch: the catalogue where it is a new one, and the served model."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedrec.data.catalogue import Catalogue
+from fedrec.errors import ConfigError
+from fedrec.runs.folder import RunFolder
+from fedrec.serving.export import export_catalogue, export_run
+from fedrec.signing.manifest import Manifest
+from server.door.publications import Publications
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """What was published; None where nothing of that kind was new."""
+
+    catalogue: Manifest | None
+    model: Manifest | None
+
+
+def release(publications: Publications, path: Path) -> Published:
+    """Publish what the folder ``path`` holds: a run's catalogue and, after its first round, its model; or a catalogue.
+
+    A catalogue that is published already is not published again, so that devices keep what they made for it. A model
+    follows its catalogue, never the other way round.
+    """
+    run = RunFolder(path)
+    if not run.config_path.is_file():
+        return Published(catalogue=_catalogue(publications, path, Catalogue.load(path).digest), model=None)
+    digest = Catalogue.load(run.catalogue).digest
+    with tempfile.TemporaryDirectory(prefix="fedrec-publish-") as name:
+        folders = Path(name)
+        export_catalogue(path, folders / "catalogue")
+        trained = any(run.checkpoints.glob("*.safetensors"))
+        if trained:  # before anything is published: what cannot be served is refused by name
+            export_run(path, folders / "model")
+        catalogue = _catalogue(publications, folders / "catalogue", digest)
+        model = publications.publish("model", digest, _files(folders / "model")) if trained else None
+    return Published(catalogue=catalogue, model=model)
+
+
+def _catalogue(publications: Publications, folder: Path, digest: str) -> Manifest | None:
+    before = publications.current("catalogue")
+    if before is not None and before.catalogue_digest == digest:
+        return None
+    return publications.publish("catalogue", digest, _files(folder))
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    files = {path.name: path for path in sorted(folder.iterdir()) if path.is_file()}
+    if not files:
+        raise ConfigError(f"{folder} holds no files to publish")
+    return files
