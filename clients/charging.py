@@ -1,9 +1,15 @@
 """What a task costs a node's users, written on the node's own ledger before it happens."""
 
+from clients.guard.device_guard import no_space
+from clients.installed import catalogue_of
 from clients.participation import stream_of, turn_objection
-from clients.policy import Objection
+from clients.policy import Objection, Policy
 from clients.store import NodeStore
+from fedrec.codecs import reply_codec
+from fedrec.errors import LedgerError
 from fedrec.faults import reach
+from fedrec.flower.templates import allowed_reply
+from fedrec.privacy.accounting.accountant import grouped, process_accountant
 from fedrec.privacy.accounts.budget import Budget
 from fedrec.privacy.accounts.entries import Release
 from fedrec.privacy.events import Event, unamplified
@@ -26,24 +32,96 @@ def charge_for(task: TrainTask, store: NodeStore) -> Objection | None:
 
     Object if a budget of the policy forbids it, or if it is nobody's turn yet in a stream of correlated noise.
     """
-    objection = turn_objection(task, store)
+    num_bytes = _bytes_of(task, store)
+    today = store.guard.bytes_today() if store.guard else 0
+    objection = turn_objection(task, store) or store.policy.to_bytes(num_bytes, today)
     if objection is not None:
         return objection
     planned = _planned(task, store)
+    objection = _to_lifetime(planned, store) or _to_pace(task, store)
+    if objection is not None:
+        return objection
+    try:
+        _reserve(planned, num_bytes, store)
+    except (OSError, LedgerError) as error:
+        objection = no_space(error)
+        if store.guard is None or objection is None:
+            raise
+        return objection
+    return None
+
+
+def _reserve(planned: list[tuple[Release, Budget]], num_bytes: int, store: NodeStore) -> None:
+    """Write charges, on the disk when this returns; of a deployed device also that the task was begun."""
+    if store.guard:
+        store.guard.begin(num_bytes)
+    reach("ledger.reserving")
+    charges = [store.ledger.charge(release, budget) for release, budget in planned]
+    if store.guard:
+        store.guard.reserved(charges)
+    reach("ledger.reserved")
+
+
+def _to_lifetime(planned: list[tuple[Release, Budget]], store: NodeStore) -> Objection | None:
+    """Return why the ledger does not hold what is planned."""
+    detail = ""
     rounds = len({(charge.run_id, charge.round) for charge in store.ledger.charges()}) if planned else 0
     if planned and rounds >= store.policy.max_rounds:
         detail = f"the policy says max_rounds = {store.policy.max_rounds}, the ledger has {rounds}"
-        return Objection(reason=RefusalReason.BUDGET, detail=detail)
     for release, budget in planned:
-        if store.ledger.would_exceed(release.spent, budget, release.guarantee):
+        if not detail and store.ledger.would_exceed(release.spent, budget, release.guarantee):
             unit, limit = release.guarantee.unit, f"epsilon {budget.epsilon:g} at delta {budget.delta:g}"
             detail = f"the {unit}-level budget of {limit} does not hold another round"
+    if not detail:
+        return None
+    if store.guard:
+        store.guard.refused(detail, store.policy)
+    return Objection(reason=RefusalReason.BUDGET, detail=detail)
+
+
+def _to_pace(task: TrainTask, store: NodeStore) -> Objection | None:
+    """Return that one round, or the rounds of a day, would cost more than the policy lets them.
+
+    Each counts as the one release that the device takes part in: what amplification charges for rounds that it was not
+    drawn in, the lifetime's budget holds.
+    """
+    if task.mechanism is None:
+        return None
+    policy, guarantee = store.policy, guarantee_for(task.mechanism)
+    own = _once(task.mechanism, f"{task.run_id}/{release_name(task.contribution, task.model)}", policy)
+    today = store.guard.charges_today() if store.guard and policy.epsilon_per_day is not None else []
+    before = [
+        _once(charge.mechanism, f"{charge.run_id}/{charge.name}", policy)
+        for charge in today
+        if charge.guarantee == guarantee
+    ]
+    for limit, most, events in (
+        ("epsilon_per_round", policy.epsilon_per_round, [own]),
+        ("epsilon_per_day", policy.epsilon_per_day if store.guard else None, [*before, own]),
+    ):
+        if most is None:
+            continue
+        accountant = process_accountant(replaced=guarantee.adjacency == "replace-one")
+        epsilon = accountant.epsilon(grouped(events), policy.delta)
+        if epsilon > most:
+            detail = f"the policy says {limit} = {most:g}, asked was epsilon {epsilon:.3g} at delta {policy.delta:g}"
             return Objection(reason=RefusalReason.BUDGET, detail=detail)
-    reach("ledger.reserving")
-    for release, budget in planned:
-        store.ledger.charge(release, budget)
-    reach("ledger.reserved")
     return None
+
+
+def _once(mechanism: Mechanism, stream: str, policy: Policy) -> Event:
+    """Return what one release costs; of a stream of correlated noise, what the whole stream does."""
+    event = mechanism.spends(stream=stream)
+    return event if policy.trust_sampling and mechanism.amplified else unamplified(event)
+
+
+def _bytes_of(task: TrainTask, store: NodeStore) -> int:
+    """Return the bytes of the task's tensors and of its reply's, 0 where nobody limits or counts them."""
+    if store.guard is None and store.policy.max_bytes_per_task is None:
+        return 0
+    decoded = allowed_reply(task, catalogue_of(store).num_items)
+    encoded = reply_codec(task, len(task.participants)).template(decoded)
+    return sum(value.nbytes for tensors in (task.shared, encoded) for value in tensors.values())
 
 
 def _planned(task: TrainTask, store: NodeStore) -> list[tuple[Release, Budget]]:

@@ -43,12 +43,24 @@ FUSION_USERS = 128
 """Users whose scores by all members are held at a time."""
 
 
-def contribute(task: TrainTask, store: NodeStore) -> SharedState:
-    """Read the participants' rows, do the work, keep their new private parameters, return what is sent of their sum.
+Step = Callable[[], None]
+Keep = Callable[[Step], None]
+"""What is done with the step that lets new private parameters count."""
 
-    Where devices add noise it comes from the operating system, whoever the server is: no seed of a task is asked.
+
+def at_once(step: Step) -> None:
+    """Take the step now."""
+    step()
+
+
+def contribute(task: TrainTask, store: NodeStore, keep: Keep = at_once) -> SharedState:
+    """Read the participants' rows, do the work, return what is sent of their sum.
+
+    ``keep`` is given the step that lets their new private parameters count, which are on the disk then. Where devices
+    add noise it comes from the operating system, whoever the server is: no seed of a task is asked.
     """
-    parts = _PARTS[task.contribution](task, store)
+    update = task.contribution is Contribution.UPDATE
+    parts = _trained_shards(task, store, keep) if update else _PARTS[task.contribution](task, store)
     return device_part(parts, len(task.participants), task.mechanism, noise_generator(None))
 
 
@@ -122,8 +134,8 @@ def _held(
         yield own, before, held.target[chosen]
 
 
-def _trained_shards(task: TrainTask, store: NodeStore) -> Iterator[SharedState]:
-    """Train shard by shard and yield the sums; the last thing is to let the new private parameters count."""
+def _trained_shards(task: TrainTask, store: NodeStore, keep: Keep) -> Iterator[SharedState]:
+    """Train shard by shard and yield the sums; the last thing is to hand over what lets private parameters count."""
     model, histories, seeds = model_for(task, store), _seen(task, store), store.user_seeds(task.local.seed)
     private = private_of(task, store, model)
     path = _train_under_opacus if task.interaction else _train
@@ -138,7 +150,7 @@ def _trained_shards(task: TrainTask, store: NodeStore) -> Iterator[SharedState]:
             after.append(trained)
             yield total
         private.put(users, _together(after))
-    private.commit(noised=task.interaction is not None)
+    keep(partial(private.commit, noised=task.interaction is not None))
 
 
 def _together(parts: list[PrivateState]) -> PrivateState:
@@ -201,7 +213,6 @@ def _train(
 
 _PARTS: dict[Contribution, Callable[[TrainTask, NodeStore], Iterator[SharedState]]] = {
     Contribution.POPULARITY: _statistics,
-    Contribution.UPDATE: _trained_shards,
     Contribution.FACTORS: _factored,
     Contribution.FUSION: _weighed,
     Contribution.RANKS: _ranked,

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from clients.device.home import DeviceHome
 from clients.device.settings import DeviceSettings
+from clients.guard.device_guard import DeviceGuard
 from clients.guard.envelope import Sealer, policy_digest, read_reply_content, reply_content
 from clients.installed import catalogue_of
 from clients.local_store import ConsentError, LocalStore
@@ -23,7 +24,7 @@ from clients.policy import Policy
 from clients.private_shards import PrivateShards
 from clients.store import NodeStore
 from fedrec.data.histories import Histories
-from fedrec.errors import DataError
+from fedrec.errors import ConfigError, DataError
 from fedrec.models.split import PrivateState
 from fedrec.rounds import TrainReply
 from fedrec.signing.device_keys import load_device_key
@@ -82,6 +83,17 @@ class DeviceNode(NodeStore):
             catalogue_version=self.catalogue_version,
             next_sequence=self.local.next_sequence,
         )
+
+    @cached_property
+    def guard(self) -> DeviceGuard:
+        """What holds this device to its ledger, its clock and its days."""
+        return DeviceGuard.of(self.home, self.ledger, self.local, self.consents)
+
+    def consents(self) -> bool:
+        """Return whether policy and owner consent at this moment, both read anew."""
+        with contextlib.suppress(ConfigError):
+            return Policy.load(self.home.policy).consent and self.local.consent().granted
+        return False
 
     @property
     def catalogue_version(self) -> int:

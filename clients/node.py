@@ -11,9 +11,11 @@ from functools import lru_cache
 import torch
 
 from clients.charging import charge_for
-from clients.contributions import contribute, private_of
+from clients.contributions import Step, contribute, private_of
 from clients.encoding import encoded_total
+from clients.guard.device_guard import no_space
 from clients.installed import catalogue_of, model_for
+from clients.local_store import ConsentError
 from clients.policy import Objection
 from clients.store import NodeStore
 from fedrec.config import LocalConfig
@@ -22,7 +24,7 @@ from fedrec.errors import MemoryBudgetError, ModelMismatchError, ProtocolError
 from fedrec.faults import reach
 from fedrec.flower.templates import allowed_reply
 from fedrec.models import FusedRecommender
-from fedrec.models.split import SharedState, check_fits, structure_digest
+from fedrec.models.split import SharedState, check_fits, state_digest, structure_digest
 from fedrec.privacy.noise.fixed_point import check_encoding
 from fedrec.rounds import (
     Contribution,
@@ -32,6 +34,7 @@ from fedrec.rounds import (
     TrainReply,
     TrainTask,
     carried,
+    release_name,
 )
 from fedrec.statistics.collection import needed_statistics
 from fedrec.statistics.recency import RECENCY
@@ -55,26 +58,67 @@ def unsealed(task: TrainTask, reply: TrainReply) -> TrainReply:
 def answer(task: TrainTask, store: NodeStore, seal: Seal = unsealed) -> TrainReply | Refusal:
     """Do a round's work on the node's users, or say why not.
 
-    A task that comes again gets the reply that was written for it, and nothing is trained, charged or sealed twice.
+    A task that comes again gets the reply that was written for it, and nothing is trained, charged or sealed twice. The
+    order of effects: charges on the disk, private rows read, noise, seal, outbox on the disk, outcomes on the ledger,
+    new private parameters. Whoever consents no longer when the noise is drawn sends nothing.
     """
     objection = store.policy.objection(task)
     written = None if objection else store.outbox.find(task.nonce)
     if written is not None:
-        return written
-    objection = objection or _misfit(task, store) or _lack_of_memory(task, store) or charge_for(task, store)
+        return _again(task, written, store)
+    objection = objection or (store.guard.objection(store.policy) if store.guard else None) or _misfit(task, store)
+    objection = objection or _lack_of_memory(task, store) or (store.guard.suspicion(task) if store.guard else None)
+    objection = objection or charge_for(task, store)
     if objection is not None:
         return Refusal(nonce=task.nonce, reason=objection.reason, detail=objection.detail)
     try:
-        total = encoded_total(task, contribute(task, store))
+        return _answered(task, store, seal)
     except MemoryBudgetError as error:  # nobody's update is bounded, and a history is long: its length is not told
         detail = f"a user's history does not fit memory_mib = {error.given_mib} of this node"
-        return Refusal(nonce=task.nonce, reason=RefusalReason.MEMORY, detail=detail)
+        return _abandoned(task, store, Objection(reason=RefusalReason.MEMORY, detail=detail))
+    except ConsentError as error:
+        return _abandoned(task, store, Objection(reason=RefusalReason.CONSENT, detail=str(error)))
+
+
+def _answered(task: TrainTask, store: NodeStore, seal: Seal) -> TrainReply | Refusal:
+    """Train, write the reply, and then what came of it."""
+    steps: list[Step] = []
+    total = encoded_total(task, contribute(task, store, steps.append))
     reach("noise.drawn")
+    if store.guard and not store.guard.consents():
+        raise ConsentError("the owner withdrew consent while this device trained")
     reply = seal(task, TrainReply(nonce=task.nonce, total=total, num_users=len(task.participants)))
     reach("outbox.putting")
-    store.outbox.put(reply)
+    try:
+        store.outbox.put(reply)
+    except OSError as error:
+        objection = no_space(error)
+        if store.guard is None or objection is None:
+            raise
+        return _abandoned(task, store, objection)
     reach("outbox.put")
+    if store.guard:
+        store.guard.settle(state_digest(SharedState(reply.total)))
+        reach("ledger.committed")
+    for step in steps:
+        step()
+    reach("private.committed")
     return reply
+
+
+def _again(task: TrainTask, written: TrainReply, store: NodeStore) -> TrainReply:
+    """Return a written reply; a process that died after it was written may not have said so on the ledger."""
+    if store.guard:
+        name, digest = release_name(task.contribution, task.model), state_digest(SharedState(written.total))
+        store.guard.settle_again(task.run_id, name, task.round, digest)
+    return written
+
+
+def _abandoned(task: TrainTask, store: NodeStore, objection: Objection) -> Refusal:
+    """Return the refusal of a task that was charged, and stays so."""
+    if store.guard:
+        store.guard.abandon(objection.reason.value)
+    return Refusal(nonce=task.nonce, reason=objection.reason, detail=objection.detail)
 
 
 def _misfit(task: TrainTask, store: NodeStore) -> Objection | None:

@@ -28,6 +28,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from clients.file_memory import FileMemory
+from clients.guard.device_guard import DeviceGuard
 from clients.local_store import LocalStore
 from clients.outbox import Outbox, Replies
 from clients.policy import Policy
@@ -139,6 +140,11 @@ class NodeStore:
             device=head["device"],
             memory_mib=head["memory_mib"],
         )
+
+    @property
+    def guard(self) -> DeviceGuard | None:
+        """What a deployed device adds to its ledger; None on a simulated node, which has no day and no clock."""
+        return None
 
     @cached_property
     def ledger(self) -> Ledger:

@@ -31,8 +31,10 @@ SYNCHRONISED = Path("/run/systemd/timesync/synchronized")
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """The clocks at one moment. ``time``: what the device is held to; ``wall``: POSIX seconds; ``steady``: seconds
-    since the boot named ``boot``.
+    """The clocks at one moment.
+
+    ``time``: what the device is held to; ``wall``: POSIX seconds; ``steady``: seconds since the boot named
+    ``boot``.
     """
 
     time: float

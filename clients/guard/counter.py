@@ -84,8 +84,9 @@ class Counter:
         return self._kept(mark, own, self._copied())
 
     def peek(self) -> Mark | None:
-        """Return what the counter says, without a look at the ledger; None if there is none that can be read."""
-        return self._own()
+        """Return what the counter says, or its copy if that is further; without a look at the ledger. None for none."""
+        marks = [mark for mark in (self._own(), self._copied()) if mark]
+        return max(marks, key=lambda mark: (bool(mark.exhausted), mark.lines), default=None)
 
     def _kept(self, mark: Mark, own: Mark | None, copied: Mark | None) -> Mark:
         return mark if own == mark and (copied == mark or self._copy is None) else self._write(mark)

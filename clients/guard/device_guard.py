@@ -3,8 +3,9 @@
 Simulated nodes have none of it: it costs each task about ten flushes of the disk, and there a process stands for
 thousands of devices whose days are minutes. Their ledgers have charges alone, which count the same.
 
-Order of a task: ``objection``; ``begin`` (the task counts for its day); the charges; ``reserved`` (the counter rises);
-the work and its noise; ``consents``; the outbox; ``settle`` (outcomes). Whoever dies in between has spent, not saved.
+Order of a task: ``objection``; ``suspicion``; ``begin`` (the task counts for its day); the charges; ``reserved`` (the
+counter rises); the work and its noise; ``consents``; the outbox; ``settle`` (outcomes). A process that dies in between
+has spent, not saved: its charges stay without an outcome, and are told as ``reserved-lost``.
 """
 
 import errno
@@ -18,16 +19,21 @@ from clients.device.home import DeviceHome
 from clients.guard.clock import Reading, Sources, TrustedClock
 from clients.guard.counter import Counter, Mark, Notes
 from clients.guard.day import Asked, Day, Tasks
-from clients.guard.standing import LOST
+from clients.guard.spent import note_acceptance, note_refusal
+from clients.guard.trap_weights import Profile, profile_of, suspicious
+from clients.local_store import StoreUnwritableError
 from clients.policy import Objection, Policy
 from fedrec.errors import LedgerError
 from fedrec.privacy.accounts.chain import Chain
 from fedrec.privacy.accounts.entries import Charge, Outcome
 from fedrec.privacy.accounts.ledger import Ledger
-from fedrec.rounds import RefusalReason
+from fedrec.rounds import RefusalReason, TrainTask
 
 LEAST_FREE = 8 * 2**20
 """Bytes that must be free on the ledger's disk before a round is begun."""
+
+MODEL = "last-model"
+"""Name of the note that says how the parameters of the last accepted task were."""
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +41,8 @@ logger = logging.getLogger(__name__)
 def no_space(error: Exception) -> Objection | None:
     """Return the objection that the disk is full or read-only, if that is why a file could not be written."""
     cause = error.__cause__ if isinstance(error, LedgerError) else error
+    if isinstance(cause, StoreUnwritableError):
+        return Objection(reason=RefusalReason.SPACE, detail="the device's database cannot be written: no training")
     if not isinstance(cause, OSError) or cause.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
         return None
     how = "read-only" if cause.errno == errno.EROFS else "full"
@@ -52,6 +60,7 @@ class DeviceGuard:
         counter: Counter,
         clock: TrustedClock,
         day: Day,
+        notes: Notes,
         consents: Callable[[], bool],
         free: Callable[[], int],
     ) -> None:
@@ -60,16 +69,18 @@ class DeviceGuard:
         self._counter = counter
         self._clock = clock
         self._day = day
+        self._notes = notes
         self._consents = consents
         self._free = free
         self._open: list[Charge] = []
+        self._arrived: Profile | None = None
 
     @classmethod
     def of(
         cls,
         home: DeviceHome,
         ledger: Ledger,
-        notes: Notes | None,
+        notes: Notes,
         consents: Callable[[], bool],
         sources: Sources | None = None,
     ) -> Self:
@@ -83,6 +94,7 @@ class DeviceGuard:
             counter=Counter(home.ledger_counter, notes),
             clock=TrustedClock(home.ledger.with_suffix(".clock"), sources),
             day=Day(home.ledger.with_suffix(".day")),
+            notes=notes,
             consents=consents,
             free=lambda: _free_bytes(home.path),
         )
@@ -120,10 +132,18 @@ class DeviceGuard:
         first = self._today().first_line(len(self._chain.lines()))
         return [charge for charge in self._ledger.charges() if charge.entry >= first]
 
+    def suspicion(self, task: TrainTask) -> Objection | None:
+        """Return what is odd about the parameters that arrived, against the last that were accepted of this run."""
+        arrays = {name: tensor.detach().cpu().numpy() for name, tensor in task.shared.items()}
+        self._arrived = profile_of(arrays, of=f"{task.run_id}/{task.model_digest}")
+        last = Profile.from_json(self._notes.noted(MODEL) or "")
+        same = last if last and last.of == self._arrived.of else None
+        odd = suspicious(arrays, same)
+        return None if odd is None else Objection(reason=RefusalReason.SUSPICIOUS, detail=odd)
+
     def begin(self, num_bytes: int) -> None:
-        """Count a task for its day, and call lost what earlier ones left without an outcome; on the disk then."""
+        """Count a task for its day; on the disk when this returns."""
         reading = self._clock.read()
-        self._abort(self._waiting(), LOST)
         asked = Asked(time=reading.time, bytes=num_bytes, line=len(self._chain.lines()))
         self._day.write((*self._today().asked, asked))
         self._clock.keep(reading)
@@ -132,6 +152,13 @@ class DeviceGuard:
         """Take in the charges of a task, which are on the disk; so is the counter's rise when this returns."""
         self._open = list(charges)
         self._counter.advanced(self._chain)
+        note_acceptance(self._notes)
+        if self._arrived is not None:
+            self._notes.note(MODEL, self._arrived.to_json())
+
+    def refused(self, detail: str, policy: Policy) -> None:
+        """Remember that the budget did not hold a task, for the owner to see."""
+        note_refusal(self._notes, detail, policy)
 
     def consents(self) -> bool:
         """Return whether the owner consents at this moment."""
@@ -148,7 +175,8 @@ class DeviceGuard:
         """Write what ``settle`` could not, for the process died before it: the reply was in the outbox."""
         charge = self._ledger.unsettled(run_id, name, round)
         if charge is not None:
-            self._open = [one for one in self._waiting() if (one.run_id, one.round) == (run_id, round)]
+            own = {one.name: one for one in self._waiting() if (one.run_id, one.round) == (run_id, round)}
+            self._open = list(own.values())  # of each release the last: earlier ones broke off
             self.settle(digest)
 
     def abandon(self, reason: str) -> None:
@@ -167,10 +195,6 @@ class DeviceGuard:
             if no_space(error) is None:
                 raise
             logger.warning("%s: no room for the outcome of a round; it counts as spent", self._ledger.path)
-
-    def _abort(self, charges: Sequence[Charge], reason: str) -> None:
-        self._open = list(charges)
-        self.abandon(reason)
 
     def _waiting(self) -> list[Charge]:
         """Return the charges without an outcome."""

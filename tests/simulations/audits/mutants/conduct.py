@@ -89,9 +89,9 @@ def lenient(message: Message, allowed: Any) -> Any:
     return read_reply(Message(plain, message.metadata.src_node_id, "train"), allowed)
 
 
-def with_private_row(task: TrainTask, store: NodeStore) -> SharedState:
+def with_private_row(task: TrainTask, store: NodeStore, *keep: Any) -> SharedState:
     """Put a participant's private embedding where a row of the sum belongs."""
-    total = contribute(task, store)
+    total = contribute(task, store, *keep)
     private = private_of(task, store, model_for(task, store)).read(np.asarray(task.participants, dtype=np.int64))
     rows = next((value for value in private.values() if value.dim() == 2 and value.shape[1] > 1), None)
     if rows is None:
