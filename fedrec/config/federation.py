@@ -31,6 +31,9 @@ class FederationConfig(Section):
     """Seconds to wait for a round's replies."""
     checkpoint_every: Count = 10
     codec: CodecConfig = CodecConfig()
+    users_per_device: Count = 8
+    """Most users that one enrolled device may speak for: a device says itself how many it has. Simulated nodes, which
+    are not enrolled, may have any number."""
     ray_address: str = ""
     """Address of a running Ray cluster, for ``place = ray``; empty starts one on this machine. The run folder must be
     on a disk that all its machines see."""

@@ -3,11 +3,14 @@
 Whatever a client sends, nothing here raises: one odd reply must not end a run for all others. Sums are taken in order
 of node key and in float64, or exactly where they are of integers, so that neither arrival order nor transport changes a
 bit of the result. Where devices add noise themselves, a norm is refused only if that noise cannot explain it, and
-integers never: a device that breaks its bound by less is not noticed.
+integers never: a device that breaks its bound by less is not noticed. What a reply weighs is what was asked, whatever
+it says. A reply counts once, for the node that its nonce was given to; where the server has a list of devices, only
+under that device's seal (``fedrec.flower.seals``).
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import sqrt
 
@@ -18,13 +21,16 @@ from torch import Tensor
 from fedrec.codecs import Codec, codec_for, reply_codec
 from fedrec.config import CodecConfig
 from fedrec.errors import ProtocolError
+from fedrec.flower.enrolment import Enrolment
 from fedrec.flower.fields import printable
+from fedrec.flower.quarantine import ALARMS, QuarantineError, QuarantineReason, reason_of
+from fedrec.flower.seals import Seals, never_asked, seals_of
 from fedrec.flower.templates import allowed_reply
 from fedrec.flower.traffic import wire_bytes
-from fedrec.flower.wire import read_reply
+from fedrec.flower.wire import nonce_of, read_reply
 from fedrec.models.split import SharedState
 from fedrec.privacy.adaptive_clipping import MOST_PER_USER, WITHIN, without_bits
-from fedrec.rounds import Refusal, TrainReply, TrainTask
+from fedrec.rounds import Refusal, RefusalReason, TrainReply, TrainTask
 from fedrec.training.head_rows import ITEM_PARAMETERS
 
 logger = logging.getLogger(__name__)
@@ -59,6 +65,8 @@ class Tally:
     """By node key."""
     quarantined: tuple[str, ...]
     """What was wrong with each reply that was set aside."""
+    reasons: dict[str, int]
+    """How many were set aside, by ``QuarantineReason``."""
     failed: tuple[str, ...]
     """What was reported for each message that came to nothing."""
     bytes_up: int
@@ -82,12 +90,20 @@ class Fold:
     """Of the modulus that sums of integers are taken by; None for numbers."""
     codec: Callable[[int], Codec] = lambda num_users: PLAIN
     """Of a reply that speaks for so many users."""
+    seals: Seals | None = None
+    """Judges whose replies they are; None where there is no list of devices."""
+    sent: Mapping[str, int] = field(default_factory=dict)
+    """Id by node key of where each task was sent to, as far as that is known by now."""
+    former: Collection[str] = frozenset()
+    """Nonces of earlier rounds of the run."""
     _total: dict[str, Tensor] = field(init=False)
     _early: dict[int, SharedState] = field(init=False, default_factory=dict)
     _next: int = field(init=False, default=0)
     _usable: set[int] = field(init=False, default_factory=set)
     _refused: dict[str, Refusal] = field(init=False, default_factory=dict)
+    _heard: set[int] = field(init=False, default_factory=set)
     _quarantined: list[str] = field(init=False, default_factory=list)
+    _reasons: Counter[str] = field(init=False, default_factory=Counter)
     _failed: list[str] = field(init=False, default_factory=list)
     _bytes_up: int = field(init=False, default=0)
 
@@ -103,14 +119,18 @@ class Fold:
             return
         self._bytes_up += wire_bytes(message)
         try:
+            self._check_source(message)
             self._take(read_reply(message, self._template))
         except ProtocolError as error:
-            logger.warning("a reply was set aside: %s", error)
-            self._quarantined.append(str(error))
+            self._set_aside(error)
 
     def open_keys(self) -> set[str]:
         """Return the keys of nodes that have neither answered nor refused."""
         return {one.key for i, one in enumerate(self.asked) if i not in self._usable and one.key not in self._refused}
+
+    def silent_keys(self) -> set[str]:
+        """Return the keys of nodes of which nothing came, not even something to set aside."""
+        return {one.key for i, one in enumerate(self.asked) if i not in self._heard}
 
     def close(self) -> Tally:
         """Sum what still waits and return the round's tally."""
@@ -122,25 +142,68 @@ class Fold:
             num_users=sum(self.asked[position].num_users for position in self._usable),
             refused=self._refused,
             quarantined=tuple(self._quarantined),
+            reasons=dict(self._reasons),
             failed=tuple(self._failed),
             bytes_up=self._bytes_up,
         )
 
+    def _check_source(self, message: Message) -> None:
+        """Note who is heard; raise if a task is answered from elsewhere than it was sent to.
+
+        Transport's word on the source can be forged, so that it is in no one's favour: it can only be held against a
+        reply, whose node is then as silent as before.
+        """
+        position = self._by_nonce.get(nonce_of(message))
+        if position is None:
+            return
+        key, source = self.asked[position].key, message.metadata.src_node_id
+        if self.sent.get(key, source) != source:
+            text = f"the task of node {key!r} is answered from another address than it was sent to"
+            raise QuarantineError(QuarantineReason.FORGED_SOURCE, text)
+        self._heard.add(position)
+
     def _take(self, reply: TrainReply | Refusal) -> None:
         position = self._by_nonce.get(reply.nonce)
         if position is None:
-            raise ProtocolError("its nonce is not one of this round: it is late, or was never asked for")
+            raise self._foreign(reply)
         asked = self.asked[position]
         if position in self._usable or asked.key in self._refused:
-            raise ProtocolError(f"node {asked.key!r} answered twice")
+            raise QuarantineError(QuarantineReason.DUPLICATE, f"node {asked.key!r} answered twice")
         if isinstance(reply, Refusal):
             logger.info("node %r refuses: %s: %s", asked.key, reply.reason, reply.detail)
             self._refused[asked.key] = reply
         else:
-            total = self._decoded(reply, asked)
-            self._usable.add(position)
-            self._early[position] = total
+            self._take_total(reply, position)
         self._advance()
+
+    def _take_total(self, reply: TrainReply, position: int) -> None:
+        """Take a reply that nothing is wrong with. Its number is counted last: a bad one must not use it up."""
+        asked = self.asked[position]
+        if self.seals:
+            self.seals.check(reply, asked.key)
+        total = self._decoded(reply, asked)
+        if self.seals:
+            self.seals.accept(reply, asked.key)
+        self._usable.add(position)
+        self._early[position] = total
+
+    def _foreign(self, reply: TrainReply | Refusal) -> QuarantineError:
+        """Return what is wrong with an answer to no task of this round."""
+        if reply.nonce in self.former:
+            return QuarantineError(QuarantineReason.STALE, "it answers a task of an earlier round: it is late")
+        if isinstance(reply, Refusal):
+            if reply.reason is RefusalReason.UPGRADE:
+                return QuarantineError(QuarantineReason.UPGRADE, reply.detail)
+            return never_asked()
+        return self.seals.foreign(reply) if self.seals else never_asked()
+
+    def _set_aside(self, error: ProtocolError) -> None:
+        reason = reason_of(error)
+        logger.log(
+            logging.ERROR if reason in ALARMS else logging.WARNING, "a reply was set aside: %s: %s", reason, error
+        )
+        self._quarantined.append(str(error))
+        self._reasons[reason.value] += 1
 
     def _template(self, num_users: int) -> Mapping[str, Tensor]:
         return self.codec(num_users).template(self.allowed)
@@ -156,18 +219,20 @@ class Fold:
     def _decoded(self, reply: TrainReply, asked: Asked) -> SharedState:
         """Return what the reply stands for, which is what counts: the bound is on what enters the sum."""
         if reply.num_users != asked.num_users:
-            raise ProtocolError(f"node {asked.key!r} speaks for {reply.num_users} users, asked were {asked.num_users}")
+            text = f"node {asked.key!r} speaks for {reply.num_users} users, asked were {asked.num_users}"
+            raise QuarantineError(QuarantineReason.USERS, text)
         total = self.codec(reply.num_users).decode(reply.total, self.allowed)
         if self.bits is not None:
             return self._checked_integers(total, asked, 1 << (self.bits - 1))
         norm = _norm(without_bits(total))
         if not norm < float("inf"):
-            raise ProtocolError(f"the sum of node {asked.key!r} is not finite")
+            raise QuarantineError(QuarantineReason.NOT_FINITE, f"the sum of node {asked.key!r} is not finite")
         if self.clip_norm is not None and norm > self._most(asked.num_users) * (1 + NORM_TOLERANCE):
             noise = f" with noise of {self.noise_std:g}" if self.noise_std else ""
-            raise ProtocolError(
+            raise QuarantineError(
+                QuarantineReason.BOUND,
                 f"the sum of node {asked.key!r} has norm {norm:.6g}, {asked.num_users} users clipped to "
-                f"{self.clip_norm:g}{noise} allow {self._most(asked.num_users):g}"
+                f"{self.clip_norm:g}{noise} allow {self._most(asked.num_users):g}",
             )
         self._check_rows(total, asked)
         self._check_bits(total, asked)
@@ -181,9 +246,10 @@ class Fold:
         for name in set(total) & set(ITEM_PARAMETERS):
             longest = float(total[name].double().norm(dim=1).max()) if total[name].dim() == 2 else 0.0
             if longest > most * (1 + NORM_TOLERANCE):
-                raise ProtocolError(
+                raise QuarantineError(
+                    QuarantineReason.BOUND,
                     f"a row of {name!r} of node {asked.key!r} has norm {longest:.6g}, {asked.num_users} users with "
-                    f"rows clipped to {self.row_clip_norm:g} allow {most:g}"
+                    f"rows clipped to {self.row_clip_norm:g} allow {most:g}",
                 )
 
     def _most(self, num_users: int) -> float:
@@ -196,7 +262,8 @@ class Fold:
         """Return integers modulo ``2 * half``: whatever they are, they may be the sum of bounded ones and noise."""
         for name, tensor in total.items():
             if tensor.numel() and not -half <= int(tensor.min()) <= int(tensor.max()) < half:
-                raise ProtocolError(f"tensor {name!r} of node {asked.key!r} is beyond the modulus {2 * half}")
+                text = f"tensor {name!r} of node {asked.key!r} is beyond the modulus {2 * half}"
+                raise QuarantineError(QuarantineReason.BOUND, text)
         return total
 
     def _check_bits(self, total: SharedState, asked: Asked) -> None:
@@ -204,9 +271,10 @@ class Fold:
             return
         most, found = MOST_PER_USER * asked.num_users, float(total[WITHIN])
         if not abs(found) <= most:
-            raise ProtocolError(
+            raise QuarantineError(
+                QuarantineReason.BOUND,
                 f"the sum of node {asked.key!r} counts {found:g} users within the clip norm less one half each, "
-                f"{asked.num_users} users allow {most:g}"
+                f"{asked.num_users} users allow {most:g}",
             )
 
     def _add(self, total: SharedState) -> None:
@@ -214,8 +282,16 @@ class Fold:
             self._total[name] += tensor
 
 
-def fold_for(task: TrainTask, asked: Sequence[Asked], num_items: int) -> Fold:
-    """Return the fold of a round's replies; ``task``: of the whole cohort."""
+def fold_for(
+    task: TrainTask,
+    asked: Sequence[Asked],
+    num_items: int,
+    *,
+    enrolment: Enrolment | None = None,
+    sent: Mapping[str, int] | None = None,
+    former: Collection[str] = frozenset(),
+) -> Fold:
+    """Return the fold of a round's replies; ``task``: of the whole cohort. The rest: see ``Fold``."""
     mechanism = task.mechanism
     shares = mechanism.fixed_point if mechanism and mechanism.placement == "distributed" else None
     return Fold(
@@ -226,6 +302,9 @@ def fold_for(task: TrainTask, asked: Sequence[Asked], num_items: int) -> Fold:
         noise_std=mechanism.noise_std if mechanism and mechanism.placement == "device" else 0.0,
         bits=shares.bits if shares else None,
         codec=lambda num_users: reply_codec(task, num_users),
+        seals=seals_of(enrolment, task),
+        sent={} if sent is None else sent,
+        former=former,
     )
 
 

@@ -5,9 +5,10 @@ their key; the ids that Flower gives them may change whenever they reconnect, an
 """
 
 import logging
+import secrets
 import time
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -15,9 +16,11 @@ from flwr.app import Message
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
-from fedrec.errors import ProtocolError, RoundFailedError
+from fedrec.envelope import CardStatement
+from fedrec.errors import ProtocolError, RoundFailedError, SignatureError
+from fedrec.flower.enrolment import Enrolment
 from fedrec.flower.fields import printable
-from fedrec.flower.wire import RollCall, read_card, roll_call_message
+from fedrec.flower.wire import RollCall, read_card, read_card_signature, roll_call_message
 from fedrec.rounds import NodeCard, Refusal
 
 logger = logging.getLogger(__name__)
@@ -58,13 +61,25 @@ class Whereabouts:
     """Finds nodes: asks every id that the grid knows and it does not, once, for the card behind it.
 
     A node whose card is malformed, whose catalogue is another, or who claims another's key is left out with a warning
-    that says so; it is asked again when it comes back under a new id.
+    that says so; it is asked again when it comes back under a new id. Where there is a list of devices, a card counts
+    under its device's signature on a challenge that was drawn for the id that was asked, and no longer than the device
+    is on the list; what others say in an id's name changes nothing.
     """
 
-    def __init__(self, grid: Grid, call: RollCall, timeout: float) -> None:
+    def __init__(
+        self,
+        grid: Grid,
+        call: RollCall,
+        timeout: float,
+        *,
+        enrolment: Enrolment | None = None,
+        users_per_device: int | None = None,
+    ) -> None:
         self._grid = grid
         self._call = call
         self._timeout = timeout
+        self._enrolment = enrolment
+        self._users_per_device = users_per_device
         self._cards: dict[int, NodeCard | None] = {}
 
     def look(self, wanted: Collection[str] | None = None) -> dict[str, tuple[int, NodeCard]]:
@@ -74,6 +89,7 @@ class Whereabouts:
         """
         online = set(self._grid.get_node_ids())
         self._cards = {node: card for node, card in self._cards.items() if node in online}
+        self._drop_revoked()
         known = {card.key for card in self._cards.values() if card}
         strangers = sorted(online - set(self._cards))
         if strangers and (wanted is None or not known.issuperset(wanted)):
@@ -88,23 +104,37 @@ class Whereabouts:
             found[card.key] = (node_id, card)
         return found
 
-    def _ask(self, node_ids: Iterable[int]) -> None:
-        calls = [roll_call_message(self._call, node_id, self._timeout) for node_id in node_ids]
-        for reply in self._grid.send_and_receive(calls, timeout=self._timeout):
-            self._cards[reply.metadata.src_node_id] = self._usable(reply)
+    def _drop_revoked(self) -> None:
+        for node_id, card in self._cards.items():
+            if card and self._enrolment and self._enrolment.public_key(card.key) is None:
+                logger.warning("node %r is not on the list of devices any more and is left out", card.key)
+                self._cards[node_id] = None
 
-    def _usable(self, reply: Message) -> NodeCard | None:
+    def _ask(self, node_ids: Iterable[int]) -> None:
+        calls = {node_id: self._challenged() for node_id in node_ids}
+        questions = [roll_call_message(call, node_id, self._timeout) for node_id, call in calls.items()]
+        for reply in self._grid.send_and_receive(questions, timeout=self._timeout):
+            node_id = reply.metadata.src_node_id
+            card = self._usable(reply, calls.get(node_id, self._call))
+            if self._cards.get(node_id) is None:  # a card that counts is not undone by what comes in its name
+                self._cards[node_id] = card
+
+    def _challenged(self) -> RollCall:
+        return replace(self._call, challenge=secrets.token_hex(16)) if self._enrolment else self._call
+
+    def _usable(self, reply: Message, call: RollCall) -> NodeCard | None:
         node_id = reply.metadata.src_node_id
         if reply.has_error():
             logger.warning("node id %s did not enrol: %s", node_id, printable(reply.error.reason or ""))
             return None
         try:
             card = read_card(reply)
-        except ProtocolError as error:
+            if isinstance(card, Refusal):
+                logger.warning("node id %s refuses to enrol: %s: %s", node_id, card.reason, card.detail)
+                return None
+            self._check_signature(reply, card, call)
+        except (ProtocolError, SignatureError) as error:
             logger.warning("node id %s did not enrol: %s", node_id, error)
-            return None
-        if isinstance(card, Refusal):
-            logger.warning("node id %s refuses to enrol: %s: %s", node_id, card.reason, card.detail)
             return None
         if card.catalogue_digest != self._call.catalogue_digest:
             logger.warning(
@@ -115,6 +145,34 @@ class Whereabouts:
             )
             return None
         return card
+
+    def _check_signature(self, reply: Message, card: NodeCard, call: RollCall) -> None:
+        """Raise unless the card is an enrolled device's own, signed for this question, and of not too many users.
+
+        How many it has is a device's own word, and what its replies weigh.
+        """
+        if self._enrolment is None:
+            return
+        public = self._enrolment.public_key(card.key)
+        if public is None:
+            raise SignatureError(
+                f"node {card.key!r} is not on the list of devices: enrol it with 'fedrec server enroll'"
+            )
+        signature = read_card_signature(reply)
+        if not signature:
+            raise SignatureError(f"the card of node {card.key!r} is not signed")
+        CardStatement(
+            run_id=call.run_id,
+            challenge=call.challenge,
+            key=card.key,
+            num_users=card.num_users,
+            catalogue_digest=card.catalogue_digest,
+        ).verify(signature, public)
+        most = self._users_per_device
+        if most is not None and card.num_users > most:
+            raise SignatureError(
+                f"node {card.key!r} says it has {card.num_users} users, federation.users_per_device is {most}"
+            )
 
 
 def enrol(

@@ -73,6 +73,7 @@ class RoundReport:
     refused: dict[str, str]
     """Reason by node key."""
     quarantined: tuple[str, ...]
+    """What was wrong with each reply that was set aside."""
     failed: tuple[str, ...]
     """What transport or node reported for messages that came to nothing."""
     bytes_down: int
@@ -86,6 +87,8 @@ class RoundReport:
     """Released share of users whose norm was within it, noise included; None where it was not asked for."""
     void: bool = False
     """Whether too few users added their share of noise, so that nothing came of the round."""
+    reasons: dict[str, int] = field(default_factory=dict)
+    """How many replies were set aside, by ``fedrec.flower.quarantine.QuarantineReason``."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ over one odd reply. It knows the grid and protocol values; files, clock times an
 import logging
 import secrets
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
@@ -46,6 +47,9 @@ logger = logging.getLogger(__name__)
 ROLL_CALL_SECONDS = 120.0
 """Longest wait for nodes to say who they are; starting a client app on a small device takes a while."""
 
+REMEMBERED_ROUNDS = 8
+"""Rounds of which a late reply is told from one that was never asked for."""
+
 
 class FedRecStrategy(Strategy):
     """Federated averaging of users' clipped updates under a frozen roster, with a ledger before every release.
@@ -78,6 +82,7 @@ class FedRecStrategy(Strategy):
         self._round: Round | None = None
         self._timeout = terms.federation.round_timeout
         self._saved = resume
+        self._former: deque[frozenset[str]] = deque(maxlen=REMEMBERED_ROUNDS)
         self.stopped: str | None = None
         """Why the run ended before its last round: ``early-stop`` or ``budget``; None otherwise."""
 
@@ -177,7 +182,13 @@ class FedRecStrategy(Strategy):
     # --- beginning ------------------------------------------------------------------------------------------------
     def _begin(self, grid: Grid, initial: SharedState) -> None:
         call = RollCall(run_id=self._run_id, catalogue_digest=self._terms.catalogue_digest)
-        self._whereabouts = Whereabouts(grid, call, min(self._timeout, ROLL_CALL_SECONDS))
+        self._whereabouts = Whereabouts(
+            grid,
+            call,
+            min(self._timeout, ROLL_CALL_SECONDS),
+            enrolment=self._terms.enrolment,
+            users_per_device=self._terms.federation.users_per_device,
+        )
         resumed = self._state is not None
         if self._state is None:
             roster = enrol(self._whereabouts, self._terms.minimum_nodes, self._timeout)
@@ -275,15 +286,25 @@ class FedRecStrategy(Strategy):
         asked = [Asked(key=ask.key, nonce=ask.nonce, num_users=len(ask.participants)) for ask in asks]
         if self._releases:
             self._releases.before_tasks(number)
+        sent: dict[str, int] = {}
         self._round = Round(
             number=number,
             task=task,
             asks=asks,
-            fold=fold_for(task, asked, self._terms.num_items),
+            fold=fold_for(
+                task,
+                asked,
+                self._terms.num_items,
+                enrolment=self._terms.enrolment,
+                sent=sent,
+                former=frozenset().union(*self._former),
+            ),
             arrays=arrays,
             timeout=self._timeout,
             started=time.monotonic(),
+            sent=sent,
         )
+        self._former.append(frozenset(ask.nonce for ask in asks))
         return self._round
 
     def _messages(self, current: Round, keys: set[str]) -> list[Message]:
@@ -316,13 +337,10 @@ class FedRecStrategy(Strategy):
 
         Flower delivers at most once. A node that has trained already sends the same bytes again.
         """
-        current, answered = self._current(), set()
-        for reply in grid.send_and_receive(messages, timeout=current.timeout):
-            if reply.has_content():
-                answered.add(reply.metadata.src_node_id)
-            yield reply
+        current = self._current()
+        yield from grid.send_and_receive(messages, timeout=current.timeout)
         left = current.started + current.timeout - time.monotonic()
-        silent = {key for key in current.fold.open_keys() if current.sent.get(key) not in answered}
+        silent = current.fold.silent_keys()
         again = self._messages(current, silent) if left > 0 else []
         if again:
             yield from grid.send_and_receive(again, timeout=left)
@@ -397,6 +415,7 @@ class FedRecStrategy(Strategy):
             num_users=tally.num_users,
             refused={key: refusal.reason.value for key, refusal in tally.refused.items()},
             quarantined=tally.quarantined,
+            reasons=tally.reasons,
             failed=tally.failed,
             bytes_down=current.bytes_down,
             bytes_up=tally.bytes_up,

@@ -1,9 +1,10 @@
 """What a run is told once, and what its caller does after a round."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fedrec.config import FederationConfig, InteractionConfig, ModelConfig, TrainingConfig
+from fedrec.flower.enrolment import Enrolment
 from fedrec.flower.state import RoundReport, RunState
 from fedrec.privacy.adaptive_clipping import AdaptiveClipping
 
@@ -26,6 +27,9 @@ class Terms:
     """How the clip norm of training rounds moves; None where it does not."""
     config_digest: str = ""
     """Of the scenario, for the ledger."""
+    enrolment: Enrolment | None = field(default=None, repr=False)
+    """The server's list of devices, whose seals cards and replies then need; None in a simulation, where nodes are of
+    the server's own making."""
 
 
 def _ignore(report: RoundReport, state: RunState) -> None:

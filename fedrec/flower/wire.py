@@ -168,11 +168,18 @@ def write_refusal(refusal: Refusal, to: Message) -> Message:
 
 def refusal_of(message: Message, error: ProtocolError) -> Refusal:
     """Return a node's answer to a message that it cannot read, with the task's nonce if that at least can be read."""
-    record = message.content.get(TASK) if message.has_content() else None
-    nonce = record.get("nonce") if isinstance(record, ConfigRecord) else None
-    known = isinstance(nonce, str) and NONCE.fullmatch(nonce)
     reason = RefusalReason.UPGRADE if isinstance(error, UpgradeRequiredError) else RefusalReason.PROTOCOL
-    return Refusal(nonce=str(nonce) if known else "", reason=reason, detail=str(error))
+    return Refusal(nonce=nonce_of(message), reason=reason, detail=str(error))
+
+
+def nonce_of(message: Message) -> str:
+    """Return the nonce of a task or of an answer that is otherwise odd, or of another version; empty if it has none."""
+    for name in (TASK, REPLY, REFUSAL):
+        record = message.content.get(name) if message.has_content() else None
+        nonce = record.get("nonce") if isinstance(record, ConfigRecord) else None
+        if isinstance(nonce, str) and NONCE.fullmatch(nonce):
+            return nonce
+    return ""
 
 
 def read_reply(message: Message, allowed: Callable[[int], Mapping[str, Tensor]]) -> TrainReply | Refusal:

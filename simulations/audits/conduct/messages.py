@@ -23,8 +23,12 @@ TEXTS = (
 """Fields of a task that are text."""
 
 RECORDS: dict[Kind, tuple[str, dict[str, type], bool]] = {
-    "call": ("roll-call", {"version": int, "run": str, "catalogue-digest": str}, False),
-    "card": ("card", {"version": int, "key": str, "num-users": int, "catalogue-digest": str}, False),
+    "call": ("roll-call", {"version": int, "run": str, "catalogue-digest": str, "challenge": str}, False),
+    "card": (
+        "card",
+        {"version": int, "key": str, "num-users": int, "catalogue-digest": str, "signature": str},
+        False,
+    ),
     "reply": ("reply", {"version": int, "nonce": str, "num-users": int}, True),
     "task": (
         "task",
