@@ -10,8 +10,10 @@ Reads no signature: what lies here was verified when it was installed. What a de
 found out by the manifest's hashes (``digests``).
 """
 
+import hashlib
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from fedrec.errors import DataError
@@ -107,6 +109,23 @@ def digests(version: Path) -> dict[str, str]:
         return {}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is damaged: the device will fetch that version again") from error
+
+
+def read_checked(path: Path, known: Mapping[str, str], most: int) -> bytes:
+    """Return a file of a version, whole; ``DataError`` if it is missing, longer than ``most`` or not as signed.
+
+    ``known``: of ``digests``; a file that it does not name is not checked.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(most + 1)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+    if len(content) > most:
+        raise DataError(f"{path} is longer than the {most} bytes that are read of it")
+    if path.name in known and hashlib.sha256(content).hexdigest() != known[path.name]:
+        raise DataError(f"{path} is damaged: it does not have the hash that was signed for it")
+    return content
 
 
 def _number(path: Path) -> int:

@@ -4,17 +4,19 @@
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
 
+from clients.artefacts import versions
 from fedrec.data.canaries import RESERVED
 from fedrec.errors import DataError
 
-NAMES = "catalogue.json"
+NAMES, FEATURES = "catalogue.json", "catalogue.safetensors"
 POPULARITY = "popularity.npy"
 """Released item counts beside a catalogue, float32 ``[num_items]``: what ranks before the first model."""
 MAX_BYTES = 256 << 20
@@ -25,7 +27,12 @@ class Items:
     """The items of one installed version of a catalogue, by code."""
 
     def __init__(
-        self, item_ids: Sequence[str], titles: Sequence[str], popularity: NDArray[np.float32] | None = None
+        self,
+        item_ids: Sequence[str],
+        titles: Sequence[str],
+        popularity: NDArray[np.float32] | None = None,
+        feature_names: Sequence[str] = (),
+        folder: Path | None = None,
     ) -> None:
         if len(set(item_ids)) != len(item_ids) or len(titles) != len(item_ids):
             raise DataError("the catalogue names an item twice, or has not one title for each: fetch it again")
@@ -33,23 +40,23 @@ class Items:
         self.titles = tuple(titles)
         self.popularity = popularity
         self.reserved = np.flatnonzero([item_id.startswith(RESERVED) for item_id in item_ids])
+        self._feature_names = feature_names
+        self._folder = folder
 
     @classmethod
     def load(cls, folder: Path) -> "Items":
-        """Read an installed version; ``DataError`` if it is missing or damaged."""
+        """Read an installed version; ``DataError`` if it is missing, or not what its manifest says."""
         path = folder / NAMES
+        digests = versions.digests(folder)
+        content = versions.read_checked(path, digests, MAX_BYTES)
         try:
-            if path.stat().st_size > MAX_BYTES:
-                raise ValueError("it is too long")
-            table = json.loads(path.read_bytes())
-            item_ids, titles = table["item_ids"], table["titles"]
-            if not all(isinstance(text, str) for text in [*item_ids, *titles]):
-                raise ValueError("ids and titles must be texts")
-        except FileNotFoundError as error:
-            raise DataError(f"{path} does not exist: there is no catalogue in {folder}") from error
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            table = json.loads(content)
+            item_ids, titles, features = (table[key] for key in ("item_ids", "titles", "feature_names"))
+            if not all(isinstance(text, str) for text in [*item_ids, *titles, *features]):
+                raise ValueError("ids, titles and names must be texts")
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise DataError(f"{path} cannot be read as a catalogue: {error}") from error
-        return cls(item_ids, titles, _popularity(folder / POPULARITY, len(item_ids)))
+        return cls(item_ids, titles, _popularity(folder / POPULARITY, len(item_ids)), features, folder)
 
     def __len__(self) -> int:
         return len(self.item_ids)
@@ -58,6 +65,28 @@ class Items:
     def codes(self) -> dict[str, int]:
         """Item code by raw id."""
         return {item_id: code for code, item_id in enumerate(self.item_ids)}
+
+    @cached_property
+    def attribute_columns(self) -> Mapping[int, str]:
+        """Columns of ``features`` that are attributes, ``genre=Drama``, by position; numbers are none."""
+        return {column: name for column, name in enumerate(self._feature_names) if "=" in name}
+
+    def features(self, codes: Sequence[int]) -> NDArray[np.float32]:
+        """Return the features of some items, float32 ``[len(codes), num_features]``, read from the disk.
+
+        Zeros where the file cannot be read: a list is worth more than its reasons.
+        """
+        found = np.zeros((len(codes), len(self._feature_names)), np.float32)
+        if self._folder is None:
+            return found
+        try:
+            with safe_open(self._folder / FEATURES, framework="numpy") as file:
+                rows = file.get_slice("features")
+                for at, code in enumerate(codes):
+                    found[at] = rows[code : code + 1][0]
+        except (OSError, SafetensorError, ValueError, IndexError):
+            return np.zeros_like(found)
+        return found
 
 
 def _popularity(path: Path, num_items: int) -> NDArray[np.float32] | None:

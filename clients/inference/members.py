@@ -36,7 +36,7 @@ class MemberTensors:
     def gram(self) -> NDArray[np.float32]:
         """``F F.T`` of the item factors ``[width, num_items]``; made once."""
         factors: NDArray[np.float32] = self["factors"]
-        return factors @ factors.T
+        return np.asarray(factors @ factors.T, np.float32)
 
 
 def popularity(own: MemberTensors, history: History) -> Scores:
@@ -51,7 +51,8 @@ def recent_popularity(own: MemberTensors, history: History) -> Scores:
     if history.latest is not None and len(history.items) and settings["recency_end"] is not None:
         back = np.floor((settings["recency_end"] - history.latest) / (settings["recency_days"] * DAY))
         span = spans - 1 - int(np.clip(back, 0, spans - 1))
-    return own["scores"][span]
+    row: Scores = own["scores"][span]
+    return row
 
 
 def by_rows(own: MemberTensors, history: History) -> Scores:

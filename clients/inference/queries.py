@@ -60,6 +60,10 @@ class Asking:
         """Return a branch's weight in the sum of the trained branches."""
         return np.float32(self._arrays[package.FUSION][self.branches.index(branch)])
 
+    def network(self, name: str) -> Array:
+        """Return a parameter of the shared networks."""
+        return self._networks[name]
+
     def queries(self, private: Private, window: NDArray[np.int64], *, last: bool = True) -> dict[str, Queries]:
         """Return each branch's queries after the latest event of the window, or after each of them.
 
@@ -186,8 +190,7 @@ def _running_mean(events: Array | None) -> Array:
     if not len(events):
         return np.zeros((1, events.shape[1]), np.float32)
     counts = np.arange(1, len(events) + 1, dtype=np.float32)[:, None]
-    mean: Array = events.cumsum(axis=0) / counts
-    return mean
+    return np.asarray(events.cumsum(axis=0) / counts, np.float32)
 
 
 def _without(arrays: Mapping[str, NDArray[np.float32]], prefix: str) -> Parameters:

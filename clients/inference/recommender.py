@@ -1,29 +1,22 @@
 """A device's recommendations: from its own events, by the last good served model, by popularity before there is one."""
 
-from collections.abc import Collection
+import threading
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from clients.artefacts import versions
 from clients.device.home import DeviceHome
+from clients.inference.explaining import Reason, reasons_of_attributes, reasons_of_events, reasons_of_model
 from clients.inference.items import Items
+from clients.inference.loaded import Loaded, Overlay, Served, fingerprint, load
+from clients.inference.queries import History, Private
+from clients.inference.users import EventSource, Met, Users
 from clients.local_store import LocalStore
 from fedrec.errors import DataError
-from fedrec.ranking import top_k
 
-
-@dataclass(frozen=True, kw_only=True)
-class Reason:
-    """Why an item is on the list. ``text``: for a person; ``kind``: ``model``, ``event``, ``attribute`` or ``none``.
-
-    ``name``: the branch or member, the own item, or the attribute; ``weight``: how much, on a scale of its kind.
-    """
-
-    kind: str
-    name: str
-    weight: float
-    text: str
+__all__ = ["Reason", "Recommendation", "Recommender", "Serving"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,14 +47,16 @@ class Serving:
 class Recommender:
     """Answers for the users of one device. Safe to call from several threads; ``reload`` swaps the model in one step.
 
-    Raises ``DataError`` where there is no catalogue yet.
+    ``store``: opened from the device's folder unless it is given. ``personal_steps``: steps that a user's own vectors
+    take, in memory, with each request after new events; at most 20 in all until they are trained or fitted again.
     """
 
-    def __init__(self, home: DeviceHome) -> None:
+    def __init__(self, home: DeviceHome, store: EventSource | None = None, *, personal_steps: int = 0) -> None:
         self._home = home
-        self._store = LocalStore.open(home.store)
-        self._items: Items | None = None
-        self._serving = Serving(source="catalogue", model_version=0, catalogue_version=0, num_items=0, problem="")
+        self._users = Users(store or LocalStore.open(home.store), home.state, personal_steps=personal_steps)
+        self._reloading = threading.Lock()
+        self._loaded = Loaded()
+        self._fingerprint: object = None
         self.reload()
 
     def recommend(
@@ -70,36 +65,117 @@ class Recommender:
         """Return the ``k`` best items for a user that are neither in the user's events nor in ``exclude``, best first.
 
         ``exclude``: raw item ids; unknown ones are passed over. Fewer than ``k`` where fewer are left. Raises
-        ``ValueError`` for ``k`` below 1.
+        ``ValueError`` for ``k`` below 1, ``DataError`` where there is no catalogue or no such user.
         """
-        items = self._items
-        if items is None:
+        if k < 1:
+            raise ValueError(f"k must be at least 1, got {k}")
+        loaded = self._loaded
+        if loaded.items is None:
             raise DataError(f"{self._home.catalogues} holds no catalogue yet: the device fetches it when it is online")
-        met = {event.item for event in self._store.events(user)}
-        codes = np.array([items.codes[item] for item in {*met, *exclude} if item in items.codes], np.int32)
-        scores = np.zeros(len(items), np.float32) if items.popularity is None else items.popularity
-        best = top_k(scores, k, np.append(codes, items.reserved).astype(np.int32))
+        met = self._users.met(user)
+        left_out = met.met.union(exclude)
+        served = loaded.served
+        if served is None:
+            return _by_popularity(loaded.items, k, left_out, explain=explain)
+        overlay = served.overlay
+        history = _history(overlay, met)
+        private = self._users.private(user, history, served.scorer, served.folding)
+        scores = served.scorer.scores(private, history)
+        codes = overlay.model_codes
+        scores[[codes[item] for item in left_out if item in codes]] = -np.inf
+        scores[overlay.never] = -np.inf
+        best = best_items(scores, k)
+        reasons = _reasons(served, private, history, best) if explain else [()] * len(best)
         return [
-            Recommendation(item=items.item_ids[code], title=items.titles[code], score=float(scores[code]))
-            for code in best.tolist()
+            _recommendation(overlay.items, overlay.catalogue_code(code), float(scores[code]), reason)
+            for code, reason in zip(best.tolist(), reasons, strict=True)
         ]
 
-    def reload(self) -> bool:
-        """Read the versions that count now; return whether anything changed. A damaged one leaves the last good."""
-        version = versions.current(self._home.catalogues) or 0
-        if version == self._serving.catalogue_version:
-            return False
-        self._items = items = Items.load(self._home.catalogues / str(version))
-        source = "catalogue" if items.popularity is None else "popularity"
-        self._serving = Serving(
-            source=source, model_version=0, catalogue_version=version, num_items=len(items), problem=""
-        )
-        return True
-
     def knows(self, item: str) -> bool | None:
-        """Return whether the catalogue has an item of this raw id, None where there is no catalogue yet."""
-        return None if self._items is None else item in self._items.codes
+        """Return whether the catalogue has an item of this raw id; None where there is no catalogue yet."""
+        items = self._loaded.items
+        return None if items is None else item in items.codes
+
+    def reload(self) -> bool:
+        """Take up the versions that count now; return whether anything changed. A damaged one leaves the last good."""
+        with self._reloading:
+            now = fingerprint(self._home)
+            if now == self._fingerprint:
+                return False
+            self._loaded = load(self._home, self._loaded)
+            self._fingerprint = now
+        return True
 
     def serving(self) -> Serving:
         """Return what recommendations come from just now."""
-        return self._serving
+        loaded = self._loaded
+        by_count = loaded.items is not None and loaded.items.popularity is not None
+        return Serving(
+            source="model" if loaded.served else "popularity" if by_count else "catalogue",
+            model_version=loaded.served.version if loaded.served else 0,
+            catalogue_version=loaded.catalogue_version,
+            num_items=0 if loaded.items is None else len(loaded.items),
+            problem=loaded.problem,
+        )
+
+
+def best_items(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    """Return the codes of the ``k`` largest scores above minus infinity, the largest first, as ``top_k`` orders them.
+
+    Without sorting the whole catalogue.
+    """
+    if k < len(scores):
+        least = np.partition(scores, len(scores) - k)[len(scores) - k]
+        candidates = np.flatnonzero((scores >= least) & (scores > -np.inf))
+    else:
+        candidates = np.flatnonzero(scores > -np.inf)
+    order = np.argsort(-scores[candidates], kind="stable")
+    return candidates[order[:k]].astype(np.int64)
+
+
+def _by_popularity(items: Items, k: int, left_out: Collection[str], *, explain: bool) -> list[Recommendation]:
+    scores = np.zeros(len(items), np.float32) if items.popularity is None else items.popularity.copy()
+    scores[[items.codes[item] for item in left_out if item in items.codes]] = -np.inf
+    scores[items.reserved] = -np.inf
+    by_count = items.popularity is not None
+    text = "chosen by many; there is no model yet" if by_count else "next in the catalogue; there is no model yet"
+    name = "popularity" if by_count else "catalogue"
+    reasons = (Reason(kind="fallback", name=name, weight=0.0, text=text),) if explain else ()
+    return [_recommendation(items, code, float(scores[code]), reasons) for code in best_items(scores, k).tolist()]
+
+
+def _history(overlay: Overlay, met: Met) -> History:
+    """Return a user's events in the model's codes; items that it does not know are left out."""
+    own = overlay.model_codes
+    known = [(own[item], time) for item, time in zip(met.chosen, met.times, strict=True) if item in own]
+    codes = np.array([code for code, _ in known], np.int64)
+    return History(items=codes, latest=known[-1][1] if known else None)
+
+
+def _reasons(
+    served: Served, private: Private, history: History, best: NDArray[np.int64]
+) -> Sequence[tuple[Reason, ...]]:
+    scorer, overlay = served.scorer, served.overlay
+    parts = scorer.parts(private, history)
+    own = np.unique(history.items)
+    names = [(overlay.model.item_ids[code], _title(overlay, code)) for code in own.tolist()]
+    vectors, others = scorer.vectors(best), scorer.vectors(own)
+    here = [overlay.catalogue_code(code) for code in history.items.tolist()]
+    shown = np.array([code for code in here if code >= 0], np.int64)
+    return [
+        (
+            *reasons_of_model(code, parts),
+            *reasons_of_events(vector, others, names),
+            *reasons_of_attributes(overlay.items, overlay.catalogue_code(code), shown),
+        )
+        for code, vector in zip(best.tolist(), vectors, strict=True)
+    ]
+
+
+def _title(overlay: Overlay, code: int) -> str:
+    here = overlay.catalogue_code(code)
+    return overlay.items.titles[here] if here >= 0 else overlay.model.item_ids[code]
+
+
+def _recommendation(items: Items, code: int, score: float, reasons: tuple[Reason, ...]) -> Recommendation:
+    return Recommendation(item=items.item_ids[code], title=items.titles[code], score=score, reasons=reasons)

@@ -52,6 +52,10 @@ class Scorer:
         """The private parameters of a user who never trained."""
         return self.asking.template
 
+    def has(self, name: str) -> bool:
+        """Return whether the model has an item table of this name."""
+        return name in self._tables
+
     def table(self, name: str) -> NDArray[np.float32]:
         """Return an item table, ``[width, num_items]``."""
         return self._tables[name]
@@ -84,8 +88,7 @@ class Scorer:
             spread = _deviation(summed)
             trained = {name: weights[name] * (scores - scores.mean()) / spread for name, scores in trained.items()}
         members = {
-            name: weights[name] * standardised(SCORERS[name](member, history))
-            for name, member in self._members.items()
+            name: weights[name] * standardised(SCORERS[name](member, history)) for name, member in self._members.items()
         }
         return {**trained, **members}
 

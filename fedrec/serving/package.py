@@ -15,6 +15,7 @@ import mmap
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 import numpy as np
@@ -132,9 +133,12 @@ class ServedModel:
         return self.head.num_items
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read and check what ``write`` wrote; raise ``DataError`` naming the file that is missing or damaged."""
-        head = _read_head(folder / HEAD)
+    def load(cls, folder: Path, digests: Mapping[str, str] = MappingProxyType({})) -> Self:
+        """Read and check what ``write_model`` wrote; raise ``DataError`` naming the file that is missing or damaged.
+
+        ``digests``: SHA-256 of files by name, where a manifest says them; the head itself says those of the others.
+        """
+        head = _read_head(folder / HEAD, digests.get(HEAD))
         arrays = read_arrays(folder / ARRAYS, head.files.get(ARRAYS, ""))
         rows = map_arrays(folder / ROWS, head.files[ROWS]) if ROWS in head.files else {}
         item_ids = _read_items(folder / ITEMS, head)
@@ -210,11 +214,14 @@ def _view(data: memoryview, dtype: str, shape: list[int], data_offsets: list[int
     return array
 
 
-def _read_head(path: Path) -> ServedHead:
+def _read_head(path: Path, sha256: str | None) -> ServedHead:
     try:
         if path.stat().st_size > MAX_HEAD_BYTES:
             raise ValueError("it is too long")
-        return ServedHead.from_json(path.read_bytes())
+        content = path.read_bytes()
+        if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+            raise ValueError("it does not have the hash that was signed for it")
+        return ServedHead.from_json(content)
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist: there is no served model in {path.parent}") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -1,0 +1,184 @@
+"""A user's private vectors from the user's own events, by numpy: ``fedrec.training.scoring.fold_in`` on the device.
+
+Deterministic. Fitted are the vectors of mf and neumf, and of a shared sequence encoder a user's own gain and shift. An
+encoder that is all the user's own is trained by the trainer alone; until it was, it adds nothing.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clients.inference.encoders import softmax
+from clients.inference.members import solved_user
+from clients.inference.queries import (
+    FACTORS,
+    HIDDEN,
+    PRODUCT,
+    VECTORS,
+    History,
+    Private,
+    Queries,
+    fused,
+)
+from clients.inference.scoring import Scorer, hidden_scores
+from fedrec.serving.package import FoldIn
+
+POSITIONS = 32
+"""Events whose odds of all items are held at a time, which bounds memory."""
+BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
+"""Of the optimisers (``fedrec.training.optimizers``)."""
+
+EMBEDDING, GAIN, SHIFT = "user.embedding", "sequence_adapter.gain", "sequence_adapter.shift"
+NEUMF_FACTORS, NEUMF_HIDDEN = "neumf_user.factors", "neumf_user.hidden"
+FITTED = (EMBEDDING, NEUMF_FACTORS, NEUMF_HIDDEN, GAIN, SHIFT)
+"""Private parameters that are fitted here."""
+
+Gradients = dict[str, NDArray[np.float32]]
+
+
+class Folding:
+    """Fits users to one served model, the shared parameters held still."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        self._scorer = scorer
+        self._rule: FoldIn = scorer.model.head.fold_in
+        self._fitted = [name for name in FITTED if name in scorer.template]
+        self._gram: NDArray[np.float32] | None = None
+
+    @property
+    def is_closed_form(self) -> bool:
+        """Whether fitting is cheap enough for every request."""
+        return self._rule.way == "ridge" or not self._fitted
+
+    def fit(self, history: History) -> Private:
+        """Return private parameters fitted to a history from the start; the template where nothing can be learned."""
+        if self._rule.way == "ridge":
+            return self._solved(history)
+        return self.step(self._scorer.template, history, self._rule.steps)
+
+    def step(self, private: Private, history: History, steps: int) -> Private:
+        """Return private parameters after ``steps`` steps of the model's optimiser on the latest window.
+
+        ``fit``'s steps go from the template. Histories of one window or less give what ``fold_in`` gives; of longer
+        ones it takes drawn windows, this the latest. Fewer than two events change nothing.
+        """
+        window = history.window(self._scorer.asking.length + 1)
+        moved = dict(private)
+        if len(window) < 2 or not self._fitted:
+            return moved
+        optimiser = _Optimiser(self._rule)
+        for _ in range(steps):
+            gradients = self._gradients(moved, window[:-1], window[1:])
+            moved |= optimiser.moved({name: moved[name] for name in self._fitted}, gradients)
+        return moved
+
+    def _solved(self, history: History) -> Private:
+        solved = dict(self._scorer.template)
+        if EMBEDDING in solved:
+            table, rule = self._table, self._rule
+            if self._gram is None:
+                self._gram = table @ table.T
+            items, unobserved = history.items, rule.ridge_unobserved
+            solved[EMBEDDING] = solved_user(table, self._gram, items, unobserved, rule.ridge, 0.0)
+        return solved
+
+    @property
+    def _table(self) -> NDArray[np.float32]:
+        """The item vectors that the mf branch asks."""
+        return self._scorer.table(FACTORS if self._scorer.has(FACTORS) else VECTORS)
+
+    def _gradients(self, private: Private, window: NDArray[np.int64], targets: NDArray[np.int64]) -> Gradients:
+        """Return the gradients of the mean cross-entropy of each next item over the whole catalogue."""
+        asking = self._scorer.asking
+        asked = asking.queries(private, window, last=False)
+        queries = fused(asked, {branch: asking.weight(branch) for branch in asked})
+        total = np.zeros(self._scorer.model.num_items, np.float32)
+        of_vectors = np.zeros((len(window), len(private[GAIN])), np.float32) if GAIN in private else None
+        fixed = self._fixed_scores(queries)
+        for start in range(0, len(window), POSITIONS):
+            block = slice(start, min(start + POSITIONS, len(window)))
+            odds = self._odds(queries, fixed, block, targets[block])
+            odds /= np.float32(len(window))
+            total += odds.sum(axis=0)
+            if of_vectors is not None:
+                of_vectors[block] = odds @ self._scorer.table(VECTORS).T
+        return self._back(private, window, total, of_vectors)
+
+    def _fixed_scores(self, queries: Queries) -> NDArray[np.float32]:
+        """Return the scores that are the same after each event, ``[num_items]``."""
+        total = np.zeros(self._scorer.model.num_items, np.float32)
+        for name, query in queries.items():
+            if len(query) == 1:
+                table = self._scorer.table(name)
+                total += hidden_scores(query[0], table) if name == HIDDEN else query[0] @ table
+        return total
+
+    def _odds(
+        self, queries: Queries, fixed: NDArray[np.float32], block: slice, targets: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """Return the odds of all items after each event of a block, less the targets, ``[n, num_items]``."""
+        scores = np.tile(fixed, (block.stop - block.start, 1))
+        for name, query in queries.items():
+            if len(query) > 1:
+                scores += query[block] @ self._scorer.table(name)
+        odds = softmax(scores)
+        odds[np.arange(len(targets)), targets] -= 1
+        return odds
+
+    def _back(
+        self,
+        private: Private,
+        window: NDArray[np.int64],
+        total: NDArray[np.float32],
+        of_vectors: NDArray[np.float32] | None,
+    ) -> Gradients:
+        """Return the private parameters' gradients from those of the scores.
+
+        ``total``: of the scores, summed over positions, ``[num_items]``; ``of_vectors``: of the queries to the item
+        vectors, ``[L, dim]``.
+        """
+        scorer, asking, found = self._scorer, self._scorer.asking, Gradients()
+        if EMBEDDING in private:
+            found[EMBEDDING] = asking.weight("mf") * (self._table @ total)
+        if NEUMF_FACTORS in private:
+            weight, table = asking.weight("neumf"), scorer.table(HIDDEN)
+            output = asking.network("neumf.output")
+            active = table + private[NEUMF_HIDDEN][:, None] > 0
+            found[NEUMF_FACTORS] = weight * (scorer.table(PRODUCT) @ total)
+            found[NEUMF_HIDDEN] = np.asarray(weight * output * (active @ total), np.float32)
+        if of_vectors is not None:
+            weight, states = asking.weight("seq"), asking.states(private, window)
+            found[GAIN] = weight * (of_vectors * states).sum(axis=0)
+            found[SHIFT] = weight * of_vectors.sum(axis=0)
+        return found
+
+
+class _Optimiser:
+    """SGD, Adagrad or Adam of one user's parameters, with the memory of its steps."""
+
+    def __init__(self, rule: FoldIn) -> None:
+        self._rule = rule
+        self._first: Gradients = {}
+        self._second: Gradients = {}
+        self._steps = 0
+
+    def moved(self, parameters: Mapping[str, NDArray[np.float32]], gradients: Gradients) -> Gradients:
+        self._steps += 1
+        return {name: value + self._move(name, gradients[name]) for name, value in parameters.items()}
+
+    def _move(self, name: str, gradient: NDArray[np.float32]) -> NDArray[np.float32]:
+        rate = np.float32(self._rule.rate)
+        if self._rule.optimizer == "sgd":
+            return -rate * gradient
+        before = self._second.get(name, np.zeros_like(gradient))
+        if self._rule.optimizer == "adagrad":
+            self._second[name] = before + np.square(gradient)
+            return np.asarray(-rate * gradient / (np.sqrt(self._second[name]) + np.float32(EPSILON)), np.float32)
+        first = self._first.get(name, np.zeros_like(gradient))
+        self._first[name] = np.asarray(BETA1 * first + (1 - BETA1) * gradient, np.float32)
+        self._second[name] = np.asarray(BETA2 * before + (1 - BETA2) * np.square(gradient), np.float32)
+        of_first, of_second = (np.float32(1 - beta**self._steps) for beta in (BETA1, BETA2))
+        deviation = np.sqrt(self._second[name] / of_second) + np.float32(EPSILON)
+        move: NDArray[np.float32] = -rate * (self._first[name] / of_first) / deviation
+        return move
