@@ -11,7 +11,8 @@ from pathlib import Path
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from clients.device_node import open_node
+from clients.device_node import open_node, sealer_of
+from clients.guard.envelope import seal_of
 from clients.installed import catalogue_of
 from clients.node import answer, card
 from clients.store import NodeStore
@@ -81,7 +82,9 @@ def _enrol(message: Message, store: NodeStore) -> Message:
         logger.warning(
             "run %s has catalogue %s, this node %s", call.run_id, call.catalogue_digest, own.catalogue_digest
         )
-    return write_card(own, to=message)
+    sealer = sealer_of(store)
+    signature = sealer.sign_card(own, call.run_id, call.challenge) if sealer else ""
+    return write_card(own, to=message, signature=signature)
 
 
 def _train(message: Message, store: NodeStore) -> Message:
@@ -89,7 +92,7 @@ def _train(message: Message, store: NodeStore) -> Message:
         task = read_task(message)
     except ProtocolError as error:
         return write_refusal(refusal_of(message, error), to=message)
-    reply = answer(task, store)
+    reply = answer(task, store, seal_of(sealer_of(store)))
     if isinstance(reply, Refusal):
         return write_refusal(reply, to=message)
     decoded = allowed_reply(task, catalogue_of(store).num_items)

@@ -1,8 +1,11 @@
 """The server app: composes a run and trains it on the grid that Flower, or the in-process place, hands over.
 
-A deployed server finds its run folder by ``--run-config 'run="/path"'``, or by the environment's ``FEDREC_RUN``.
+A deployed server finds its run folder by ``--run-config 'run="/path"'``, or by the environment's ``FEDREC_RUN``; its
+list of devices in the server's folder, by the environment's ``FEDREC_SERVER`` alone: who may submit a run cannot choose
+whom it believes.
 """
 
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -14,10 +17,15 @@ from flwr.serverapp import Grid, ServerApp
 from fedrec.config import Scenario
 from fedrec.data.catalogue import Catalogue
 from fedrec.errors import ConfigError
+from fedrec.flower.enrolment import Enrolment
 from fedrec.flower.state import RoundReport
 from fedrec.flower.terms import Hooks
 from fedrec.runs.folder import RunFolder
+from server.door.enrolments import Enrolments
+from server.door.home import ServerHome
 from server.federation import Federation, Outcome
+
+logger = logging.getLogger(__name__)
 
 
 def _forget(outcome: Outcome) -> None:
@@ -48,7 +56,20 @@ def federation_of(context: Context) -> Federation:
         checkpoints=folder.checkpoints,
         minimum_nodes=scenario.federation.nodes,
         hooks=Hooks(on_round=lambda report, state: folder.append_metrics(metrics_row(report))),
+        enrolment=_enrolment(),
     )
+
+
+def _enrolment() -> Enrolment | None:
+    """Return the server's list of devices; None, with a warning, where no server's folder is named."""
+    folder = os.environ.get("FEDREC_SERVER")
+    if folder:
+        return Enrolments.open(ServerHome(Path(folder)).enrolments)
+    logger.warning(
+        "no list of devices: cards and replies are taken unsigned, from whoever Flower lets in; set FEDREC_SERVER to "
+        "the server's folder ('fedrec server init') to take those of enrolled devices alone"
+    )
+    return None
 
 
 def metrics_row(report: RoundReport, phase: str = "final") -> dict[str, object]:

@@ -10,6 +10,7 @@ from flwr.serverapp import Grid
 from fedrec.config import Scenario
 from fedrec.data.catalogue import Catalogue
 from fedrec.flower.dimensions import dimensions_of
+from fedrec.flower.enrolment import Enrolment
 from fedrec.flower.state import Randomness, RunState
 from fedrec.flower.strategy import FedRecStrategy
 from fedrec.flower.terms import Hooks, Terms
@@ -48,6 +49,8 @@ class Federation:
     run_id: str | None = None
     """None draws one; a resumed run keeps its own."""
     hooks: Hooks = field(default_factory=Hooks)
+    enrolment: Enrolment | None = None
+    """The deployed server's list of devices; None takes nodes as they come: in a simulation."""
 
     def train(self, grid: Grid) -> Outcome:
         """Run to the last round, an early stop or the end of the budget; see ``FedRecStrategy.start``."""
@@ -96,6 +99,7 @@ class Federation:
             interaction=scenario.privacy.interaction,
             adaptive=AdaptiveClipping.of(scenario.privacy),
             config_digest=hashlib.sha256(scenario.model_dump_json().encode()).hexdigest(),
+            enrolment=self.enrolment,
         )
 
 

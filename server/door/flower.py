@@ -81,7 +81,7 @@ def superlink_command(home: ServerHome, settings: ServerSettings) -> list[str]:
 def superlink_environment(home: ServerHome, inherited: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment of a SuperLink and of the server apps that it starts.
 
-    These find the enrolment list by ``FEDREC_ENROLMENTS``: it must not come with a run's settings, which whoever
+    These find this folder, and so the list of devices, by ``FEDREC_SERVER``: not by a run's settings, which whoever
     submits the run chooses.
     """
     kept = dict(os.environ if inherited is None else inherited)
@@ -92,7 +92,7 @@ def superlink_environment(home: ServerHome, inherited: Mapping[str, str] | None 
         "FLWR_TELEMETRY_ENABLED": "0",
         "FLWR_DISABLE_UPDATE_CHECK": "1",
         "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
-        "FEDREC_ENROLMENTS": str(home.enrolments),
+        "FEDREC_SERVER": str(home.path.resolve()),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', os.defpath)}",
     }
 

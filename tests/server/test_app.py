@@ -3,11 +3,13 @@
 import pytest
 from flwr.app import Context, RecordDict
 
-from fedrec.errors import ConfigError
+from fedrec.errors import ConfigError, DataError
 from fedrec.flower.identity import task_identity
 from fedrec.runs.folder import RunFolder
 from server import app as module
 from server.app import app, federation_of
+from server.door.enrolments import Enrolments
+from server.door.home import ServerHome
 
 
 def context(run: object = "") -> Context:
@@ -55,3 +57,31 @@ def test_a_calendar_without_end_ends_when_the_server_first_starts(bench, monkeyp
         monkeypatch.setattr(module.time, "time", lambda clock=clock: clock)
         assert federation_of(context(folder.path)).scenario.model.recency_end == 1e9
     assert folder.scenario().model.recency_end == 1e9
+
+
+def test_the_list_of_devices_is_the_one_of_the_server_s_folder(folder, tmp_path, monkeypatch):
+    home = ServerHome(tmp_path / "server")
+    home.path.mkdir()
+    Enrolments.create(home.enrolments)
+    monkeypatch.setenv("FEDREC_SERVER", str(home.path))
+    enrolment = federation_of(context(folder.path)).enrolment
+    assert isinstance(enrolment, Enrolments)
+    assert enrolment.public_key("node-0") is None
+
+
+def test_without_a_list_of_devices_the_server_says_whom_it_believes(folder, monkeypatch, caplog):
+    monkeypatch.delenv("FEDREC_SERVER", raising=False)
+    assert federation_of(context(folder.path)).enrolment is None
+    assert "taken unsigned" in caplog.text
+
+
+def test_a_run_s_settings_cannot_choose_the_list_of_devices(folder, tmp_path, monkeypatch):
+    monkeypatch.delenv("FEDREC_SERVER", raising=False)
+    asked = Context(1, 0, {}, RecordDict(), {"run": str(folder.path), "server": str(tmp_path)})
+    assert federation_of(asked).enrolment is None
+
+
+def test_a_server_whose_list_of_devices_is_missing_does_not_train(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("FEDREC_SERVER", str(tmp_path / "gone"))
+    with pytest.raises(DataError, match=r"enrolments.db does not exist"):
+        federation_of(context(folder.path))
