@@ -30,8 +30,12 @@ class Code:
 
 def installed_code() -> Code:
     """Return what is installed; ``DataError`` if a part is missing."""
-    app = Path(clients.__file__).resolve().parent.parent
-    return Code(fedrec=fedrec.__version__, flwr=version("flwr"), bundle=bundle_hash(build_bundle(app)))
+    return Code(fedrec=fedrec.__version__, flwr=version("flwr"), bundle=bundle_hash(build_bundle(_app())))
+
+
+def _app() -> Path:
+    """Return the app directory of this installation."""
+    return Path(clients.__file__).resolve().parent.parent
 
 
 def lock_code(home: DeviceHome) -> Code:
@@ -44,9 +48,12 @@ def lock_code(home: DeviceHome) -> Code:
 def verified_code(home: DeviceHome) -> Code:
     """Return the installed code if it is what the device is pinned to; ``DataError`` saying what is not.
 
-    A device that was never pinned, or whose fedrec or flwr was upgraded since, is pinned now.
+    A device that was never pinned, or whose fedrec or flwr was upgraded since, is pinned now. So is one that runs from
+    a checkout, whose code changes under its developer's hands.
     """
     now = installed_code()
+    if (_app() / ".git").exists():
+        return lock_code(home)
     try:
         locked = Code(**json.loads(home.app_lock.read_bytes()))
     except FileNotFoundError:

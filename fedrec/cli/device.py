@@ -1,7 +1,10 @@
 """``fedrec device``: one device's program, from its folder's making to its export. Free of torch at import."""
 
+from collections.abc import Callable
+
 import typer
 
+from fedrec.cli.device_local import COMMANDS
 from fedrec.cli.device_setup import doctor, init, run
 
 device_app = typer.Typer(
@@ -9,5 +12,6 @@ device_app = typer.Typer(
     add_completion=False,
     help="Run a device: recommend locally, train when it may, show and take back what it holds.",
 )
-for command in (init, run, doctor):
-    device_app.command()(command)
+_commands: dict[str, Callable[..., None]] = {"init": init, "run": run, **COMMANDS, "doctor": doctor}
+for _name, _command in _commands.items():
+    device_app.command(_name)(_command)
