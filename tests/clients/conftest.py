@@ -1,12 +1,14 @@
 """A small catalogue, a node of three users in its own folder, and tasks for it."""
 
-from collections.abc import Callable, Iterator
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from clients.policy import Policy
 from clients.store import NodeStore
@@ -18,6 +20,7 @@ from fedrec.models import build_model
 from fedrec.models.split import PrivateState, structure_digest
 from fedrec.privacy.mechanism import Mechanism
 from fedrec.rounds import Contribution, TrainTask
+from fedrec.signing.manifest import Manifest, ManifestFile, Subject
 from fedrec.training.private_start import initial_private
 
 WILLING = Policy(consent=True, epsilon=100.0)
@@ -107,3 +110,37 @@ def later(task: TrainTask) -> Callable[..., TrainTask]:
         return replace(task, **{"round": round, "nonce": f"{round:032x}", **change})
 
     return make
+
+
+class Publisher:
+    """A server's signing key, and what it has published: files by their SHA-256."""
+
+    def __init__(self) -> None:
+        self.key = Ed25519PrivateKey.generate()
+        self.signer = self.key.public_key().public_bytes_raw().hex()
+        self.files: dict[str, bytes] = {}
+
+    def publish(self, subject: Subject, version: int, digest: str, contents: Mapping[str, bytes]) -> bytes:
+        """Keep files and return their signed manifest."""
+        files = {}
+        for name, content in contents.items():
+            sha256 = hashlib.sha256(content).hexdigest()
+            self.files[sha256] = content
+            files[name] = ManifestFile(sha256=sha256, size=len(content))
+        return Manifest(subject=subject, version=version, catalogue_digest=digest, files=files).signed(self.key)
+
+    def publish_folder(self, subject: Subject, version: int, digest: str, folder: Path) -> bytes:
+        """The same of all files of a folder."""
+        return self.publish(subject, version, digest, {path.name: path.read_bytes() for path in folder.iterdir()})
+
+    def open_file(self, sha256: str, size: int) -> Iterator[bytes]:
+        """Yield a file in pieces, as a download does."""
+        content = self.files[sha256]
+        for start in range(0, len(content), 1 << 16):
+            yield content[start : start + (1 << 16)]
+
+
+@pytest.fixture
+def publisher() -> Publisher:
+    """Return a server that publishes catalogues and models."""
+    return Publisher()

@@ -89,16 +89,14 @@ def small_catalogue() -> Catalogue:
 def twin(tmp_path: Path, small_catalogue: Catalogue) -> Callable[..., Twin]:
     """Return a function that makes a model of some settings with parameters that are all in use."""
 
-    def make(**settings: Any) -> Twin:
+    def make(catalogue: Catalogue = small_catalogue, **settings: Any) -> Twin:
         config = ModelConfig(**{"dim": 8, "history_length": 12, "recency_end": 1e9 + 86_400 * 365, **settings})
-        model = build_model(config, small_catalogue, 0)
+        model = build_model(config, catalogue, 0)
         shared, private = stirred(model, 4)
         folder = tmp_path / "served"
-        export_model(folder, model, shared, small_catalogue, run_id="run-1", round=3, fold_in=FoldIn())
+        export_model(folder, model, shared, catalogue, run_id="run-1", round=3, fold_in=FoldIn())
         scorer = Scorer(ServedModel.load(folder))
-        return Twin(
-            model=model, shared=shared, private=private, scorer=scorer, catalogue=small_catalogue, folder=folder
-        )
+        return Twin(model=model, shared=shared, private=private, scorer=scorer, catalogue=catalogue, folder=folder)
 
     return make
 
