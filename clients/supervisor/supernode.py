@@ -77,7 +77,10 @@ def main(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.WARNING)
+    logging.basicConfig(level=logging.INFO)
+    flower = logging.getLogger("flwr")
+    flower.setLevel(logging.INFO)  # at DEBUG it notes every look of the trainer
+    flower.propagate = False  # it has a handler of its own
     status = main(Path(sys.argv[1]))
     logging.shutdown()
     os._exit(status)  # not sys.exit: Flower's API thread would keep the process up

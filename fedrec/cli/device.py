@@ -1,6 +1,7 @@
 """``fedrec device``: one device's program, from its folder's making to its export. Free of torch at import."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import cast
 
 import typer
 
@@ -12,6 +13,7 @@ device_app = typer.Typer(
     add_completion=False,
     help="Run a device: recommend locally, train when it may, show and take back what it holds.",
 )
-_commands: dict[str, Callable[..., None]] = {"init": init, "run": run, **COMMANDS, "doctor": doctor}
-for _name, _command in _commands.items():
+_made: dict[str, Callable[..., None]] = {"init": init, "run": run, "doctor": doctor}
+_asked = cast("Mapping[str, Callable[..., None]]", COMMANDS)  # inferred as a dict of bare functions
+for _name, _command in (*_made.items(), *_asked.items()):
     device_app.command(_name)(_command)
