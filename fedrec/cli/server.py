@@ -15,6 +15,7 @@ from fedrec.cli.server_folder import publications as _publications
 from fedrec.cli.server_runs import publish, stop_runs, train
 from server.door.enrolments import Enrolments
 from server.door.home import ServerSettings
+from server.door.running import up as run_server
 from server.door.setup import init as make_server
 from server.door.setup import renew_certificates
 
@@ -71,12 +72,10 @@ def up(
     ] = False,
 ) -> None:
     """Run the server until Ctrl-C or SIGTERM: Flower's SuperLink and the door on loopback, nginx in front."""
-    from server.door.running import up as run  # flwr takes seconds to import, and other commands do without it
-
     home, settings = _open(folder)
     if os.geteuid() == 0:
         write_note("running as root: in production give the server a user of its own (server/deploy/)")
-    run(home, settings, volatile=volatile, ready=lambda: _say_ready(settings))
+    run_server(home, settings, volatile=volatile, ready=lambda: _say_ready(settings))
 
 
 def _say_ready(settings: ServerSettings) -> None:
@@ -86,12 +85,13 @@ def _say_ready(settings: ServerSettings) -> None:
 
 @server_app.command(hidden=True)
 def door(folder: Folder) -> None:
-    """Run the door service alone: ``up`` starts it."""
+    """Run the door service alone, once the SuperLink answers: ``up`` starts both."""
     import uvicorn  # comes with flwr; only this command serves
 
-    from server.door.service import make_door, make_service  # the same
+    from server.door.service import make_door, make_service, wait_for_superlink  # the same
 
     home, settings = _open(folder)
+    wait_for_superlink(home, settings)
     service = make_service(make_door(home, settings))
     uvicorn.run(
         service, host="127.0.0.1", port=settings.door_port, access_log=False, log_level="warning", server_header=False
@@ -101,7 +101,7 @@ def door(folder: Folder) -> None:
 @server_app.command()
 def revoke(folder: Folder, key: Annotated[str, typer.Argument(metavar="KEY", help="The device's name.")]) -> None:
     """Take a device off the list for good: it cannot connect, and what it has under way is dropped."""
-    from server.door.flower import SuperLink, SuperLinkError  # as above
+    from server.door.flower import SuperLink, SuperLinkError  # flwr takes seconds to import
 
     home, settings = _open(folder)
     device = Enrolments.open(home.enrolments).revoke(key, time.time())
@@ -134,7 +134,7 @@ def kill_switch(
 @server_app.command()
 def status(folder: Folder, json: Json = False) -> None:
     """Say how the server stands: orders, devices, certificate, runs."""
-    from server.door.overview import RENEW_DAYS, look  # flwr takes seconds to import
+    from server.door.overview import RENEW_DAYS, look  # flwr
 
     home, settings = _open(folder)
     found = look(home, settings, _publications(home).orders(), datetime.datetime.now(datetime.UTC))

@@ -1,14 +1,8 @@
-"""What the front door needs of Flower: how its SuperLink is started, and its Control API on loopback.
+"""The Control API of Flower's SuperLink on loopback: nodes and runs. The one module of the door that imports flwr."""
 
-The one place of the door that knows flwr, whose versions change monthly; see ``FLOWER``.
-"""
-
-import os
+import hashlib
 import ssl
-import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import httpx
@@ -24,14 +18,11 @@ from flwr.proto.control_pb2 import (
 from flwr.proto.fab_pb2 import Fab
 from flwr.proto.transport_pb2 import Scalar
 from flwr.supercore.control import ControlHttpClient
-from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
 
-from fedrec.errors import ConfigError, FedRecError
-from fedrec.flower.bundle import bundle_hash
+from fedrec.errors import FedRecError
+from server.door.enrolments import Enrolments
 from server.door.home import ServerHome, ServerSettings
 
-FLOWER = "1.41."
-"""The versions of flwr that this module was read against."""
 _SECONDS = 20.0
 
 
@@ -58,52 +49,13 @@ class RunStatus:
     details: str
 
 
-def check_flower() -> None:
-    """Raise ``ConfigError`` for a flwr that this module does not know."""
-    if not version("flwr").startswith(FLOWER):
-        raise ConfigError(f"flwr {version('flwr')} is installed, the front door knows {FLOWER}*: install that")
-
-
-def superlink_command(home: ServerHome, settings: ServerSettings) -> list[str]:
-    """Return how the SuperLink is started: on loopback, TLS, authenticated nodes, a database file, no installing."""
-    return [
-        str(Path(sys.executable).parent / "flower-superlink"),
-        *("--host", "127.0.0.1", "--port", str(settings.superlink_port)),
-        *("--ssl-ca-certfile", str(home.authority)),
-        *("--ssl-certfile", str(home.certificate("superlink"))),
-        *("--ssl-keyfile", str(home.certificate_key("superlink"))),
-        "--enable-supernode-auth",
-        *("--database", str(home.path / settings.database)),
-        "--disable-runtime-dependency-installation",
-    ]
-
-
-def superlink_environment(home: ServerHome, inherited: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the environment of a SuperLink and of the server apps that it starts.
-
-    These find this folder, and so the list of devices, by ``FEDREC_SERVER``: not by a run's settings, which whoever
-    submits the run chooses.
-    """
-    kept = dict(os.environ if inherited is None else inherited)
-    kept.pop("PYTHONPATH", None)
-    return {
-        **kept,
-        "FLWR_HOME": str(home.flower),
-        "FLWR_TELEMETRY_ENABLED": "0",
-        "FLWR_DISABLE_UPDATE_CHECK": "1",
-        "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
-        "FEDREC_SERVER": str(home.path.resolve()),
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', os.defpath)}",
-    }
-
-
 class SuperLink:
     """The Control API of a SuperLink on this machine. Methods raise ``SuperLinkError`` if it does not answer."""
 
     def __init__(self, port: int, authority: Path) -> None:
         self._client = ControlHttpClient(
             f"https://127.0.0.1:{port}",
-            interceptors=(CliClientHttpInterceptor(), RuntimeVersionHttpInterceptor(component_name="flwr CLI")),
+            interceptors=(CliClientHttpInterceptor(),),
             verify=ssl.create_default_context(cafile=str(authority)),
             timeout=_SECONDS,
         )
@@ -146,7 +98,7 @@ class SuperLink:
     def start_run(self, bundle: bytes, run: Path) -> int:
         """Submit an app bundle that trains the run folder ``run``; return the id that Flower gives to the run."""
         request = StartRunRequest(
-            fab=Fab(hash_str=bundle_hash(bundle), content=bundle),
+            fab=Fab(hash_str=hashlib.sha256(bundle).hexdigest(), content=bundle),
             override_config={"run": Scalar(string=str(run))},
         )
         with _speaking():
@@ -168,6 +120,28 @@ class SuperLink:
         """Stop a run; its late replies are refused."""
         with _speaking():
             self._client.StopRun(StopRunRequest(run_id=run_id))
+
+
+def answers(superlink: SuperLink) -> bool:
+    """Return whether a SuperLink is up."""
+    try:
+        superlink.nodes()
+    except SuperLinkError:
+        return False
+    return True
+
+
+def reconcile(enrolments: Enrolments, superlink: SuperLink) -> None:
+    """Make the SuperLink's list of keys that of the enrolments, which is the one that counts.
+
+    A key may have been revoked while the SuperLink was down, and its database may have been lost.
+    """
+    registered = {node.public_key for node in superlink.nodes()}
+    wanted = {device.public_key: device.key for device in enrolments.devices() if not device.left}
+    for public_key in registered - set(wanted):
+        superlink.unregister(public_key)
+    for public_key in sorted(set(wanted) - registered):
+        superlink.register(wanted[public_key], public_key)
 
 
 class _speaking:  # noqa: N801  # reads as the verb that it stands for

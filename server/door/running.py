@@ -15,10 +15,10 @@ from pathlib import Path
 
 from fedrec.errors import ConfigError, DataError, FedRecError
 from server.door.enrolments import Enrolments
-from server.door.flower import SuperLink, SuperLinkError, check_flower, superlink_command, superlink_environment
 from server.door.home import ServerHome, ServerSettings
 from server.door.nginx import nginx_command, write_configuration
 from server.door.publications import Publications, load_signing_key
+from server.door.superlink import check_flower, superlink_command, superlink_environment
 from server.door.volatility import refuse_memory
 
 START_SECONDS = 60.0
@@ -67,10 +67,11 @@ class Children:
         """Wait until ``answers``; ``ServerFailedError`` with the end of the log if the child ends or time is up."""
         deadline = time.monotonic() + START_SECONDS
         while not answers():
-            ended = self.running[name].poll() is not None
+            ended = self.ended()
             if ended or time.monotonic() > deadline:
                 what = "ended" if ended else f"did not answer within {START_SECONDS:.0f} s"
-                raise ServerFailedError(f"{name} {what}; {self.home.logs / name}.log ends: {self._tail(name)}")
+                who = ended or name
+                raise ServerFailedError(f"{who} {what}; {self.home.logs / who}.log ends: {self._tail(who)}")
             time.sleep(_PAUSE)
 
     def end(self) -> None:
@@ -135,39 +136,13 @@ def _start(children: Children, home: ServerHome, settings: ServerSettings) -> No
     children.start("superlink", superlink_command(home, settings), environment)
     door = [sys.executable, "-m", "fedrec.cli", "server", "door", str(home.path)]
     children.start("door", door, dict(os.environ))
-    superlink = SuperLink.of(home, settings)
-    try:
-        children.wait_for("superlink", lambda: _answers(superlink))
-        if not (home.path / settings.database).is_file():
-            raise ServerFailedError(f"the SuperLink made no {home.path / settings.database}: it keeps nothing")
-        reconcile(Enrolments.open(home.enrolments), superlink)
-    finally:
-        superlink.close()
+    # The door answers once the SuperLink does, and once that knows whom it may let in.
     children.wait_for("door", lambda: _listens("127.0.0.1", settings.door_port))
+    if not (home.path / settings.database).is_file():
+        raise ServerFailedError(f"the SuperLink made no {home.path / settings.database}: it keeps nothing")
     children.start("nginx", nginx_command(home), dict(os.environ))
     listen = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.listen, settings.listen)
     children.wait_for("nginx", lambda: _listens(listen, settings.port))
-
-
-def reconcile(enrolments: Enrolments, superlink: SuperLink) -> None:
-    """Make the SuperLink's list of keys that of the enrolments, which is the one that counts.
-
-    A key may have been revoked while the SuperLink was down, and its database may have been lost.
-    """
-    registered = {node.public_key for node in superlink.nodes()}
-    wanted = {device.public_key: device.key for device in enrolments.devices() if not device.left}
-    for public_key in registered - set(wanted):
-        superlink.unregister(public_key)
-    for public_key in sorted(set(wanted) - registered):
-        superlink.register(wanted[public_key], public_key)
-
-
-def _answers(superlink: SuperLink) -> bool:
-    try:
-        superlink.nodes()
-    except SuperLinkError:
-        return False
-    return True
 
 
 def _listens(host: str, port: int) -> bool:

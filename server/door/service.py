@@ -20,12 +20,13 @@ from starlette.concurrency import run_in_threadpool
 from fedrec.errors import EnrolmentError, FedRecError, SignatureError
 from fedrec.signing.device_keys import verify_statement
 from server.door.enrolments import Enrolments, KeyTakenError
-from server.door.flower import SuperLink, SuperLinkError
+from server.door.flower import SuperLink, SuperLinkError, answers, reconcile
 from server.door.home import ServerHome, ServerSettings
 from server.door.metrics import DoorMetrics
 from server.door.timestamps import signed_now
 
 MAX_BODY = 16 << 10
+_POLL_SECONDS = 0.2
 
 Form = TypeVar("Form", bound=BaseModel)
 
@@ -111,9 +112,20 @@ def make_door(home: ServerHome, settings: ServerSettings) -> Door:
     )
 
 
+def wait_for_superlink(home: ServerHome, settings: ServerSettings, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Return once the SuperLink answers and lets in exactly who is enrolled. Whoever starts both ends both in time."""
+    superlink = SuperLink.of(home, settings)
+    try:
+        while not answers(superlink):
+            sleep(_POLL_SECONDS)
+        reconcile(Enrolments.open(home.enrolments), superlink)
+    finally:
+        superlink.close()
+
+
 def make_service(door: Door) -> FastAPI:
     """Return the service."""
-    service = FastAPI(title="fedrec door", docs_url=None, redoc_url=None, openapi_url=None)
+    service = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
     @service.post("/enroll")
     async def enroll(request: Request) -> Response:
