@@ -2,7 +2,9 @@
 
 A line is on the disk when ``append`` returns. Whoever edits, removes, repeats or reorders lines breaks the chain;
 cutting off the last lines does not, which is why ``head`` exists: who keeps it elsewhere can ask whether it is still
-in the chain. A last line without its newline was never acknowledged, so it is set aside and the chain goes on.
+in the chain. A last line without its newline was never acknowledged, so it is set aside and the chain goes on; so is
+one of which a sector is all zeros: a file that was being added to when power was lost may have got its length and not
+yet all of its sectors.
 Knows lines and hashes; knows nothing of what they mean.
 
 One writer at a time, by ``flock``: a second process waits, then reads what the first wrote before it adds to it. An
@@ -16,6 +18,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,9 @@ from fedrec.errors import LedgerError
 
 GENESIS = "0" * 64
 """What the first line names as the hash before it, and the head of an empty chain."""
+
+SECTOR = 512
+"""Bytes that a disk writes as one, at least."""
 
 REMEDY = "restore the file from a copy; while it is broken nothing more may be released"
 
@@ -147,8 +153,7 @@ class Chain:
         identity = _identity(descriptor)  # before reading: lines added meanwhile must look new the next time
         if self._known == identity:
             return
-        content = _read(descriptor)
-        complete = content[: content.rfind(b"\n") + 1]
+        complete = _complete(_read(descriptor))
         known = self._known_part(complete)
         lines = self._lines[:] if known else []
         for number, raw in enumerate(complete[known:].split(b"\n")[:-1], len(lines) + 1):
@@ -203,6 +208,15 @@ class Chain:
 def _identity(descriptor: int) -> tuple[int, int, int]:
     status = os.fstat(descriptor)
     return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _complete(content: bytes) -> bytes:
+    """Return the lines of a file without the last one if that never reached the disk as a whole."""
+    end = content.rfind(b"\n") + 1
+    start = content.rfind(b"\n", 0, max(end - 1, 0)) + 1
+    edges = [start, *range(start - start % SECTOR + SECTOR, end, SECTOR), end]
+    lost = any(low < high and not any(content[low:high]) for low, high in pairwise(edges))
+    return content[: start if lost else end]
 
 
 def _read(descriptor: int) -> bytes:

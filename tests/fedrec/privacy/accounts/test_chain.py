@@ -126,6 +126,26 @@ def test_cut_anywhere_it_goes_on_and_keeps_what_was_torn(
     assert (beside.read_bytes() if beside.exists() else b"") == (torn + b"\n" if torn else b"")
 
 
+@pytest.mark.parametrize("lost", [0, 1, 2, 3])
+def test_a_last_line_that_lost_a_sector_with_the_power_is_set_aside_though_it_has_its_newline(
+    tmp_path: Path, lost: int
+) -> None:
+    chain = Chain(tmp_path / "chain.jsonl")
+    add(chain, 0)
+    whole = chain.path.read_bytes()
+    with chain.writing():
+        chain.append({"value": "x" * 1200})
+    content = bytearray(chain.path.read_bytes())
+    sectors = [(max(low, len(whole)), min(low + 512, len(content))) for low in range(0, len(content), 512)]
+    low, high = sectors[lost]
+    content[low:high] = bytes(high - low)
+    chain.path.write_bytes(content)
+
+    assert values_of(Chain(chain.path)) == [0]
+    add(Chain(chain.path), 9)
+    assert values_of(Chain(chain.path)) == [0, 9]
+
+
 @given(position=st.integers(0, 10_000), change=st.integers(1, 255))
 def test_no_byte_of_a_complete_line_can_be_changed_unnoticed(
     three_lines: bytes, tmp_path_factory: pytest.TempPathFactory, position: int, change: int
