@@ -2,6 +2,7 @@
 
 from clients.guard.device_guard import no_space
 from clients.installed import catalogue_of
+from clients.local_store import StoreUnwritableError
 from clients.participation import stream_of, turn_objection
 from clients.policy import Objection, Policy
 from clients.store import NodeStore
@@ -43,7 +44,7 @@ def charge_for(task: TrainTask, store: NodeStore) -> Objection | None:
         return objection
     try:
         _reserve(planned, num_bytes, store)
-    except (OSError, LedgerError) as error:
+    except (OSError, LedgerError, StoreUnwritableError) as error:
         objection = no_space(error)
         if store.guard is None or objection is None:
             raise

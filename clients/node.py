@@ -15,7 +15,7 @@ from clients.contributions import Step, contribute, private_of
 from clients.encoding import encoded_total
 from clients.guard.device_guard import no_space
 from clients.installed import catalogue_of, model_for
-from clients.local_store import ConsentError
+from clients.local_store import ConsentError, StoreUnwritableError
 from clients.policy import Objection
 from clients.store import NodeStore
 from fedrec.config import LocalConfig
@@ -88,10 +88,10 @@ def _answered(task: TrainTask, store: NodeStore, seal: Seal) -> TrainReply | Ref
     if store.guard and not store.guard.consents():
         raise ConsentError("the owner withdrew consent while this device trained")
     reply = seal(task, TrainReply(nonce=task.nonce, total=total, num_users=len(task.participants)))
-    reach("outbox.putting")
     try:
+        reach("outbox.putting")
         store.outbox.put(reply)
-    except OSError as error:
+    except (OSError, StoreUnwritableError) as error:
         objection = no_space(error)
         if store.guard is None or objection is None:
             raise

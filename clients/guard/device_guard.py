@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 def no_space(error: Exception) -> Objection | None:
     """Return the objection that the disk is full or read-only, if that is why a file could not be written."""
-    cause = error.__cause__ if isinstance(error, LedgerError) else error
+    cause = error.__cause__ if isinstance(error, LedgerError) and error.__cause__ else error
     if isinstance(cause, StoreUnwritableError):
         return Objection(reason=RefusalReason.SPACE, detail="the device's database cannot be written: no training")
     if not isinstance(cause, OSError) or cause.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
@@ -103,7 +103,7 @@ class DeviceGuard:
         """Return why no task may be begun now, whatever it asks: ledger, disk, clock, separation, tasks of the day."""
         try:
             mark = self._counter.checked(self._chain)
-        except LedgerError as error:
+        except (LedgerError, StoreUnwritableError) as error:
             return no_space(error) or Objection(reason=RefusalReason.BUDGET, detail="the ledger cannot be read now")
         if mark.exhausted:
             detail = "the device's ledger is missing, cut or altered: its whole budget counts as spent, for good"
@@ -191,7 +191,7 @@ class DeviceGuard:
                 write(charge)
             if charges:
                 self._counter.advanced(self._chain)
-        except LedgerError as error:
+        except (LedgerError, StoreUnwritableError) as error:
             if no_space(error) is None:
                 raise
             logger.warning("%s: no room for the outcome of a round; it counts as spent", self._ledger.path)

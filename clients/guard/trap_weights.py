@@ -132,7 +132,7 @@ def _of_matrix(name: str, value: NDArray[Any]) -> Iterator[str]:
         yield f"has {share:.2%} of its weight in one direction"
     spread = value.std(axis=1)
     skew = float(np.mean(value.mean(axis=1)[spread > 0] / spread[spread > 0])) if bool((spread > 0).any()) else 0.0
-    if abs(skew) > SKEW:
+    if abs(skew) > SKEW + 5.0 / np.sqrt(value.size):
         yield f"has rows that lie to one side of zero (mean {skew:.2f} of their spread)"
 
 
