@@ -10,7 +10,7 @@ from clients.device.home import DeviceHome
 from clients.guard.counter import COPY, Counter, Mark, Notes
 from clients.service import device_pb2 as pb
 from fedrec.errors import LedgerError
-from fedrec.privacy.accounts.chain import Chain, Line
+from fedrec.privacy.accounts.chain import GENESIS, Chain, Line
 from fedrec.privacy.guarantee import Guarantee
 
 ALLOWED = {"user": "epsilon", "interaction": "interaction_epsilon"}
@@ -47,9 +47,9 @@ class BudgetTeller:
             return _broken(str(error))
         except (KeyError, TypeError, ValueError):
             return _broken(f"{self._home.ledger} is not of this version of fedrec")
-        for mark in marks:
-            if mark.exhausted or mark.lines > len(lines):
-                return _broken(mark.exhausted or f"the ledger has {len(lines)} lines, its counter knows {mark.lines}")
+        doubt = _doubt([GENESIS, *(str(line["hash"]) for line in lines)], marks)
+        if doubt:
+            return _broken(doubt)
         verdicts = list(outcomes.values())
         return pb.PrivacyReply(
             state=_state(spent),
@@ -77,6 +77,23 @@ class BudgetTeller:
             return tomllib.loads(self._home.policy.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
+
+
+def _doubt(heads: Sequence[str], marks: Sequence[Mark]) -> str:
+    """Return why a ledger is not the one that its counter knows, "" if it is; as the guard judges before a charge.
+
+    ``heads``: the hash that the ledger ended with after each number of lines, from none.
+    """
+    if len(heads) > 1 and not marks:
+        return "the ledger's counter is missing or damaged"
+    for mark in marks:
+        if mark.exhausted:
+            return mark.exhausted
+        if mark.lines >= len(heads):
+            return f"the ledger has {len(heads) - 1} lines, its counter knows {mark.lines}"
+        if heads[mark.lines] != mark.head:
+            return "the ledger is another than its counter knows"
+    return ""
 
 
 def _spendings(charges: Sequence[Line], allowed: Mapping[str, Any]) -> Iterator[pb.Spending]:

@@ -64,7 +64,7 @@ def expose(text: Callable[[], bytes], port: int) -> Callable[[], None]:
             """Keep quiet: who scrapes when is nobody's business."""
 
     server = ThreadingHTTPServer(("127.0.0.1", port), Scrape)
-    thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="metrics", daemon=True)
     thread.start()
 
     def end() -> None:

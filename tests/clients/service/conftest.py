@@ -31,25 +31,43 @@ def lay_catalogue(home: DeviceHome, version: int, items: tuple[str, ...] = ITEMS
     versions.switch(home.catalogues, version)
 
 
-@pytest.fixture
-def settings() -> DeviceSettings:
-    return DeviceSettings(key="device-1", server=ServerSettings(address="server.invalid:443"))
+SETTINGS = DeviceSettings(key="device-1", server=ServerSettings(address="server.invalid:443"))
 
 
-@pytest.fixture
-def bare_home(tmp_path: Path, settings: DeviceSettings) -> DeviceHome:
-    """A device that was made, and has not heard from its server since."""
-    home = DeviceHome(tmp_path / "device")
+def make_bare(folder: Path) -> DeviceHome:
+    """Make a device as it is before it has heard from its server."""
+    home = DeviceHome(folder)
     home.path.mkdir(mode=0o700)
-    settings.save(home.settings)
-    LocalStore.create(home.store, settings.users).close()
+    SETTINGS.save(home.settings)
+    LocalStore.create(home.store, SETTINGS.users).close()
     return home
 
 
+@pytest.fixture(scope="session")
+def made_device() -> Callable[[Path], DeviceHome]:
+    """Make a device with a catalogue in a folder."""
+
+    def make(folder: Path) -> DeviceHome:
+        home = make_bare(folder)
+        lay_catalogue(home, 1)
+        return home
+
+    return make
+
+
 @pytest.fixture
-def home(bare_home: DeviceHome) -> DeviceHome:
-    lay_catalogue(bare_home, 1)
-    return bare_home
+def settings() -> DeviceSettings:
+    return SETTINGS
+
+
+@pytest.fixture
+def bare_home(tmp_path: Path) -> DeviceHome:
+    return make_bare(tmp_path / "device")
+
+
+@pytest.fixture
+def home(tmp_path: Path, made_device: Callable[[Path], DeviceHome]) -> DeviceHome:
+    return made_device(tmp_path / "device")
 
 
 Start = Callable[..., DeviceClient]

@@ -14,6 +14,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from clients.device.home import DeviceHome
 from clients.device.settings import ApiSettings
 from clients.local_store import LocalStore
+from clients.service.__main__ import main
 from clients.service.client import DeviceClient, ServiceNotRunningError
 from clients.service.server import SERVICE, running
 from fedrec.errors import ConfigError, DataError
@@ -79,6 +80,13 @@ def test_a_group_that_does_not_exist_is_named(home, settings):
 def test_a_second_service_of_the_same_device_is_refused(home, settings, client):
     with pytest.raises(DataError, match=f"process {os.getpid()}"), running(home, settings):
         pass
+
+
+def test_as_a_program_a_second_service_says_so_in_one_line_and_leaves_with_2(home, client, capsys):
+    assert main([str(home.path)]) == 2
+    assert f"is already run by process {os.getpid()}" in capsys.readouterr().err
+    assert main([]) == 2
+    assert "usage" in capsys.readouterr().err
 
 
 def test_a_socket_that_was_left_behind_does_not_hinder_the_next_start(home, settings, start):
