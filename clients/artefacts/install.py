@@ -69,7 +69,7 @@ def install(
     """
     manifest = Manifest.read(manifest_bytes, signer, subject)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    present = _present(folder, manifest_bytes, manifest)
+    present = _present(folder, signer, manifest)
     if present is not None:
         return present
     _check_version(folder, manifest)
@@ -108,30 +108,21 @@ def _put_in_place(folder: Path, incoming: Path, version: int) -> None:
     versions.remember_highest(folder, version)
 
 
-def _present(folder: Path, manifest_bytes: bytes, manifest: Manifest) -> Installed | None:
+def _present(folder: Path, signer: str, manifest: Manifest) -> Installed | None:
     """Return the version that counts if it is this very one, whole; it is fetched anew where it is damaged."""
+    version = folder / str(manifest.version)
     if current(folder) != manifest.version:
         return None
-    version = folder / str(manifest.version)
-    if _read(version / versions.MANIFEST) != manifest_bytes:
-        if _same(version, manifest):
-            return _installed(folder, manifest, fresh=False)
-        if (version / versions.MANIFEST).exists():
-            raise SignatureError(
-                f"the server signed two different {manifest.subject}s as version {manifest.version}: "
-                "the first stays; ask the server's owner"
-            )
-        return None
-    whole = all(_hash_of(version / name) == file.sha256 for name, file in manifest.files.items())
-    return _installed(folder, manifest, fresh=False) if whole else None
-
-
-def _same(version: Path, manifest: Manifest) -> bool:
-    """Return whether a version that lies here has the files of a manifest that was signed in other words."""
     try:
-        return versions.digests(version) == {name: file.sha256 for name, file in manifest.files.items()}
-    except DataError:
-        return False
+        kept = Manifest.read((version / versions.MANIFEST).read_bytes(), signer, manifest.subject)
+    except (OSError, SignatureError):
+        return None
+    if kept != manifest:
+        raise SignatureError(
+            f"the server signed two different versions {manifest.version} of the {manifest.subject}: the first stays; "
+            "ask the server's owner"
+        )
+    return _installed(folder, manifest, fresh=False) if versions.is_whole(version) else None
 
 
 def _check_version(folder: Path, manifest: Manifest) -> None:
@@ -149,6 +140,8 @@ def _check_version(folder: Path, manifest: Manifest) -> None:
 
 
 def _check_room(folder: Path, manifest: Manifest, free: FreeBytes) -> None:
+    if versions.MANIFEST in manifest.files:
+        raise DataError(f"version {manifest.version} of the {manifest.subject} has a file of its own manifest's name")
     if manifest.size > MAX_SIZE:
         raise DataError(
             f"version {manifest.version} of the {manifest.subject} has {manifest.size} bytes, more than the {MAX_SIZE} "
@@ -189,24 +182,6 @@ def _write(path: Path, pieces: Iterable[bytes]) -> None:
             file.write(piece)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _hash_of(path: Path) -> str:
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            while piece := file.read(1 << 20):
-                digest.update(piece)
-    except OSError:
-        return ""
-    return digest.hexdigest()
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""
 
 
 def _installed(folder: Path, manifest: Manifest, *, fresh: bool) -> Installed:

@@ -111,6 +111,27 @@ def digests(version: Path) -> dict[str, str]:
         raise DataError(f"{path} is damaged: the device will fetch that version again") from error
 
 
+def is_whole(version: Path) -> bool:
+    """Return whether all files of an installed version have the hashes that were signed: reads them all."""
+    try:
+        known = digests(version)
+    except DataError:
+        return False
+    return bool(known) and all(hash_of(version / name) == sha256 for name, sha256 in known.items())
+
+
+def hash_of(path: Path) -> str:
+    """Return the SHA-256 of a file, read in pieces; empty where it cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while piece := file.read(1 << 20):
+                digest.update(piece)
+    except OSError:
+        return ""
+    return digest.hexdigest()
+
+
 def read_checked(path: Path, known: Mapping[str, str], most: int) -> bytes:
     """Return a file of a version, whole; ``DataError`` if it is missing, longer than ``most`` or not as signed.
 
