@@ -61,8 +61,11 @@ class ApiSettings:
     """Empty: the Unix socket ``run/api.sock``; ``unix:PATH``; or ``127.0.0.1:PORT``, which asks for a token."""
     group: str = ""
     """Name of the group that may ask for recommendations; empty: the device's own group."""
+    personal_steps: int = 0
+    """Steps that a user's own part of the model takes, in memory, with each list after new events; 0: none."""
 
     def __post_init__(self) -> None:
+        _check_range("personal_steps", self.personal_steps, 0, 20)
         if not self.address or self.address.startswith("unix:"):
             return
         match = _ADDRESS.fullmatch(self.address)

@@ -50,13 +50,12 @@ class Answers(DeviceServicer):
         home: DeviceHome,
         settings: DeviceSettings,
         store: LocalStore,
-        recommender: Recommender,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._home = home
         self._settings = settings
         self._store = store
-        self._recommender = recommender
+        self._recommender = self._fresh_recommender()
         self._budget = BudgetTeller(home, store)
         self._clock = clock
         self._started = time.monotonic()
@@ -67,9 +66,12 @@ class Answers(DeviceServicer):
     def of(cls, home: DeviceHome, settings: DeviceSettings) -> Iterator[Self]:
         """Open a device's store and models, and look after them while the block runs."""
         with LocalStore.open(home.store) as store:
-            answers = cls(home, settings, store, Recommender(home))
+            answers = cls(home, settings, store)
             with _repeating(answers.reload, RELOAD_SECONDS), _repeating(answers.retain, RETAIN_SECONDS):
                 yield answers
+
+    def _fresh_recommender(self) -> Recommender:
+        return Recommender(self._home, self._store, personal_steps=self._settings.api.personal_steps)
 
     def reload(self) -> None:
         """Take up a catalogue or model that was installed meanwhile."""
@@ -171,7 +173,7 @@ class Answers(DeviceServicer):
         if not request.confirm:
             refuse(grpc.StatusCode.INVALID_ARGUMENT, "set confirm: what is deleted cannot be brought back")
         gone = self._store.forget()
-        self._recommender = Recommender(self._home)  # whatever the old one remembered of anybody goes with it
+        self._recommender = self._fresh_recommender()  # whatever the old one remembered of anybody goes with it
         return pb.ForgetReply(num_events=gone)
 
     def Privacy(self, request: pb.PrivacyRequest, context: Any) -> pb.PrivacyReply:  # noqa: N802  # gRPC's name

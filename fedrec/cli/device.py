@@ -1,7 +1,6 @@
 """``fedrec device``: one device's program, from its folder's making to its export. Free of torch at import."""
 
-from collections.abc import Callable, Mapping
-from typing import cast
+from collections.abc import Callable
 
 import typer
 
@@ -14,6 +13,5 @@ device_app = typer.Typer(
     help="Run a device: recommend locally, train when it may, show and take back what it holds.",
 )
 _made: dict[str, Callable[..., None]] = {"init": init, "run": run, "doctor": doctor}
-_asked = cast("Mapping[str, Callable[..., None]]", COMMANDS)  # inferred as a dict of bare functions
-for _name, _command in (*_made.items(), *_asked.items()):
+for _name, _command in (*_made.items(), *COMMANDS.items()):
     device_app.command(_name)(_command)

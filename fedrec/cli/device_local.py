@@ -5,7 +5,7 @@ folder where no service runs.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -222,7 +222,7 @@ def forget(
     )
 
 
-COMMANDS = {
+COMMANDS: Mapping[str, Callable[..., None]] = {
     "status": status,
     "recommend": recommend,
     "feedback": feedback,

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from clients.inference.recommender import Recommender
 from clients.local_store import Event, LocalStore
 from clients.service import device_pb2 as pb
 from clients.service.answers import Answers
@@ -189,5 +188,5 @@ def test_old_events_are_deleted_as_the_settings_say(home, settings):
     with LocalStore.open(home.store) as store:
         store.record(Event("me", "item-1", 0.0))
         store.record(Event("me", "item-2", 400 * 86_400.0))
-        Answers(home, settings, store, Recommender(home), clock=lambda: 401 * 86_400.0).retain()
+        Answers(home, settings, store, clock=lambda: 401 * 86_400.0).retain()
         assert [event.item for event in store.events("me")] == ["item-2"]
