@@ -19,11 +19,12 @@ FLEET_CALLS = (
     "pull-messages",
     "pull-object",
     "push-messages",
-    "register-node",
     "send-node-heartbeat",
-    "unregister-node",
 )
-"""Calls of Flower's Fleet API (flwr 1.41) with short bodies; ``push-object`` is the one that carries tensors."""
+"""Calls of Flower's Fleet API (flwr 1.41) with short bodies; ``push-object`` is the one that carries tensors.
+
+Not there: ``register-node`` and ``unregister-node``. Devices enrol, and so make none of the two.
+"""
 CONNECTIONS = 8192
 """Open connections of a worker: each healthy node keeps one or two, so this outlasts thousands that only stay open."""
 

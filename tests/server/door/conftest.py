@@ -1,6 +1,7 @@
 """A server's folder, keys of devices, and a real front door in a network namespace of its own."""
 
 import contextlib
+import ctypes
 import datetime
 import json
 import os
@@ -10,9 +11,10 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import httpx
 import pytest
@@ -21,14 +23,19 @@ from flwr.proto.fleet_pb2 import ActivateNodeRequest, PullMessagesRequest
 from flwr.proto.node_pb2 import Node
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
+from typer.testing import CliRunner
 
+from fedrec.cli.server import server_app
 from fedrec.signing.device_keys import public_pem, sign_statement
 from server.door.home import FEDREC, ServerHome, ServerSettings
 from server.door.setup import init
 
 NOW = datetime.datetime(2026, 3, 1, 12, 0, tzinfo=datetime.UTC)
 CONNECTIONS_PER_ADDRESS = 40
+CLONE_NEWNET = 0x40000000
 FEDREC_COMMAND = (sys.executable, "-m", "fedrec.cli")
+
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -75,15 +82,23 @@ class Front:
     process: subprocess.Popen[str]
     nodes: list[FleetNode] = field(default_factory=list)
 
-    def inside(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """Run a command where the server runs."""
-        whole = ["ip", "netns", "exec", self.namespace, *command]
-        return subprocess.run(whole, capture_output=True, text=True, timeout=60, check=False)
+    def inside(self, act: Callable[[], T]) -> T:
+        """Act where the server runs: a thread can enter a namespace of its own."""
+
+        def enter() -> T:
+            with Path(f"/run/netns/{self.namespace}").open() as file:
+                if ctypes.CDLL(None, use_errno=True).setns(file.fileno(), CLONE_NEWNET):
+                    raise OSError(ctypes.get_errno(), "setns")
+            return act()
+
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(enter).result()
 
     def fedrec(self, *arguments: str) -> str:
-        done = self.inside(*FEDREC_COMMAND, "server", *arguments)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        """Run a command of ``fedrec server`` there; return what it said."""
+        done = self.inside(lambda: CliRunner().invoke(server_app, arguments))
+        assert done.exit_code == 0, done.output
+        return done.output
 
     def context(self) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=str(self.home.authority))
@@ -214,7 +229,3 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
                 process.wait()
             process.stdout.close()
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-def body_of(answer: httpx.Response) -> Any:
-    return answer.json()
