@@ -6,7 +6,8 @@ proxy of the environment.
 
 import http.client
 import ssl
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -19,6 +20,9 @@ from fedrec.errors import FedRecError
 
 TIMEOUT = 10.0
 """Seconds that a server may be silent."""
+LEAST_SPEED = 1000.0
+"""Bytes a second that an answer must come at over all, beside ``PATIENCE`` seconds: one that drips is broken off."""
+PATIENCE = 30.0
 PIECE = 1 << 16
 _REJECTED = (401, 403)
 
@@ -34,20 +38,22 @@ class LinkError(FedRecError):
 class Link:
     """One server's published files. A connection a request: they are few."""
 
-    def __init__(self, base: str, authority: Path, *, timeout: float = TIMEOUT) -> None:
+    def __init__(
+        self, base: str, authority: Path, *, timeout: float = TIMEOUT, now: Callable[[], float] = time.monotonic
+    ) -> None:
         """``base``: URL of the folder, ``https`` alone; ``authority``: PEM of the one that must have signed."""
         parts = urlsplit(base)
         if parts.scheme != "https" or not parts.hostname:
             raise ValueError(f"base must be https://HOST:PORT/..., got {base!r}")
         self._host, self._port, self._path = parts.hostname, parts.port or 443, parts.path
-        self._authority, self._timeout = authority, timeout
+        self._authority, self._timeout, self._now = authority, timeout, now
         self.skew: float | None = None
         """Seconds that this machine's clock is before the server's, as of the last answer."""
 
     def read(self, name: str, limit: int) -> bytes:
         """Return a small file; ``LinkError`` if it has more than ``limit`` bytes or cannot be had."""
         with self._answer("GET", name) as answer:
-            content = answer.read(limit + 1)
+            content = b"".join(self._within_time(answer, limit + 1, name))
         if len(content) > limit:
             raise LinkError(Failure.PERMANENT, f"{self._where(name)} has more than {limit} bytes: it was not read")
         return content
@@ -58,10 +64,7 @@ class Link:
         with self._answer("GET", name, headers=headers) as answer:
             if start and answer.status != 206:
                 raise LinkError(Failure.TRANSIENT, f"{self._where(name)} cannot be resumed: it begins anew")
-            left = size - start
-            while left > 0 and (piece := answer.read(min(PIECE, left))):
-                left -= len(piece)
-                yield piece
+            yield from self._within_time(answer, size - start, name)
 
     def post(self, name: str, body: bytes, limit: int) -> tuple[int, bytes]:
         """Send JSON and return the status and the answer, whatever the status; ``LinkError`` if there is no answer."""

@@ -81,6 +81,7 @@ if __name__ == "__main__":
     flower = logging.getLogger("flwr")
     flower.setLevel(logging.INFO)  # at DEBUG it notes every look of the trainer
     flower.propagate = False  # it has a handler of its own
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it notes every request
     status = main(Path(sys.argv[1]))
     logging.shutdown()
     os._exit(status)  # not sys.exit: Flower's API thread would keep the process up
