@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from fedrec.envelope import Envelope
 from fedrec.errors import SignatureError
+from fedrec.faults import reach
 from fedrec.flower.enrolment import Enrolment
 from fedrec.flower.quarantine import QuarantineError, QuarantineReason
 from fedrec.models.split import state_digest
@@ -49,9 +50,11 @@ class Seals:
     def accept(self, reply: TrainReply, key: str) -> None:
         """Count the reply's number for good; raise ``QuarantineError`` if it, or a later one, was counted before."""
         sequence = reply.seal.envelope.sequence if reply.seal else 0
+        reach("reply.accepting")
         if not self.enrolment.accept(key, sequence):
             text = f"reply {sequence} of node {key!r} has been counted before: it is a replay, or the device was copied"
             raise QuarantineError(QuarantineReason.REPLAYED, text)
+        reach("reply.accepted")
 
     def foreign(self, reply: TrainReply) -> QuarantineError:
         """Return what is wrong with a reply whose nonce is of no task of this round."""

@@ -12,6 +12,7 @@ from flwr.clientapp import ClientApp
 
 from fedrec.codecs import reply_codec
 from fedrec.config import CodecConfig, FederationConfig, LocalConfig, ModelConfig, TrainingConfig
+from fedrec.flower.enrolment import Enrolment
 from fedrec.flower.identity import task_identity
 from fedrec.flower.state import Randomness
 from fedrec.flower.strategy import FedRecStrategy
@@ -142,6 +143,7 @@ class Bench:
         minimum_nodes: int = 1,
         codec: CodecConfig | None = None,
         adaptive: AdaptiveClipping | None = None,
+        enrolment: Enrolment | None = None,
         **rest: object,
     ) -> FedRecStrategy:
         training = TrainingConfig(
@@ -162,6 +164,7 @@ class Bench:
             popularity=popularity,
             minimum_nodes=minimum_nodes,
             adaptive=adaptive,
+            enrolment=enrolment,
         )
         return FedRecStrategy(
             terms,
