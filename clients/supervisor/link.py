@@ -73,6 +73,17 @@ class Link:
         ) as got:
             return got.status, got.read(limit)
 
+    def _within_time(self, answer: http.client.HTTPResponse, most: int, name: str) -> Iterator[bytes]:
+        """Yield what comes, ``most`` bytes at most; ``LinkError`` if it comes too slowly to be waited for."""
+        began, got = self._now(), 0
+        while got < most and (piece := answer.read1(min(PIECE, most - got))):
+            got += len(piece)
+            yield piece
+            if self._now() - began > PATIENCE + got / LEAST_SPEED:
+                raise LinkError(Failure.TRANSIENT, f"{self._where(name)} comes too slowly: it was broken off")
+        if answer.length and got < most:  # the rest of what was announced
+            raise LinkError(Failure.TRANSIENT, f"{self._where(name)} broke off after {got} bytes")
+
     def _where(self, name: str) -> str:
         return f"https://{self._host}:{self._port}{self._path}/{name}"
 
