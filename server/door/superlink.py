@@ -44,7 +44,6 @@ def superlink_environment(home: ServerHome, inherited: Mapping[str, str] | None 
     return {
         **kept,
         "FLWR_HOME": str(home.flower),
-        "FLWR_LOG_LEVEL": "WARNING",  # an access log of every poll of every device would fill the disk
         "FLWR_TELEMETRY_ENABLED": "0",
         "FLWR_DISABLE_UPDATE_CHECK": "1",
         "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
