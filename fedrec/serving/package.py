@@ -201,7 +201,7 @@ def _views(content: memoryview, path: Path) -> dict[str, Array]:
         head = json.loads(bytes(content[8 : 8 + length]))
         data = content[8 + length :]
         return {name: _view(data, **entry) for name, entry in head.items() if name != "__metadata__"}
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise DataError(f"{path} is not a file of arrays: {error}") from error
 
 
