@@ -94,6 +94,8 @@ def _checked(database: Database, steps: Sequence[Step]) -> Database:
             found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if found != "ok":
                 raise DamagedError(f"{database.path} is damaged: {found}")
+            if not version_of(connection):
+                raise DamagedError(f"{database.path} is empty: it is not a whole store")
             if database.writable:
                 migrate(connection, database.path, steps)
             elif version_of(connection) != steps[-1].to:
