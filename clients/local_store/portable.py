@@ -53,14 +53,15 @@ def export(database: Database) -> dict[str, Any]:
             "counts": _table(connection, "phase, reason, count", "counters", "phase, reason"),
             "sequence": connection.execute("SELECT value FROM numbers WHERE name = 'sequence'").fetchone()[0],
         }
-    document["ledger"] = [_readable(line) for line in _bytes(folder / LEDGER).split(b"\n")[:-1]]
-    document["policy"] = _bytes(folder / POLICY).decode(errors="replace")
     kept = [folder / COUNTER, *(path for path in sorted((folder / STATE).rglob("*")) if path.is_file())]
     document["files"] = {
         path.relative_to(folder).as_posix(): base64.b64encode(path.read_bytes()).decode()
         for path in kept
         if path.is_file()
     }
+    # after the counter: a ledger that is longer than its counter is whole, a shorter one counts as spent
+    document["ledger"] = [_readable(line) for line in _bytes(folder / LEDGER).split(b"\n")[:-1]]
+    document["policy"] = _bytes(folder / POLICY).decode(errors="replace")
     return document
 
 
@@ -126,7 +127,9 @@ class _Document:
             lines = [line.encode() if isinstance(line, str) else encoded(line) for line in document["ledger"]]
             policy = str(document["policy"])
             tomllib.loads(policy)
-            files = {_checked_path(name): base64.b64decode(text) for name, text in document["files"].items()}
+            files = {
+                _checked_path(name): base64.b64decode(text, validate=True) for name, text in document["files"].items()
+            }
             return cls(
                 users=tuple(map(str, document["users"])),
                 events=tuple(Event(**fields) for fields in document["events"]),
