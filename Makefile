@@ -1,4 +1,4 @@
-# Two commands that matter, each doing all its own set-up on a fresh machine: `make demo` and `make test`.
+# Three commands that matter, each doing all its own set-up on a fresh machine: `make demo`, `make deploy-demo` and `make test`.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -11,7 +11,7 @@ export FLWR_DISABLE_UPDATE_CHECK := 1
 export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install demo test lint types contracts unit proto slow installed clean
+.PHONY: help install demo deploy-demo test lint types contracts unit proto slow installed clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,6 +28,10 @@ install: $(READY) ## virtual environment with everything that development needs
 
 demo: $(READY) ## the main job: federated training on MovieLens-100K under user-level DP
 	$(BIN)/fedrec demo
+
+deploy-demo: $(READY) ## a server behind nginx and three devices on this machine: one round over TLS, one answer
+	@test -x /usr/sbin/nginx || command -v nginx >/dev/null || { echo "nginx is needed: apt-get install nginx-light" >&2; exit 2; }
+	$(BIN)/fedrec deploy-demo
 
 test: lint types contracts unit ## everything that must be green
 

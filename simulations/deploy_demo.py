@@ -1,17 +1,17 @@
 """From nothing to a federation on this machine: three devices train a round over TLS, one of them recommends."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from clients.device.home import DeviceHome
 from clients.policy import Policy
 from clients.service import device_pb2 as pb
 from fedrec.data.load import Dataset
 from fedrec.errors import DataError
+from fedrec.runs.folder import RunFolder
 from simulations.deployment import Deployment
 
 DEVICES = ("kitchen", "study", "hall")
@@ -35,7 +35,7 @@ class Shown:
     """What came of it. ``rounds`` were trained; ``reply``: of the device that was asked; ``seconds`` all took."""
 
     deployment: Deployment
-    run: Path
+    run: RunFolder
     rounds: int
     reply: pb.RecommendReply
     seconds: float
@@ -63,47 +63,64 @@ def demo_policy() -> Policy:
 def deploy(folder: Path, dataset: Dataset, say: Callable[[str], None]) -> Shown:
     """Bring a federation up in an empty ``folder``, train one round, publish its model and ask a device.
 
-    The deployment is left running; whoever called ends it, also after an error.
+    The deployment is left running; whoever called ends it. After an error it is ended here.
     """
     started, deployment = time.monotonic(), Deployment(folder)
     try:
-        return _deploy(deployment, dataset, say, started)
+        raise_server(deployment, dataset, say)
+        raise_devices(deployment, demo_policy(), say)
+        say(f"devices: each has had up to {EVENTS} events of one person, which stay where they are")
+        give_events(deployment, dataset)
+        say("training: one round under user-level differential privacy, every reply signed by its device")
+        run = train(deployment, TRAINING)
+        rounds = len(run.metrics())
+        say(f"training: {rounds} round done; publishing its model, signed")
+        deployment.fedrec("server", "publish", deployment.server, run.path)
+        reply = ask(deployment, DEVICES[0])
     except BaseException:
         deployment.end()
         raise
+    return Shown(deployment=deployment, run=run, rounds=rounds, reply=reply, seconds=time.monotonic() - started)
 
 
-def _deploy(deployment: Deployment, dataset: Dataset, say: Callable[[str], None], started: float) -> Shown:
-    folder = deployment.folder
-    say("server: making its authority, certificates and keys")
+def raise_server(deployment: Deployment, dataset: Dataset, say: Callable[[str], None]) -> None:
+    """Make and start the server, with the catalogue published."""
+    say("server: making its authority, certificates and keys, and signing the catalogue")
     deployment.init_server()
-    dataset.catalogue.save(folder / "catalogue")
-    deployment.fedrec("server", "publish", deployment.server, folder / "catalogue")
+    dataset.catalogue.save(deployment.folder / "catalogue")
+    deployment.fedrec("server", "publish", deployment.server, deployment.folder / "catalogue")
     say(f"server: starting SuperLink, door and nginx on https://127.0.0.1:{deployment.port}")
     deployment.start_server()
+
+
+def raise_devices(
+    deployment: Deployment, policy: Policy, say: Callable[[str], None], *, port: int = 0, user: str = ""
+) -> None:
+    """Make, enrol and start the devices. ``port``: of a proxy before the front door. ``user``: the person's key."""
     say(f"devices: making and enrolling {', '.join(DEVICES)} by a code that is good for {len(DEVICES)}")
-    policy = folder / "policy.toml"
-    policy.write_text(demo_policy().to_toml())
-    deployment.init_devices(DEVICES, deployment.enrolment_code(len(DEVICES)), policy)
+    written = deployment.folder / "policy.toml"
+    written.write_text(policy.to_toml())
+    code = deployment.enrolment_code(len(DEVICES))
+    deployment.init_devices(DEVICES, code, written, port=port, users=(user,) if user else ())
     say("devices: starting the local service, the link to the server and the trainer of each")
     for name in DEVICES:
         deployment.start_device(name)
     deployment.wait_for_services(DEVICES)
-    say(f"devices: each has had {EVENTS} events of one person, which stay where they are")
-    give_events(deployment, dataset)
-    say("training: one round under user-level differential privacy, every reply signed by its device")
-    deployment.fedrec(
-        "server", "train", deployment.server, "tiny", *(part for text in TRAINING for part in ("--set", text))
-    )
-    run = max((deployment.server / "runs").iterdir(), key=lambda path: path.stat().st_mtime_ns)
-    rounds = len((run / "metrics.jsonl").read_text().splitlines())
-    say(f"training: {rounds} round done; publishing its model, signed")
-    deployment.fedrec("server", "publish", deployment.server, run)
-    asked = DEVICES[0]
-    deployment.wait(f"the model on {asked}", lambda: deployment.model_version(asked) > 0, 90)
-    with deployment.client(asked) as client:
-        reply = client.recommend(k=5, explain=True)
-    return Shown(deployment=deployment, run=run, rounds=rounds, reply=reply, seconds=time.monotonic() - started)
+
+
+def train(deployment: Deployment, settings: Sequence[str]) -> RunFolder:
+    """Train on the devices and return the run's folder; ``settings``: ``A.B=C`` over the scenario ``tiny``."""
+    before = set((deployment.server / "runs").iterdir())
+    deployment.fedrec("server", "train", deployment.server, "tiny", *(p for text in settings for p in ("--set", text)))
+    (new,) = set((deployment.server / "runs").iterdir()) - before
+    return RunFolder.open(new)
+
+
+def ask(deployment: Deployment, name: str) -> pb.RecommendReply:
+    """Wait until a device has a model, and return its five best items with reasons."""
+    deployment.wait(f"the model on {name}", lambda: deployment.model_version(name) > 0, 120)
+    with deployment.client(name) as client:
+        return client.recommend(k=5, explain=True)
 
 
 def give_events(deployment: Deployment, dataset: Dataset) -> None:
@@ -115,7 +132,7 @@ def give_events(deployment: Deployment, dataset: Dataset) -> None:
                 client.record(item, time=now - 3600 * (age + 1))
 
 
-def spent(home: DeviceHome, deployment: Deployment) -> pb.PrivacyReply:
+def spent(deployment: Deployment, name: str) -> pb.PrivacyReply:
     """Return what the round has cost the person on a device, by the device's own ledger."""
-    with deployment.client(home.path.name) as client:
+    with deployment.client(name) as client:
         return client.privacy()

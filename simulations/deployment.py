@@ -76,14 +76,20 @@ class Deployment:
         told = self.fedrec("server", "enroll", self.server, "--owner", "demo", "--count", str(count), "--json")
         return str(json.loads(told)["code"])
 
-    def init_devices(self, names: Sequence[str], code: str, policy: Path, *, port: int = 0) -> None:
-        """Make devices and enrol them, all at a time; ``port``: of a proxy in front of the front door."""
+    def init_devices(
+        self, names: Sequence[str], code: str, policy: Path, *, port: int = 0, users: Sequence[str] = ()
+    ) -> None:
+        """Make devices and enrol them, all at a time.
+
+        ``port``: of a proxy in front of the front door. ``users``: keys of the people whose events each holds.
+        """
         signer = (self.server / "signer.pub").read_text().strip()
         started = []
         for name in names:
             command = ["device", "init", str(self.folder / name), "--server", f"{HOST}:{port or self.port}"]
             command += ["--authority", str(self.authority), "--signer", signer, "--key", name]
             command += ["--policy", str(policy), "--code-file", "-", "--consent", "--whenever"]
+            command += [part for user in users for part in ("--user", user)]
             started.append((name, self._popen(f"{name}-init", command, stdin=subprocess.PIPE)))
         for name, process in started:
             process.communicate(f"{code}\n".encode(), timeout=180)

@@ -67,6 +67,7 @@ COMMANDS = (
     LazyCommand("privacy", "fedrec.cli.privacy:privacy_app", "Plan noise for a budget, or the epsilon of a plan."),
     LazyCommand("audit", "fedrec.cli.audit:audit_app", "Try to refute a privacy claim: recompute, measure, attack."),
     LazyCommand("device", "fedrec.cli.device:device_app", "Run a device: recommend locally, train when it may."),
+    LazyCommand("deploy-demo", "fedrec.cli.deploy_demo:deploy_demo", "Deploy on this machine, end to end: one round."),
     LazyCommand("bundle", "fedrec.cli.bundle:bundle", "Gather what devices without a network install."),
     LazyCommand("server", "fedrec.cli.server:server_app", "Run a federation's server: enrol devices, train, publish."),
     LazyCommand("bench", "fedrec.cli.bench:bench_app", "Measure what the documents claim."),

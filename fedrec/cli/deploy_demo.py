@@ -1,0 +1,118 @@
+"""``fedrec deploy-demo``: a server, three devices and one round over TLS on this machine, by one command."""
+
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from fedrec.cli.output import write_line, write_note, write_table
+from fedrec.cli.scenarios import read_scenario
+from fedrec.data.fetch import get_dataset
+from fedrec.data.load import Dataset, load_dataset
+from fedrec.errors import ConfigError, DataError
+from simulations.deploy_demo import DEVICES, Shown, deploy, spent
+
+
+def deploy_demo(
+    data: Annotated[str, typer.Option(help="ml-100k, or synthetic, which needs no download.")] = "ml-100k",
+    folder: Annotated[
+        Path | None, typer.Option("--folder", help="Keep everything in this folder, new or empty; its path be short.")
+    ] = None,
+    stay: Annotated[bool, typer.Option("--stay", help="Leave it running until Ctrl-C, and say what to type.")] = False,
+) -> None:
+    """Deploy on this machine: SuperLink, nginx, three devices with SuperNodes; one round, one answer; then clean up.
+
+    Needs nginx (Debian: apt install nginx-light). Nothing is reachable from outside this machine.
+    """
+    say = _timed()
+    with _ended_in_order(), _place(folder) as place:
+        shown = deploy(place, _dataset(data, say), say)
+        try:
+            _write(shown)
+            if stay:
+                _stay(shown)
+        finally:
+            left = shown.deployment.end()
+        if left:
+            raise DataError(f"{len(left)} processes outlived the demo and were killed: this is a defect of fedrec")
+        say("ended: no process is left" + ("" if folder else ", no file either"))
+
+
+def _dataset(name: str, say: Callable[[str], None]) -> Dataset:
+    if name not in {"ml-100k", "synthetic"}:
+        raise ConfigError(f"--data must be ml-100k or synthetic, got {name!r}")
+    if name == "ml-100k":
+        try:
+            get_dataset(name, report=say)
+        except DataError as error:
+            say(f"{error}; going on with made-up films")
+            name = "synthetic"
+    scenario = read_scenario("tiny" if name == "synthetic" else name, [])
+    return load_dataset(scenario.data, scenario.run.seed)
+
+
+def _write(shown: Shown) -> None:
+    """Say what was shown: the list, its reasons, and what the round has cost whom."""
+    rows = [[f"{rank}. {pick.title}", pick.item] for rank, pick in enumerate(shown.reply.recommendations, 1)]
+    write_table(f"{DEVICES[0]} recommends, from the model of this round", ["title", "item"], rows)
+    for pick in shown.reply.recommendations[:1]:
+        write_line(f"why {pick.title}: {'; '.join(reason.text for reason in pick.reasons)}")
+    write_line("One noisy round of three people recommends no better than chance: 'make demo' shows what many reach.")
+    for name in DEVICES:
+        write_line(f"{name}'s own ledger: {spent(shown.deployment, name).summary}")
+    write_line(f"{shown.rounds} round, {len(DEVICES)} devices, {shown.seconds:.0f} s from nothing to the answer")
+
+
+def _stay(shown: Shown) -> None:
+    folder = shown.deployment.folder
+    write_note(f"in another terminal:\n  fedrec server status {shown.deployment.server}")
+    write_note(
+        f"  fedrec device recommend {folder / DEVICES[0]} --explain\n  fedrec device doctor {folder / DEVICES[0]}"
+    )
+    write_note("Ctrl-C ends all of it")
+    try:
+        signal.pause()
+    except KeyboardInterrupt:
+        write_note("")
+
+
+def _timed() -> Callable[[str], None]:
+    """Return how to say where the demo is: the seconds since its start, and a line."""
+    started = time.monotonic()
+    return lambda line: write_note(f"{time.monotonic() - started:5.0f} s  {line}")
+
+
+@contextmanager
+def _place(folder: Path | None) -> Iterator[Path]:
+    if folder is None:
+        place = Path(tempfile.mkdtemp(prefix="fedrec-"))  # short: the sockets of devices lie below it
+        try:
+            yield place
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+        return
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder} exists and is not empty: name another folder, or remove it")
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    yield folder.absolute()
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """Let SIGTERM end the demo as Ctrl-C does: with everything that it has started."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
