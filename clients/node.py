@@ -10,6 +10,7 @@ from functools import lru_cache
 
 import torch
 
+from clients.artefacts.versions import MANIFEST
 from clients.charging import charge_for
 from clients.contributions import Step, contribute, private_of
 from clients.encoding import encoded_total
@@ -20,7 +21,7 @@ from clients.policy import Objection
 from clients.store import NodeStore
 from fedrec.config import LocalConfig
 from fedrec.config.proven import interaction_objection
-from fedrec.errors import MemoryBudgetError, ModelMismatchError, ProtocolError
+from fedrec.errors import MemoryBudgetError, ModelMismatchError, ProtocolError, SignatureError
 from fedrec.faults import reach
 from fedrec.flower.templates import allowed_reply
 from fedrec.models import FusedRecommender
@@ -36,6 +37,7 @@ from fedrec.rounds import (
     carried,
     release_name,
 )
+from fedrec.signing.manifest import Manifest
 from fedrec.statistics.collection import needed_statistics
 from fedrec.statistics.recency import RECENCY
 from fedrec.training.memory import bytes_per_user
@@ -127,6 +129,9 @@ def _misfit(task: TrainTask, store: NodeStore) -> Objection | None:
     if task.catalogue_digest != catalogue.digest:
         detail = f"this node has catalogue {catalogue.digest[:12]}, the task is for {task.catalogue_digest[:12]}"
         return Objection(reason=RefusalReason.CATALOGUE, detail=detail)
+    foreign = _foreign_catalogue(catalogue.digest, store)
+    if foreign is not None:
+        return foreign
     if task.participants[-1] >= store.num_users:
         detail = f"this node has {store.num_users} users, asked was number {task.participants[-1]}"
         return Objection(reason=RefusalReason.PARTICIPANTS, detail=detail)
@@ -153,6 +158,21 @@ def _misfit(task: TrainTask, store: NodeStore) -> Objection | None:
         detail = "the task's model counts by time, and does not say until when: set model.recency_end"
         return Objection(reason=RefusalReason.PROTOCOL, detail=detail)
     return _uncovered(task, store)
+
+
+def _foreign_catalogue(digest: str, store: NodeStore) -> Objection | None:
+    """Return why the installed catalogue is not of the one signer that the policy names, if it names one."""
+    if not store.policy.catalogue_signer:
+        return None
+    try:
+        content = (store.catalogue_folder / MANIFEST).read_bytes()
+        found = Manifest.read(content, store.policy.catalogue_signer, "catalogue").catalogue_digest
+    except (OSError, SignatureError):
+        found = ""
+    if found == digest:
+        return None
+    detail = f"the installed catalogue is not signed by catalogue_signer = {store.policy.catalogue_signer[:16]}..."
+    return Objection(reason=RefusalReason.CATALOGUE, detail=detail)
 
 
 def _unfit_noise(task: TrainTask, num_items: int) -> str | None:

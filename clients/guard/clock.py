@@ -86,8 +86,11 @@ class TrustedClock:
         self.path = path
         self._sources = sources or Sources()
 
-    def read(self) -> Reading:
-        """Return the time now. Writes nothing: ``keep`` does, once it is used."""
+    def read(self, known: float | None = None) -> Reading:
+        """Return the time now. Writes nothing: ``keep`` does, once it is used.
+
+        ``known``: a time that is known to have been, where this clock's own record is lost: then it stands there.
+        """
         asked = self._sources
         wall, steady, boot = asked.wall(), asked.steady(), asked.boot()
         before = self._last_seen()
@@ -95,7 +98,7 @@ class TrustedClock:
             doubt = f"the clock says {_day(wall)}, before this program was made; training waits until it is set"
             return Reading(seen=before or Seen(time=wall, wall=wall, boot=boot, steady=steady), doubt=doubt)
         if before is None:
-            return Reading(seen=Seen(time=wall, wall=wall, boot=boot, steady=steady))
+            return Reading(seen=Seen(time=wall if known is None else known, wall=wall, boot=boot, steady=steady))
         same = bool(boot) and boot == before.boot and steady >= before.steady
         moved = wall - before.wall
         passed = steady - before.steady if same else max(0.0, moved) * asked.synchronised()

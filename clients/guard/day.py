@@ -55,22 +55,29 @@ class Day:
 
     def tasks(self, time: float) -> Tasks:
         """Return the tasks of the day before ``time``."""
-        try:
-            table = json.loads(self.path.read_bytes())
-            asked = tuple(Asked(**fields) for fields in table["tasks"])
-            if table["schema"] != SCHEMA or not all(_sound(task) for task in asked):
-                return Tasks((), known=False)
-        except FileNotFoundError:
-            return Tasks((), known=False)
-        except (OSError, ValueError, KeyError, TypeError):
+        asked = self._read()
+        if asked is None:
             return Tasks((), known=False)
         return Tasks(tuple(task for task in asked if time - task.time < LENGTH))
+
+    def last_time(self) -> float | None:
+        """Return when the last task was, None if that is not known."""
+        asked = self._read()
+        return asked[-1].time if asked else None
 
     def write(self, asked: Sequence[Asked]) -> Tasks:
         """Write the tasks of a day down, oldest first; on the disk when this returns."""
         content = json.dumps({"schema": SCHEMA, "tasks": [asdict(task) for task in asked]})
         write_atomically(self.path, content.encode(), mode=0o600)
         return Tasks(tuple(asked))
+
+    def _read(self) -> list[Asked] | None:
+        try:
+            table = json.loads(self.path.read_bytes())
+            asked = [Asked(**fields) for fields in table["tasks"]]
+            return asked if table["schema"] == SCHEMA and all(_sound(task) for task in asked) else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
 
 
 def _sound(asked: Asked) -> bool:

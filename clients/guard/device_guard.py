@@ -111,7 +111,7 @@ class DeviceGuard:
         if self._free() < LEAST_FREE:
             detail = f"less than {LEAST_FREE // 2**20} MiB are free: no training without room for the ledger"
             return Objection(reason=RefusalReason.SPACE, detail=detail)
-        reading = self._clock.read()
+        reading = self._read_clock()
         if reading.doubt:
             return Objection(reason=RefusalReason.CLOCK, detail=reading.doubt)
         try:
@@ -143,7 +143,7 @@ class DeviceGuard:
 
     def begin(self, num_bytes: int) -> None:
         """Count a task for its day; on the disk when this returns."""
-        reading = self._clock.read()
+        reading = self._read_clock()
         asked = Asked(time=reading.time, bytes=num_bytes, line=len(self._chain.lines()))
         self._day.write((*self._today().asked, asked))
         self._clock.keep(reading)
@@ -202,8 +202,11 @@ class DeviceGuard:
         settled = {entry.charge for entry in entries if isinstance(entry, Outcome)}
         return [entry for entry in entries if isinstance(entry, Charge) and entry.entry not in settled]
 
+    def _read_clock(self) -> Reading:
+        return self._clock.read(self._day.last_time())
+
     def _today(self) -> Tasks:
-        return self._day.tasks(self._clock.read().time)
+        return self._day.tasks(self._read_clock().time)
 
     def _to_pace(self, policy: Policy, reading: Reading, mark: Mark) -> Objection | None:
         tasks = self._tasks(policy, reading, mark)

@@ -18,24 +18,30 @@ from numpy.typing import NDArray
 
 Arrays = Mapping[str, NDArray[Any]]
 
-MOST = 1e3
+MOST = 100.0
 """Largest value of a trained parameter."""
 MOST_OF_MEMBERS = 1e12
 """Largest value of what members count and solve, which no device trains."""
-MEMBERS = "members."
-MOST_BIAS = 50.0
-ROW_OUTLIER = 200.0
+RELEASED = ("members.", "released.", "mixing.")
+"""Parameters that statistics set and no device trains: often zero, sparse or alike."""
+MOST_BIAS = 30.0
+ROW_OUTLIER = 50.0
 """Norm of a row over the median of the table's rows that are not zero."""
 DUPLICATES = 0.005
 """Share of a matrix's rows that may point exactly where another does; always one pair."""
-WIDE = 4
-"""Columns, and rows, from which on directions of rows mean something."""
-ALIKE = 0.999
-"""Share of a layer's energy that may lie in one direction, if the layer is not as small as a fresh one."""
+NARROW = 4
+"""Columns of a table from which on directions of its rows mean something."""
+SMALL = 8
+"""Rows and columns of a layer from which on chance makes no pattern."""
 GROWN = 0.5
-"""Root mean square of a layer's entries, times the root of its inputs, from which on it is not fresh."""
+"""Root mean square of a layer's entries, times the root of its inputs, from which on its pattern counts: layers that
+begin at zero are of one direction, and of rows alike, after their first step."""
+ALIKE = 0.95
+"""Share of a layer's squared entries that may lie in one direction."""
 SKEW = 0.6
-"""Mean entry of rows over their standard deviation, averaged over a layer's rows."""
+"""Mean entry of a row over its root mean square, averaged over a layer's rows."""
+MIRRORED = 0.25
+"""Share of a layer's rows whose entries above and below zero may be the same but for one factor."""
 DEAD = 0.5
 """Share of units that may have a bias below what their weights can reach at inputs of size one."""
 DRIFT = 30.0
@@ -92,48 +98,70 @@ def _oddities(name: str, value: NDArray[Any], shared: Arrays) -> Iterator[str]:
     if not bool(np.isfinite(value).all()):
         yield "is not finite"
         return
-    most, peak = MOST_OF_MEMBERS if name.startswith(MEMBERS) else MOST, float(np.abs(value).max())
+    released = name.startswith(RELEASED)
+    most, peak = MOST_OF_MEMBERS if released else MOST, float(np.abs(value).max())
     if peak > most:
-        yield f"reaches {peak:.3g}, more than {most:.3g}"
-    if name.startswith(MEMBERS):
+        yield f"reaches {peak:.3g}, more than {most:g}"
+    if released:
         return
-    if value.ndim == 1:
-        yield from _of_bias(name, value, shared)
+    if value.ndim == 1 and name.endswith("bias"):
+        yield from _of_bias(name, value, peak, shared)
     elif value.ndim == 2:
-        yield from _of_matrix(name, value)
+        yield from _of_rows(name, value)
+        if not is_table(name) and min(value.shape) >= SMALL and _grown(value):
+            yield from _of_layer(value)
 
 
-def _of_bias(name: str, bias: NDArray[Any], shared: Arrays) -> Iterator[str]:
-    if name.endswith("bias") and float(np.abs(bias).max()) > MOST_BIAS:
-        yield f"has a bias of {float(np.abs(bias).max()):.3g}, more than {MOST_BIAS:g}"
-    weight = shared.get(name.removesuffix("bias") + "weight") if name.endswith(".bias") else None
-    if weight is None or weight.ndim != 2 or len(weight) != len(bias) or len(bias) < WIDE:
+def _of_bias(name: str, bias: NDArray[Any], peak: float, shared: Arrays) -> Iterator[str]:
+    if peak > MOST_BIAS:
+        yield f"has a bias of {peak:.3g}, more than {MOST_BIAS:g}"
+    weight = shared.get(name.removesuffix("bias") + "weight")
+    if weight is None or weight.ndim != 2 or len(weight) != len(bias) or len(bias) < SMALL:
         return
-    reach = np.linalg.norm(weight, axis=1) * np.sqrt(weight.shape[1])
-    dead = float(np.mean((bias < -reach) & (bias < -1.0)))
+    reachable = np.linalg.norm(weight, axis=1) * np.sqrt(weight.shape[1])
+    dead = float(np.mean((bias < -reachable) & (bias < -1.0)))
     if dead > DEAD:
         yield f"keeps {dead:.0%} of its units from ever being active"
 
 
-def _of_matrix(name: str, value: NDArray[Any]) -> Iterator[str]:
-    norms = np.linalg.norm(value.astype(np.float64, copy=False), axis=1)
+def _of_rows(name: str, value: NDArray[Any]) -> Iterator[str]:
+    """Yield what is odd about rows beside each other: one far longer than the others, or too many alike."""
+    norms = np.linalg.norm(value, axis=1).astype(np.float64)
     live = norms[norms > 0]
-    if not live.size or min(value.shape) < WIDE:
+    if live.size < SMALL or value.shape[1] < NARROW:
         return
-    if live.max() > ROW_OUTLIER * np.median(live) and live.max() > 1.0:
-        yield f"has a row {live.max() / np.median(live):.0f} times as long as its others"
-    same = _parallel(value[norms > 0], live)
+    longest = live.max() / np.median(live)
+    if longest > ROW_OUTLIER and live.max() > 1.0:
+        yield f"has a row {longest:.0f} times as long as its others"
+    same = _parallel(value[norms > 0], live) if is_table(name) or _grown(value) else 0
     if same > max(2, DUPLICATES * len(value)):
         yield f"has {same} rows that point where others do"
-    if is_table(name):
-        return
-    rms, share = _rms(value), _in_one_direction(value)
-    if share > ALIKE and rms * np.sqrt(value.shape[1]) > GROWN:
-        yield f"has {share:.2%} of its weight in one direction"
-    spread = value.std(axis=1)
-    skew = float(np.mean(value.mean(axis=1)[spread > 0] / spread[spread > 0])) if bool((spread > 0).any()) else 0.0
-    if abs(skew) > SKEW + 5.0 / np.sqrt(value.size):
-        yield f"has rows that lie to one side of zero (mean {skew:.2f} of their spread)"
+
+
+def _of_layer(value: NDArray[Any]) -> Iterator[str]:
+    share = _in_one_direction(value)
+    if share > ALIKE:
+        yield f"has {share:.1%} of its weight in one direction"
+    sizes = np.sqrt(np.mean(np.square(value, dtype=np.float64), axis=1))
+    skew = float(np.mean(value.mean(axis=1)[sizes > 0] / sizes[sizes > 0]))
+    if abs(skew) > SKEW:
+        yield f"has rows that lie to one side of zero (mean {skew:.2f} of their size)"
+    mirrored = float(np.mean([_is_mirrored(row) for row in value[:1024]]))
+    if mirrored > MIRRORED:
+        yield f"has {mirrored:.0%} of its rows the same above and below zero"
+
+
+def _is_mirrored(row: NDArray[Any]) -> bool:
+    """Return whether a row's entries above zero are those below it, in any order, times one factor."""
+    above, below = np.sort(row[row > 0]), np.sort(-row[row < 0])
+    if len(above) != len(below) or len(above) < NARROW:
+        return False
+    factors = above / below
+    return bool(factors.std() < 1e-3 * factors.mean())
+
+
+def _grown(value: NDArray[Any]) -> bool:
+    return _rms(value) * float(np.sqrt(value.shape[1])) > GROWN
 
 
 def is_table(name: str) -> bool:
@@ -144,11 +172,11 @@ def is_table(name: str) -> bool:
 def _parallel(rows: NDArray[Any], norms: NDArray[np.float64]) -> int:
     """Return how many rows point exactly where another row of the matrix does, or opposite.
 
-    Rows of one direction have one image on a fixed random line; all others meet there with a chance of nothing.
+    Rows of one direction have one image on a fixed random line, but for what float32 rounds; of others few meet there.
     """
     line = np.random.default_rng(0).standard_normal(rows.shape[1])
     images = np.sort(np.abs(rows @ line) / norms)
-    near = np.diff(images) <= 1e-7 * np.maximum(images[1:], 1e-3) * 0.01
+    near = np.diff(images) <= 1e-7 * images[1:] / max(1.0, len(rows) / 50_000)
     return int(np.count_nonzero(near)) + bool(near.any())
 
 

@@ -254,6 +254,6 @@ def test_c35_a_full_disk_at_the_outbox_sends_nothing_and_the_charge_stays(device
         refusal = answer(task, store)
     assert isinstance(refusal, Refusal)
     assert refusal.reason is RefusalReason.SPACE
-    charge, outcome = store.ledger.entries()
+    _, outcome = store.ledger.entries()
     assert (outcome.kind, outcome.reason) == ("abort", "no-space")
     assert isinstance(answer(task, device.open()), TrainReply)  # once there is room
