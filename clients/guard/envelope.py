@@ -84,16 +84,27 @@ def reply_content(reply: TrainReply) -> bytes:
 
 
 def read_reply_content(nonce: str, content: bytes) -> TrainReply:
-    """Return the reply of ``reply_content``; raise ``DataError`` if it is damaged."""
+    """Return the reply of ``reply_content``; raise ``DataError`` if it is damaged, or not what its seal is of."""
     try:
         length = int.from_bytes(content[:8], "little")
         metadata = json.loads(content[8 : 8 + length])["__metadata__"]
+        if not set(metadata) <= {"num_users", "seal"}:
+            raise ValueError("the metadata has other names")
         fields = metadata.get("seal")
-        return TrainReply(
+        reply = TrainReply(
             nonce=nonce,
             total=EncodedUpdate(load(content)),
             num_users=int(metadata["num_users"]),
             seal=None if fields is None else Seal.from_fields(json.loads(fields)),
         )
+        if reply.seal is not None:
+            _check_sealed(reply, reply.seal.envelope)
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"the written reply to task {nonce} is damaged: it is not sent") from error
+    return reply
+
+
+def _check_sealed(reply: TrainReply, envelope: Envelope) -> None:
+    own = (reply.nonce, reply.num_users, state_digest(reply.total))
+    if (envelope.nonce, envelope.num_users, envelope.reply_digest) != own:
+        raise ValueError("the seal is of another reply")
