@@ -14,11 +14,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 from clients.device.home import DeviceHome
+from clients.device.settings import DeviceSettings
 from clients.service.client import DeviceClient, ServiceError
 from fedrec.errors import FedRecError
 
@@ -97,7 +98,10 @@ class Deployment:
                 raise DeploymentError(f"{name} could not be made: {self.log(f'{name}-init').strip()}")
 
     def start_device(self, name: str) -> None:
-        """Run a device's three roles."""
+        """Run a device's three roles; its trainer is not nice, or it would wait for whatever else this machine does."""
+        path = self.home(name).settings
+        settings = DeviceSettings.load(path)
+        replace(settings, training=replace(settings.training, nice=0, threads=1)).save(path)
         self.start(name, "device", "run", self.folder / name)
 
     def wait_for_services(self, names: Sequence[str]) -> None:
