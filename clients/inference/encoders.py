@@ -15,6 +15,7 @@ Parameters = Mapping[str, NDArray[np.float32]]
 
 EPSILON = 1e-5
 """Of layer normalisation, as ``torch.nn.functional.layer_norm`` has it."""
+HALF = np.float32(0.5)
 TAPS, DILATIONS = 3, (1, 3)
 """Of the convolution (``fedrec.models.convolution``)."""
 
@@ -26,31 +27,54 @@ def linear(inputs: Array, parameters: Parameters, name: str) -> Array:
 
 
 def gru(events: Array, own: Parameters, heads: int) -> Array:
-    """Return the states of a gated recurrent unit through the output layer (``fedrec.models.gru``)."""
+    """Return the states of a gated recurrent unit through the output layer (``fedrec.models.gru``).
+
+    Gates are ``(1 + tanh(x / 2)) / 2``, their halves taken before the loop, which is a list's dearest part.
+    """
+    dim = events.shape[1]
     inputs = events @ own["weight_ih"].T + own["bias_ih"]
-    weight, bias, dim = own["weight_hh"], own["bias_hh"], events.shape[1]
+    inputs[:, : 2 * dim] += own["bias_hh"][: 2 * dim]
+    inputs[:, : 2 * dim] *= HALF
+    weight, recalled = own["weight_hh"].copy(), own["bias_hh"][2 * dim :]
+    weight[: 2 * dim] *= HALF
     state = np.zeros(dim, np.float32)
     states = np.empty_like(events)
     for at, step in enumerate(inputs):
-        hidden = weight @ state + bias
-        gate = sigmoid(step[: 2 * dim] + hidden[: 2 * dim])
-        candidate = np.tanh(step[2 * dim :] + gate[:dim] * hidden[2 * dim :])
-        state = candidate + gate[dim:] * (state - candidate)
+        hidden = weight @ state
+        gate = _opened(hidden[: 2 * dim], step[: 2 * dim])
+        candidate = hidden[2 * dim :]
+        candidate += recalled
+        candidate *= gate[:dim]
+        candidate += step[2 * dim :]
+        np.tanh(candidate, out=candidate)
+        state -= candidate
+        state *= gate[dim:]
+        state += candidate
         states[at] = state
     return linear(states, own, "output")
 
 
 def lstm(events: Array, own: Parameters, heads: int) -> Array:
     """Return the states of a long short-term memory through the output layer (``fedrec.models.lstm``)."""
-    inputs = events @ own["weight_ih"].T + own["bias_ih"]
-    weight, bias, dim = own["weight_hh"], own["bias_hh"], events.shape[1]
-    state = cell = np.zeros(dim, np.float32)
+    dim = events.shape[1]
+    scale = np.full(4 * dim, HALF, np.float32)
+    scale[2 * dim : 3 * dim] = 1
+    inputs = (events @ own["weight_ih"].T + own["bias_ih"] + own["bias_hh"]) * scale
+    weight = own["weight_hh"] * scale[:, None]
+    state, cell = np.zeros((2, dim), np.float32)
     states = np.empty_like(events)
     for at, step in enumerate(inputs):
-        sums = step + weight @ state + bias
-        opening, leaving = sigmoid(sums[: 2 * dim]), sigmoid(sums[3 * dim :])
-        cell = opening[dim:] * cell + opening[:dim] * np.tanh(sums[2 * dim : 3 * dim])
-        state = leaving * np.tanh(cell)
+        sums = weight @ state
+        sums += step
+        np.tanh(sums, out=sums)
+        candidate = sums[2 * dim : 3 * dim].copy()
+        sums += 1
+        sums *= HALF
+        cell *= sums[dim : 2 * dim]
+        candidate *= sums[:dim]
+        cell += candidate
+        np.tanh(cell, out=state)
+        state *= sums[3 * dim :]
         states[at] = state
     return linear(states, own, "output")
 
@@ -96,10 +120,13 @@ ENCODERS: dict[str, Callable[[Array, Parameters, int], Array]] = {
 """By the name in ``model.sequence_encoder``. The last argument is the number of attention heads."""
 
 
-def sigmoid(values: Array) -> Array:
-    """Return ``1 / (1 + exp(-x))`` without overflow."""
-    found: Array = np.float32(0.5) * (np.tanh(np.float32(0.5) * values) + np.float32(1))
-    return found
+def _opened(hidden: Array, step: Array) -> Array:
+    """Return gates from the two halves of what they read, in the place of ``hidden``."""
+    hidden += step
+    np.tanh(hidden, out=hidden)
+    hidden += 1
+    hidden *= HALF
+    return hidden
 
 
 def softmax(values: Array) -> Array:

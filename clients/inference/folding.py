@@ -26,6 +26,9 @@ from fedrec.serving.package import FoldIn
 
 POSITIONS = 32
 """Events whose odds of all items are held at a time, which bounds memory."""
+KEPT_ODDS = 1 << 22
+"""Odds that are kept from step to step at most: 16 MB."""
+SMALLEST_SUM = 1e-20
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 """Of the optimisers (``fedrec.training.optimizers``)."""
 
@@ -68,8 +71,9 @@ class Folding:
         if len(window) < 2 or not self._fitted:
             return moved
         optimiser = _Optimiser(self._rule)
+        odds = self._kept_odds(moved, window[:-1])
         for _ in range(steps):
-            gradients = self._gradients(moved, window[:-1], window[1:])
+            gradients = self._gradients(moved, window[:-1], window[1:], odds)
             moved |= optimiser.moved({name: moved[name] for name in self._fitted}, gradients)
         return moved
 
@@ -88,22 +92,48 @@ class Folding:
         """The item vectors that the mf branch asks."""
         return self._scorer.table(FACTORS if self._scorer.has(FACTORS) else VECTORS)
 
-    def _gradients(self, private: Private, window: NDArray[np.int64], targets: NDArray[np.int64]) -> Gradients:
-        """Return the gradients of the mean cross-entropy of each next item over the whole catalogue."""
+    def _kept_odds(self, private: Private, window: NDArray[np.int64]) -> "_KeptOdds | None":
+        """Return the part of the odds that fitting does not move; None where it moves, or is too large to be kept."""
+        if GAIN in private or len(window) * self._scorer.model.num_items > KEPT_ODDS:
+            return None
+        return _KeptOdds(self._scores_of(self._asked(private, window), slice(0, len(window))))
+
+    def _asked(self, private: Private, window: NDArray[np.int64]) -> Queries:
         asking = self._scorer.asking
         asked = asking.queries(private, window, last=False)
-        queries = fused(asked, {branch: asking.weight(branch) for branch in asked})
-        total = np.zeros(self._scorer.model.num_items, np.float32)
-        of_vectors = np.zeros((len(window), len(private[GAIN])), np.float32) if GAIN in private else None
+        return fused(asked, {branch: asking.weight(branch) for branch in asked})
+
+    def _gradients(
+        self, private: Private, window: NDArray[np.int64], targets: NDArray[np.int64], kept: "_KeptOdds | None"
+    ) -> Gradients:
+        """Return the gradients of the mean cross-entropy of each next item over the whole catalogue."""
+        queries = self._asked(private, window)
         fixed = self._fixed_scores(queries)
-        for start in range(0, len(window), POSITIONS):
-            block = slice(start, min(start + POSITIONS, len(window)))
-            odds = self._odds(queries, fixed, block, targets[block])
-            odds /= np.float32(len(window))
-            total += odds.sum(axis=0)
-            if of_vectors is not None:
-                of_vectors[block] = odds @ self._scorer.table(VECTORS).T
+        total = kept.total(fixed) if kept is not None else None
+        of_vectors = None
+        if total is None:
+            total, of_vectors = self._summed_odds(queries, fixed, len(window), vectors=GAIN in private, targets=targets)
+        else:
+            np.subtract.at(total, targets, 1)
+        total /= np.float32(len(window))
+        if of_vectors is not None:
+            of_vectors /= np.float32(len(window))
         return self._back(private, window, total, of_vectors)
+
+    def _summed_odds(
+        self, queries: Queries, fixed: NDArray[np.float32], length: int, *, vectors: bool, targets: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Return the odds less the targets, summed over positions, and with ``vectors`` their products with these."""
+        total = np.zeros_like(fixed)
+        products = np.zeros((length, len(self._scorer.table(VECTORS))), np.float32) if vectors else None
+        for start in range(0, length, POSITIONS):
+            block = slice(start, min(start + POSITIONS, length))
+            odds = softmax(self._scores_of(queries, block) + fixed)
+            odds[np.arange(block.stop - block.start), targets[block]] -= 1
+            total += odds.sum(axis=0)
+            if products is not None:
+                products[block] = odds @ self._scorer.table(VECTORS).T
+        return total, products
 
     def _fixed_scores(self, queries: Queries) -> NDArray[np.float32]:
         """Return the scores that are the same after each event, ``[num_items]``."""
@@ -114,17 +144,13 @@ class Folding:
                 total += hidden_scores(query[0], table) if name == HIDDEN else query[0] @ table
         return total
 
-    def _odds(
-        self, queries: Queries, fixed: NDArray[np.float32], block: slice, targets: NDArray[np.int64]
-    ) -> NDArray[np.float32]:
-        """Return the odds of all items after each event of a block, less the targets, ``[n, num_items]``."""
-        scores = np.tile(fixed, (block.stop - block.start, 1))
+    def _scores_of(self, queries: Queries, block: slice) -> NDArray[np.float32]:
+        """Return the scores that change from event to event, ``[n, num_items]``."""
+        scores = np.zeros((block.stop - block.start, self._scorer.model.num_items), np.float32)
         for name, query in queries.items():
             if len(query) > 1:
                 scores += query[block] @ self._scorer.table(name)
-        odds = softmax(scores)
-        odds[np.arange(len(targets)), targets] -= 1
-        return odds
+        return scores
 
     def _back(
         self,
@@ -152,6 +178,26 @@ class Folding:
             found[GAIN] = weight * (of_vectors * states).sum(axis=0)
             found[SHIFT] = weight * of_vectors.sum(axis=0)
         return found
+
+
+class _KeptOdds:
+    """Odds of scores ``s_l + u``, of which ``s`` stays and ``u``, the same after each event, moves from step to step.
+
+    ``exp(s_l + u) = exp(s_l) exp(u)``: what is summed over positions takes two products with what is kept instead of
+    an exponential of everything.
+    """
+
+    def __init__(self, scores: NDArray[np.float32]) -> None:
+        scores -= scores.max(axis=1, keepdims=True)
+        self._powers = np.exp(scores, out=scores)
+
+    def total(self, moving: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """Return the odds summed over positions, ``[num_items]``; None where float32 does not hold the factors."""
+        powers = np.exp(moving - moving.max())
+        sums = self._powers @ powers
+        if float(sums.min()) < SMALLEST_SUM:
+            return None
+        return np.asarray(powers * ((1 / sums) @ self._powers), np.float32)
 
 
 class _Optimiser:

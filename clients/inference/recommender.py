@@ -16,6 +16,9 @@ from clients.inference.users import EventSource, Met, Users
 from clients.local_store import LocalStore
 from fedrec.errors import DataError
 
+MOST_RANKINGS = 4
+"""Users whose scores are kept until something changes: 4 bytes an item each."""
+
 __all__ = ["Reason", "Recommendation", "Recommender", "Serving"]
 
 
@@ -44,6 +47,17 @@ class Serving:
     problem: str
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Ranking:
+    """What one user's last list came of. ``scores``: by the model's codes, minus infinity for what is not shown."""
+
+    met: Met
+    served: Served
+    private: Private
+    history: History
+    scores: NDArray[np.float32]
+
+
 class Recommender:
     """Answers for the users of one device. Safe to call from several threads; ``reload`` swaps the model in one step.
 
@@ -56,6 +70,7 @@ class Recommender:
         self._users = Users(store or LocalStore.open(home.store), home.state, personal_steps=personal_steps)
         self._reloading = threading.Lock()
         self._loaded = Loaded()
+        self._rankings: dict[str, _Ranking] = {}
         self._fingerprint: object = None
         self.reload()
 
@@ -72,24 +87,34 @@ class Recommender:
         loaded = self._loaded
         if loaded.items is None:
             raise DataError(f"{self._home.catalogues} holds no catalogue yet: the device fetches it when it is online")
-        met = self._users.met(user)
-        left_out = met.met.union(exclude)
-        served = loaded.served
+        met, served = self._users.met(user), loaded.served
         if served is None:
-            return _by_popularity(loaded.items, k, left_out, explain=explain)
-        overlay = served.overlay
-        history = _history(overlay, met)
-        private = self._users.private(user, history, served.scorer, served.folding)
-        scores = served.scorer.scores(private, history)
-        codes = overlay.model_codes
-        scores[[codes[item] for item in left_out if item in codes]] = -np.inf
-        scores[overlay.never] = -np.inf
+            return _by_popularity(loaded.items, k, met.met.union(exclude), explain=explain)
+        overlay, ranking = served.overlay, self._ranking(user, met, served)
+        scores = ranking.scores.copy()
+        scores[[overlay.model_codes[item] for item in exclude if item in overlay.model_codes]] = -np.inf
         best = best_items(scores, k)
-        reasons = _reasons(served, private, history, best) if explain else [()] * len(best)
+        reasons = _reasons(served, ranking.private, ranking.history, best) if explain else [()] * len(best)
         return [
             _recommendation(overlay.items, overlay.catalogue_code(code), float(scores[code]), reason)
             for code, reason in zip(best.tolist(), reasons, strict=True)
         ]
+
+    def _ranking(self, user: str, met: Met, served: Served) -> "_Ranking":
+        """Return a user's scores, made anew where the events, the model or the user's vectors are others."""
+        known = self._rankings.get(user)
+        same = known is not None and known.met is met and known.served is served
+        history = known.history if known is not None and same else _history(served.overlay, met)
+        private = self._users.private(user, met, history, served.scorer, served.folding)
+        if known is not None and same and known.private is private:
+            return known
+        scores = served.scorer.scores(private, history)
+        codes = served.overlay.model_codes
+        scores[[codes[item] for item in met.met if item in codes]] = -np.inf
+        scores[served.overlay.never] = -np.inf
+        found = _Ranking(met=met, served=served, private=private, history=history, scores=scores)
+        self._rankings = dict([*self._rankings.items(), (user, found)][-MOST_RANKINGS:])
+        return found
 
     def knows(self, item: str) -> bool | None:
         """Return whether the catalogue has an item of this raw id; None where there is no catalogue yet."""

@@ -6,7 +6,7 @@ In memory alone. A new event is seen by the next request: the store's number of 
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -43,9 +43,12 @@ class EventSource(Protocol):
         """Return the users, in the order of their private parameters."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Met:
-    """A user's events by raw id, oldest first. ``chosen``: what is no dismissal; ``met``: everything."""
+    """A user's events by raw id, oldest first. ``chosen``: what is no dismissal; ``met``: everything.
+
+    The same object is returned while nothing changed.
+    """
 
     chosen: tuple[str, ...]
     times: tuple[float, ...]
@@ -62,6 +65,7 @@ class _Fit:
     num_events: int
     steps: int
     origin: object
+    met: Met
 
 
 class Users:
@@ -99,8 +103,8 @@ class Users:
                 self._fits.clear()
         return found
 
-    def private(self, user: str, history: History, scorer: Scorer, folding: Folding) -> Private:
-        """Return a user's private parameters for a served model.
+    def private(self, user: str, met: Met, history: History, scorer: Scorer, folding: Folding) -> Private:
+        """Return a user's private parameters for a served model; ``history``: what ``met`` is in its codes.
 
         Those that the trainer left, if they are of the model's run; else fitted to the history, anew once it has
         doubled: in between a new event moves the list by the branches that read histories, not by the user's vector,
@@ -109,33 +113,30 @@ class Users:
         if not scorer.template:
             return scorer.template
         trained = self._trained(user, scorer)
-        if trained is None and folding.is_closed_form:
-            return folding.fit(history)
         with self._lock:
             fit = self._fits.get(user)
-        num_events = len(history.items)
         origin = trained[0] if trained is not None else scorer
-        if fit is None or fit.origin != origin or (trained is None and num_events >= 2 * max(fit.base_events, 1)):
+        if fit is not None and fit.origin == origin and fit.met is met:
+            return fit.private
+        num_events = len(history.items)
+        if fit is None or fit.origin != origin or (trained is None and _is_outgrown(fit, num_events, folding)):
             base = trained[1] if trained is not None else folding.fit(history)
-            fit = _Fit(base=base, base_events=num_events, private=base, num_events=num_events, steps=0, origin=origin)
-        elif self._personal_steps and num_events > fit.num_events:
-            fit = self._stepped(fit, history, folding)
+            fit = _Fit(
+                base=base, base_events=num_events, private=base, num_events=num_events, steps=0, origin=origin, met=met
+            )
+        else:
+            fit = self._stepped(replace(fit, met=met), history, folding)
         with self._lock:
             self._fits = _bounded({**self._fits, user: fit})
         return fit.private
 
     def _stepped(self, fit: _Fit, history: History, folding: Folding) -> _Fit:
-        """Return a fit after a few steps on the latest events, as long as it may take any."""
+        """Return a fit after a few steps on the latest events, where there are new ones and it may take any."""
         steps = min(self._personal_steps, MOST_PERSONAL_STEPS - fit.steps)
-        private = folding.step(fit.private, history, steps) if steps > 0 else fit.private
-        return _Fit(
-            base=fit.base,
-            base_events=fit.base_events,
-            private=private,
-            num_events=len(history.items),
-            steps=fit.steps + max(steps, 0),
-            origin=fit.origin,
-        )
+        if steps <= 0 or len(history.items) <= fit.num_events:
+            return fit
+        private = folding.step(fit.private, history, steps)
+        return replace(fit, private=private, num_events=len(history.items), steps=fit.steps + steps)
 
     def _trained(self, user: str, scorer: Scorer) -> tuple[object, Private] | None:
         """Return what the trainer left for this model's run, and what tells it from what it leaves next."""
@@ -159,6 +160,11 @@ class Users:
         if self._committed[0] != changed:
             self._committed = (changed, committed(self._state))
         return self._committed[1]
+
+
+def _is_outgrown(fit: _Fit, num_events: int, folding: Folding) -> bool:
+    """Return whether a history has changed so much that its user is fitted anew."""
+    return folding.is_closed_form or num_events >= 2 * max(fit.base_events, 1) or num_events < fit.base_events
 
 
 def _bounded(known: dict[str, Value]) -> dict[str, Value]:
