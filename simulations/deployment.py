@@ -118,7 +118,7 @@ class Deployment:
         with self.client(name) as client:
             return int(client.status().model_version)
 
-    def fedrec(self, *arguments: str | Path, seconds: float = 300) -> str:
+    def fedrec(self, *arguments: str | Path, seconds: float = 900) -> str:
         """Run a command to its end and return what it printed."""
         command = [sys.executable, "-m", "fedrec.cli", *map(str, arguments)]
         done = subprocess.run(
@@ -132,7 +132,8 @@ class Deployment:
             check=False,
         )
         if done.returncode != 0:
-            raise DeploymentError(f"'fedrec {' '.join(command[3:5])}' failed: {done.stderr.strip() or done.stdout}")
+            said = (done.stderr.strip() or done.stdout).rpartition("error: ")[2]
+            raise DeploymentError(f"'fedrec {' '.join(command[3:5])}' failed: {said}")
         return done.stdout
 
     def start(self, name: str, *arguments: str | Path) -> subprocess.Popen[bytes]:

@@ -92,7 +92,7 @@ def _timed() -> Callable[[str], None]:
 @contextmanager
 def _place(folder: Path | None) -> Iterator[Path]:
     if folder is None:
-        place = Path(tempfile.mkdtemp(prefix="fedrec-"))  # short: the sockets of devices lie below it
+        place = Path(tempfile.mkdtemp(prefix="fedrec-demo-"))  # short: the sockets of devices lie below it
         try:
             yield place
         finally:

@@ -21,10 +21,10 @@ from simulations.deploy_demo import DEVICES, TRAINING, ask, give_events, raise_d
 from simulations.deployment import Deployment
 from tests.e2e.chaos_proxy import ChaosProxy, Spoil, every_boundary_once, weather
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(900)]
 
 CANARY_ITEM, CANARY_USER = "canary-item-5b1f0e7a", "canary-user-93c2d48e"
-SETTINGS = (*TRAINING, "privacy.noise_seed=run", "privacy.epsilon=20", "federation.round_timeout=200")
+SETTINGS = (*TRAINING, "privacy.noise_seed=run", "privacy.epsilon=20")
 """As the demo, with seeded noise: so the same devices train the same model, whatever the network did."""
 
 
