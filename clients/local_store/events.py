@@ -13,6 +13,10 @@ from fedrec.errors import DataError
 READ_AT_A_TIME = 4096
 COUNTED_EVERY = 256
 """Events between two looks at whether there are too many: counting them reads them all."""
+DROPPED_AT_A_TIME = 8192
+"""Events that one transaction deletes at most: it fits the log, and others may write in between."""
+SCANNED = 10
+"""Events looked at for each that is asked for, at most, where the catalogue does not know their items any more."""
 DAY = 86_400.0
 
 
@@ -24,8 +28,9 @@ def record(connection: sqlite3.Connection, event: Event, quota: int) -> int:
         (user, event.item, event.time, event.kind, event.value),
     )
     number = int(cursor.lastrowid or 0)
-    if number % min(COUNTED_EVERY, quota) == 0:
-        keep_latest(connection, quota)
+    every = min(COUNTED_EVERY, quota)
+    if number % every == 0:
+        drop_oldest(connection, min(max(number_of(connection) - quota, 0), DROPPED_AT_A_TIME))
     return number
 
 
@@ -79,8 +84,8 @@ def _history(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Return codes, times and values (NaN where none) of one user, each ``[num_events]``, in order of time."""
     cursor = connection.execute(
-        "SELECT item, time, value FROM events WHERE user = ? AND kind <> ? ORDER BY time DESC, id DESC",
-        (user, DISMISSAL),
+        "SELECT item, time, value FROM events WHERE user = ? AND kind <> ? ORDER BY time DESC, id DESC LIMIT ?",
+        (user, DISMISSAL, most * SCANNED),
     )
     chunks: list[NDArray[np.float64]] = []
     held = 0
@@ -94,17 +99,15 @@ def _history(
     return columns[:, 0], columns[:, 1], columns[:, 2]
 
 
-def keep_latest(connection: sqlite3.Connection, rows: int) -> int:
-    """Delete the events that were over longest ago, beyond ``rows``; return how many."""
-    total = connection.execute("SELECT count(*) FROM events").fetchone()[0]
-    if total <= rows:
-        return 0
+def drop_oldest(connection: sqlite3.Connection, most: int, before: float = float("inf")) -> int:
+    """Delete at most ``most`` events that were over longest ago, and before a time; return how many."""
     cursor = connection.execute(
-        "DELETE FROM events WHERE id IN (SELECT id FROM events ORDER BY time, id LIMIT ?)", (total - rows,)
+        "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE time < ? ORDER BY time, id LIMIT ?)",
+        (before, most),
     )
     return cursor.rowcount
 
 
-def drop_older(connection: sqlite3.Connection, before: float) -> int:
-    """Delete the events from before a time; return how many."""
-    return connection.execute("DELETE FROM events WHERE time < ?", (before,)).rowcount
+def number_of(connection: sqlite3.Connection, since: int = 0) -> int:
+    """Return how many events there are with a number above ``since``."""
+    return int(connection.execute("SELECT count(*) FROM events WHERE id > ?", (since,)).fetchone()[0])

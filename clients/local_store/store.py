@@ -6,6 +6,7 @@ there. Several processes may have the store open, and the threads of one share a
 ledger is in a file of its own, which nothing here writes.
 """
 
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -120,7 +121,7 @@ class LocalStore:
     def num_events(self, since: int = 0) -> int:
         """Return how many events there are with a number above ``since``."""
         with self._database.reading() as connection:
-            return int(connection.execute("SELECT count(*) FROM events WHERE id > ?", (since,)).fetchone()[0])
+            return events.number_of(connection, since)
 
     def last_event(self) -> int:
         """Return the number of the last event that was recorded, 0 before the first."""
@@ -135,8 +136,19 @@ class LocalStore:
 
     def retain(self, days: float, rows: int, now: float) -> int:
         """Delete events older than ``days`` before ``now``, and the oldest beyond ``rows``; return how many went."""
-        with self._database.writing() as connection:
-            return events.drop_older(connection, now - days * events.DAY) + events.keep_latest(connection, rows)
+        removed = self._drop(rows=sys.maxsize, before=now - days * events.DAY)
+        return removed + self._drop(rows=max(self.num_events() - rows, 0))
+
+    def _drop(self, *, rows: int, before: float = float("inf")) -> int:
+        """Delete up to ``rows`` of the oldest events, some at a time; return how many went."""
+        removed = 0
+        while removed < rows:
+            with self._database.writing() as connection:
+                some = events.drop_oldest(connection, min(rows - removed, events.DROPPED_AT_A_TIME), before)
+            removed += some
+            if not some:
+                break
+        return removed
 
     # --- consent --------------------------------------------------------------------------------------------------
     def consent(self) -> Consent:
