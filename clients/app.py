@@ -19,7 +19,7 @@ from clients.store import NodeStore
 from fedrec.codecs import reply_codec
 from fedrec.errors import ConfigError, FedRecError, ProtocolError
 from fedrec.flower.templates import allowed_reply
-from fedrec.flower.wire import read_roll_call, read_task, refusal_of, write_card, write_refusal, write_reply
+from fedrec.flower.wire import ARRAYS, read_roll_call, read_task, refusal_of, write_card, write_refusal, write_reply
 from fedrec.rounds import Refusal, RefusalReason
 
 logger = logging.getLogger(__name__)
@@ -92,6 +92,7 @@ def _train(message: Message, store: NodeStore) -> Message:
         task = read_task(message)
     except ProtocolError as error:
         return write_refusal(refusal_of(message, error), to=message)
+    del message.content[ARRAYS]  # they have been read: a small device has no room for two copies while it trains
     reply = answer(task, store, seal_of(sealer_of(store)))
     if isinstance(reply, Refusal):
         return write_refusal(reply, to=message)

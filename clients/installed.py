@@ -39,5 +39,8 @@ def _stamp(path: Path) -> int:
 
 @lru_cache(maxsize=2)
 def build(config: ModelConfig, catalogue: Catalogue, seed: int, device: str) -> FusedRecommender:
-    """Build a model once a process; training never changes its parameters."""
-    return build_model(config, catalogue, seed).to(device)
+    """Build a model once a process; its shared parameters come with tasks, so that these take no memory."""
+    model = build_model(config, catalogue, seed).to(device)
+    for parameter in model.shared.parameters():
+        parameter.data = parameter.data.new_zeros(()).expand(parameter.shape)
+    return model

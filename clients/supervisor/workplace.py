@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Self
 
 import clients
+from clients.device.allocator import ALLOCATOR
 from clients.device.home import DeviceHome
 from clients.device.settings import TrainingSettings
 
@@ -126,5 +127,5 @@ def environment(home: DeviceHome, *, threads: int = 1) -> dict[str, str]:
         "OMP_NUM_THREADS": str(threads),
         "OPENBLAS_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),
-        "MALLOC_ARENA_MAX": "2",  # glibc keeps an arena a thread otherwise, each as large as its largest moment
+        **ALLOCATOR,
     }

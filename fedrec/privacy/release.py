@@ -121,7 +121,7 @@ def _along_stream(total: SharedState, mechanism: Mechanism, row: Mapping[str, Te
 
 def _noisy(tensor: Tensor, std: float, source: NoiseSource) -> Tensor:
     noise = source.gaussian(tuple(tensor.shape)).to(tensor.device)
-    return tensor.to(torch.float64) + std * noise
+    return noise.mul_(std).add_(tensor)  # in place: in float64 a table is large for a small device
 
 
 def _discrete(tensor: Tensor, mechanism: Mechanism, fixed_point: FixedPoint, source: NoiseSource) -> Tensor:

@@ -8,7 +8,7 @@ on copies of their own (``own_copies``). All give what a plain loop over users g
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -123,7 +123,7 @@ class _Run:
         self._plain = takes_plain_step(model, local, mechanism is not None)
         self._workspace = Workspace()
         self._gradients: State = {}
-        self._updates = {name: torch.zeros_like(value) for name, value in trainable(self._shared).items()}
+        self._updates: State = {} if self._common else self._zeros()
 
     def train(
         self, private: PrivateState, histories: Histories, seeds: NDArray[np.uint64]
@@ -142,12 +142,18 @@ class _Run:
         return train(private, steps)
 
     def total(self) -> SharedState:
-        """Return the sum of all updates, on the CPU."""
+        """Return the sum of all updates, on the CPU. The last call: what it is made of is used up."""
+        self._workspace = Workspace()
         if self._common:
-            rate = -self._local.learning_rate
             gradients = through_tower(self._model, self._shared, self._gradients)
-            self._updates |= {name: rate * value for name, value in gradients.items()}
+            self._updates = {name: value.mul_(-self._local.learning_rate) for name, value in gradients.items()}
+            self._updates |= self._zeros(but=self._updates)
         return SharedState(on_device(self._updates, CPU))
+
+    def _zeros(self, but: Collection[str] = ()) -> State:
+        """Return an update that changes nothing, of what is trained ``but`` for some."""
+        moving = trainable(self._shared)
+        return {name: torch.zeros_like(value) for name, value in moving.items() if name not in but}
 
     def _begin(self, private: PrivateState, histories: Histories, seeds: NDArray[np.uint64]) -> PrivateState:
         """Return the private state that the steps start from, on the model's device."""

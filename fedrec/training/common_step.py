@@ -99,7 +99,8 @@ def clipped_gradients(
     of_users = norms.close(gradients.shared, gradients.events)
     usable = of_users.isfinite() & odds.losses.isfinite() & finite_users(gradients.private, odds.losses)
     factors = clip_factors(of_users, bound).to(odds.losses.dtype)
-    into = asked.zeros()
+    odds.forget_tables()
+    into = asked.zeros_instead()
     for block in odds.blocks():
         odds.add(into, block, factors)
     if gradients.events is not None:
@@ -166,6 +167,16 @@ class _Asked:
     def zeros(self) -> Tables:
         """Return zeros like the tables that training moves."""
         return {name: torch.zeros_like(table) for name, table in self.tables.items() if name != NEIGHBOURS}
+
+    def zeros_instead(self) -> Tables:
+        """Return the same, and let go of the tables before: both at a time are much for a small device."""
+        like = {name: (table.shape, table.dtype, table.device) for name, table in self.tables.items()}
+        self.tables.clear()
+        return {
+            name: torch.zeros(shape, dtype=dtype, device=device)
+            for name, (shape, dtype, device) in like.items()
+            if name != NEIGHBOURS
+        }
 
 
 def _ask(

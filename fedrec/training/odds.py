@@ -113,6 +113,10 @@ class Odds:
         for name, gradients in self.gradients.items():
             torch.bmm(odds.transpose(1, 2), self.weighted_queries(name, block), out=gradients[block])
 
+    def forget_tables(self) -> None:
+        """Let go of the tables once all blocks have been worked on: a small device has room for few copies of them."""
+        self._tables, self._long_table, self._short_table = {}, torch.empty(0), torch.empty(0)
+
     def add(self, into: Tables, block: slice, user_factors: Tensor | None = None) -> None:
         """Add a block's gradients of the tables, each user's times its factor, float ``[U]``."""
         for name, gradient in into.items():
@@ -168,5 +172,7 @@ def _place(block: slice, *, kept: bool) -> slice:
 
 
 def _joined(tables: Tables, names: list[str]) -> Tensor:
-    """Return tables side by side, ``[I, sum of widths]``; empty for none."""
+    """Return tables side by side, ``[I, sum of widths]``: one alone as it is; empty for none."""
+    if len(names) == 1:
+        return tables[names[0]]
     return torch.cat([tables[name] for name in names], dim=1) if names else torch.empty(0)
