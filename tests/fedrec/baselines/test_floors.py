@@ -105,6 +105,7 @@ def test_ease_is_left_out_of_a_large_catalogue_and_said_so(splits, monkeypatch):
     assert floor_notes(NUM_ITEMS - 1) == ()
 
 
+@pytest.mark.slow  # 12 s of figures that the quality bench measures too
 def test_on_movielens_the_floors_stand_where_they_were_measured_before(ml_100k):
     """Figures of an independent measurement: popularity .086/.044, EASE .147/.072, Markov .145/.077."""
     found = measure_floors(ml_100k.splits, ml_100k.catalogue.num_items, (10,), 100, np.random.default_rng(0))

@@ -104,6 +104,7 @@ def test_the_table_shows_what_json_shows(capsys):
         assert words in shown
 
 
+@pytest.mark.slow  # a matter of time, and of no other machine's
 def test_a_plan_is_made_while_somebody_waits(capsys):
     plan(capsys, *SMALL)
     start = time.process_time()

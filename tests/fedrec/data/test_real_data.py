@@ -86,6 +86,7 @@ def test_the_publishers_file_and_recboles_give_one_log(data_of, shared_data, tmp
     assert published == GROUPLENS_FILES["u.data"]
 
 
+@pytest.mark.slow  # its set is read by the test of known counts
 def test_a_million_events_are_read_in_seconds(shared_data):
     if not (shared_data / "gowalla").is_dir():
         pytest.skip(f"gowalla is not among the data sets in {shared_data}")

@@ -1,8 +1,9 @@
 """The cohort engine against one user at a time in plain PyTorch: every model, loss, optimiser and private start."""
 
 import functools
+import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pytest
@@ -223,6 +224,18 @@ def without(user: int, users: list[UserResult]) -> list[UserResult]:
     return users[:user] + users[user + 1 :]
 
 
+def combined(names: str, *axes: Iterable[object]) -> pytest.MarkDecorator:
+    """Try all combinations of settings; in the quick suite every other one, where any two values of two still meet."""
+    assert len(axes) > 2
+    tried = [
+        pytest.param(
+            *(value for _, value in setting), marks=pytest.mark.slow if sum(at for at, _ in setting) % 2 else ()
+        )
+        for setting in itertools.product(*map(enumerate, axes))
+    ]
+    return pytest.mark.parametrize(names, tried)
+
+
 def length(update: Mapping[str, Tensor]) -> float:
     return math.sqrt(sum(float(value.double().square().sum()) for value in update.values()))
 
@@ -250,10 +263,7 @@ def assert_trains_as_users_would(
     assert_near(got.private, stacked(users), tolerance)
 
 
-@pytest.mark.parametrize("clip_norm", CLIP_NORMS)
-@pytest.mark.parametrize("steps", [1, 3])
-@pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("name", CONFIGS)
+@combined("clip_norm, steps, loss, name", CLIP_NORMS, [1, 3], LOSSES, CONFIGS)
 def test_a_cohort_trains_as_its_users_would_with_whole_tables_one_at_a_time(
     name: str, loss: str, steps: int, clip_norm: float | None
 ) -> None:
@@ -304,9 +314,12 @@ def test_every_sequence_encoder_trains_in_every_scope_as_users_would(name: str, 
     assert_trains_as_users_would(name, settings_of(loss, steps=steps), 0.3)
 
 
-@pytest.mark.parametrize("clip_norm", CLIP_NORMS)
-@pytest.mark.parametrize("loss", ["softmax", "bpr", "mse"])
-@pytest.mark.parametrize("name", ["trio", "private sequence", "content only", "no content", "mf"])
+@combined(
+    "clip_norm, loss, name",
+    CLIP_NORMS,
+    ["softmax", "bpr", "mse"],
+    ["trio", "private sequence", "content only", "no content", "mf"],
+)
 def test_epochs_go_through_each_history_in_windows_that_do_not_overlap(
     name: str, loss: str, clip_norm: float | None
 ) -> None:
@@ -325,9 +338,12 @@ def test_adam_takes_one_step_without_a_copy_too(clip_norm: float | None) -> None
     assert_trains_as_users_would("trio", settings_of("bce", optimizer="adam", learning_rate=0.05), clip_norm, ADAM)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-@pytest.mark.parametrize("loss", ["softmax", "sampled-softmax"])
-@pytest.mark.parametrize("name", ["trio", "content only", "no content", "mf"])
+@combined(
+    "optimizer, loss, name",
+    ["sgd", "adam"],
+    ["softmax", "sampled-softmax"],
+    ["trio", "content only", "no content", "mf"],
+)
 def test_a_proximal_term_pulls_copies_back_to_the_rounds_model(name: str, loss: str, optimizer: str) -> None:
     local = settings_of(loss, steps=3, proximal=0.7, optimizer=optimizer, learning_rate=0.1)
     assert_trains_as_users_would(name, local, None, ADAM if optimizer == "adam" else 1e-5)
@@ -338,10 +354,9 @@ def test_the_proximal_term_makes_updates_shorter() -> None:
     assert lengths[1] < 0.9 * lengths[0]
 
 
-@pytest.mark.parametrize("steps", [1, 3])
-@pytest.mark.parametrize("loss", ["softmax", "bce"])
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-@pytest.mark.parametrize("name", ["trio", "private sequence", "mf"])
+@combined(
+    "steps, loss, optimizer, name", [1, 3], ["softmax", "bce"], ["sgd", "adam"], ["trio", "private sequence", "mf"]
+)
 def test_private_parameters_move_as_torch_optim_moves_them(name: str, optimizer: str, loss: str, steps: int) -> None:
     assert_trains_as_users_would(name, settings_of(loss, steps=steps, private_optimizer=optimizer), 0.3, ADAM)
 
@@ -359,10 +374,9 @@ def test_private_state_is_taken_on_from_one_round_to_the_next(optimizer: str) ->
     assert_near(private, expected, ADAM)
 
 
-@pytest.mark.parametrize("clip_norm", CLIP_NORMS)
-@pytest.mark.parametrize("steps", [1, 2])
-@pytest.mark.parametrize("loss", ["softmax", "bpr"])
-@pytest.mark.parametrize("name", ["trio", "private sequence", "mf", "cf"])
+@combined(
+    "clip_norm, steps, loss, name", CLIP_NORMS, [1, 2], ["softmax", "bpr"], ["trio", "private sequence", "mf", "cf"]
+)
 def test_rebuilt_private_parameters_are_fitted_first_and_then_held_still(
     name: str, loss: str, steps: int, clip_norm: float | None
 ) -> None:
@@ -370,10 +384,13 @@ def test_rebuilt_private_parameters_are_fitted_first_and_then_held_still(
     assert_near(trained(name, local, clip_norm).total, summed(one_at_a_time(name, local), clip_norm))
 
 
-@pytest.mark.parametrize("clip_norm", CLIP_NORMS)
-@pytest.mark.parametrize("steps", [1, 2])
-@pytest.mark.parametrize("loss", ["softmax", "mse"])
-@pytest.mark.parametrize("name", ["trio", "private sequence", "mf", "content only, private"])
+@combined(
+    "clip_norm, steps, loss, name",
+    CLIP_NORMS,
+    [1, 2],
+    ["softmax", "mse"],
+    ["trio", "private sequence", "mf", "content only, private"],
+)
 def test_a_ridge_start_is_the_least_squares_embedding(
     name: str, loss: str, steps: int, clip_norm: float | None
 ) -> None:
@@ -393,9 +410,7 @@ def test_private_parameters_that_are_not_kept_are_made_from_the_history(loss: st
     assert_near(parameters_of(made), stacked([expected[user] for user in users]), ADAM)
 
 
-@pytest.mark.parametrize("clip_norm", CLIP_NORMS)
-@pytest.mark.parametrize("steps", [1, 3])
-@pytest.mark.parametrize("loss", LOSSES)
+@combined("clip_norm, steps, loss", CLIP_NORMS, [1, 3], LOSSES)
 def test_chunks_of_one_user_change_nothing(
     monkeypatch: pytest.MonkeyPatch, loss: str, steps: int, clip_norm: float | None
 ) -> None:
@@ -453,9 +468,7 @@ def broad() -> tuple[FusedRecommender, SharedState, PrivateState]:
     return model, model.shared_state(), initial_private(model, USERS)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-@pytest.mark.parametrize("loss", ["sampled-softmax", "bpr", "bce", "mse"])
-@pytest.mark.parametrize("user", [1, 4, 5])
+@combined("optimizer, loss, user", ["sgd", "adam"], ["sampled-softmax", "bpr", "bce", "mse"], [1, 4, 5])
 def test_items_that_a_user_does_not_touch_do_not_move(user: int, loss: str, optimizer: str) -> None:
     local = settings_of(loss, steps=2, num_negatives=2, optimizer=optimizer, proximal=0.1, learning_rate=0.1)
     model, shared, private = warm("trio", local)

@@ -73,6 +73,7 @@ def audit(path, levels=ALL, **settings):
     return audit_run(path, levels=levels, repeat="again", **{"seed": 11, **settings})
 
 
+@pytest.mark.slow  # each part has quick tests of its own
 def test_every_level_is_made_of_its_parts_with_the_seed_and_the_run_s_own_mechanism(finished, calls, monkeypatch):
     monkeypatch.setattr(levels_module, "repeat_with_canaries", lambda run, out: out)
     report = audit(finished, quick=True)

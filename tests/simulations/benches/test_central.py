@@ -28,6 +28,7 @@ def test_central_rivals_take_the_steps_that_the_federation_takes(model, sample_r
     assert found.same_step
 
 
+@pytest.mark.slow  # a bench's own figures
 def test_everybody_is_timed_on_the_same_interactions():
     found = bench_central(bench_scenario(users=20, rounds=2), users=10, repeats=2)
     assert list(found.race.laps) == [WITH_DP, WITHOUT_DP, PLAIN, OWN_KERNELS]

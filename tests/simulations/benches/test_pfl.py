@@ -124,6 +124,7 @@ def test_a_python_that_is_too_new_is_refused_before_anything_is_made(tmp_path, c
 
 
 # --- the rival ----------------------------------------------------------------------------------------------------
+@pytest.mark.slow  # a process that imports everything
 def test_the_rival_s_error_is_told(tmp_path):
     write_users(TINY, tmp_path / "users.npz")
     with pytest.raises(FedRecError, match="No module named 'pfl'"):

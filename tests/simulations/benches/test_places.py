@@ -33,6 +33,7 @@ def test_contestants_train_the_same_users_to_the_same_model(dp):
     assert found.rows[0].difference == 0
 
 
+@pytest.mark.slow  # a bench's own figures
 def test_figures_are_of_the_laps_and_ratios_to_the_last_contestant():
     found = bench_places(bench_scenario(users=6, rounds=2), entrants=IN_PROCESS[:2], repeats=2)
     for row in found.rows:
