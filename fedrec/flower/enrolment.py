@@ -4,6 +4,7 @@ A deployed server's list is a database (``server.door``). A simulation has none:
 """
 
 from collections.abc import Mapping
+from threading import Lock
 from typing import Protocol
 
 
@@ -35,6 +36,7 @@ class DictEnrolment:
         self._owners = dict(owners or {})
         self.accepted: dict[str, int] = {}
         """Last sequence number that was accepted, by node key."""
+        self._lock = Lock()
 
     def revoke(self, node_key: str) -> None:
         """Take a device off the list."""
@@ -50,7 +52,8 @@ class DictEnrolment:
 
     def accept(self, node_key: str, sequence: int) -> bool:
         """Take note of a reply's number; return whether it is above all before, and the device is on the list."""
-        if node_key not in self._keys or sequence <= self.accepted.get(node_key, 0):
-            return False
-        self.accepted[node_key] = sequence
-        return True
+        with self._lock:
+            if node_key not in self._keys or sequence <= self.accepted.get(node_key, 0):
+                return False
+            self.accepted[node_key] = sequence
+            return True

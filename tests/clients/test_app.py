@@ -70,6 +70,25 @@ def test_a_malformed_message_is_refused_and_not_an_error(store, kind):
     assert reply.reason is RefusalReason.PROTOCOL
 
 
+@pytest.mark.fault
+@pytest.mark.parametrize("version", [1, 3])
+def test_i88_a_message_of_another_version_is_refused_by_type_and_nothing_private_is_read(
+    store, task, catalogue, version, monkeypatch
+):
+    def read(self: NodeStore) -> None:
+        pytest.fail("a private row was read")
+
+    monkeypatch.setattr(NodeStore, "histories", read)
+    for message, record, nonce in ((sent(task), "task", task.nonce), (roll_call(catalogue.digest), "roll-call", "")):
+        message.content.config_records[record]["version"] = version
+        refusal = read_card(asked(store)(message))
+        assert isinstance(refusal, Refusal)
+        assert (refusal.reason, refusal.nonce) == (RefusalReason.UPGRADE, nonce)
+        side = "this one" if version > 2 else "the other side"
+        assert f"is {version}, this fedrec speaks 2: upgrade fedrec on {side}" in refusal.detail
+    assert store.ledger.entries() == []
+
+
 def test_of_a_failure_only_its_class_leaves_the_device(store, task, monkeypatch, caplog):
     def fail(self: NodeStore) -> None:
         raise RuntimeError("ann has watched i4")
