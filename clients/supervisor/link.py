@@ -68,10 +68,9 @@ class Link:
 
     def post(self, name: str, body: bytes, limit: int) -> tuple[int, bytes]:
         """Send JSON and return the status and the answer, whatever the status; ``LinkError`` if there is no answer."""
-        with self._answer(
-            "POST", name, body=body, headers={"Content-Type": "application/json"}, any_status=True
-        ) as got:
-            return got.status, got.read(limit)
+        headers = {"Content-Type": "application/json"}
+        with self._answer("POST", name, body=body, headers=headers, any_status=True) as answer:
+            return answer.status, b"".join(self._within_time(answer, limit, name))
 
     def _within_time(self, answer: http.client.HTTPResponse, most: int, name: str) -> Iterator[bytes]:
         """Yield what comes, ``most`` bytes at most; ``LinkError`` if it comes too slowly to be waited for."""
