@@ -1,11 +1,12 @@
 """The app bundle that a server submits: built from the installed code alone, so that equal code gives equal bytes.
 
 A device builds it from its own installation and compares hashes; it neither unpacks nor imports a bundle that came
-over the network. Flower's build sorts files and dates them alike, so nothing of a machine is in the bytes but what
-follows: fedrec's version, the zlib that compresses, and the code.
+over the network. Flower's build sorts files, dates them alike and stores them without compressing, so nothing of a
+machine is in the bytes: only fedrec's version and its code.
 """
 
 import hashlib
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,7 +41,10 @@ run = ""
 
 def build_bundle(app: Path) -> bytes:
     """Return the bundle of the running installation; ``app``: the folder that holds ``clients`` and ``server``."""
-    content, _ = build_fab_from_files(dict(app_files(app)))
+    with warnings.catch_warnings():
+        # flwr 1.41 names its patterns in a way that pathspec 1.0 has a newer name for.
+        warnings.filterwarnings("ignore", message="GitWildMatchPattern", category=DeprecationWarning)
+        content, _ = build_fab_from_files(dict(app_files(app)))
     return content
 
 

@@ -4,7 +4,9 @@ No label tells a device, an owner, a user or an item. A number of devices is sho
 that neither one of them nor the coming and going of one shows.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -15,11 +17,27 @@ from server.door.enrolments import Device
 SMALLEST = 20
 """A cohort below this is not shown."""
 STEP = 10
+_TAIL = 64 << 10
 
 
 def coarse(number: int) -> int | None:
     """Return a number of devices as it may be shown: rounded down to tens; None below ``SMALLEST``."""
     return None if number < SMALLEST else number - number % STEP
+
+
+def last_round(runs: Path) -> Mapping[str, Any] | None:
+    """Return the last row of ``metrics.jsonl`` of the run that was written to last; None before the first."""
+    written = sorted(runs.glob("*/metrics.jsonl"), key=lambda path: path.stat().st_mtime_ns)
+    if not written:
+        return None
+    with written[-1].open("rb") as file:
+        file.seek(max(written[-1].stat().st_size - _TAIL, 0))
+        lines = file.read().split(b"\n")[:-1]  # what follows the last line end is not yet whole
+    try:
+        row = json.loads(lines[-1]) if lines else None
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) and "round" in row else None
 
 
 class DoorMetrics:
@@ -35,13 +53,12 @@ class DoorMetrics:
         """Count one request: ``what`` was asked, and its ``outcome``."""
         self._requests.labels(what, outcome).inc()
 
-    def text(self, devices: Sequence[Device], rounds: Iterable[Mapping[str, Any]] = ()) -> str:
-        """Return all metrics in Prometheus' text form. ``rounds``: rows of the current run's metrics."""
+    def text(self, devices: Sequence[Device], last: Mapping[str, Any] | None = None) -> str:
+        """Return all metrics in Prometheus' text form. ``last``: the row of ``metrics.jsonl`` of the last round."""
         registry = CollectorRegistry()
         enrolled = coarse(sum(not device.left for device in devices))
         if enrolled is not None:
             Gauge("fedrec_devices_enrolled", "Devices that take part, in tens.", registry=registry).set(enrolled)
-        last = max(rounds, key=lambda row: row["round"], default=None)
         if last is not None:
             Gauge("fedrec_round", "The last round of the current run.", registry=registry).set(last["round"])
             cohort = coarse(last.get("cohort") or 0)

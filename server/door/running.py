@@ -24,6 +24,7 @@ from server.door.volatility import refuse_memory
 START_SECONDS = 60.0
 """Longest wait for a child to answer; a SuperLink on a small machine takes several seconds."""
 END_SECONDS = 10.0
+ORPHAN_SECONDS = 2.0
 _PAUSE = 0.1
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _LOG_BYTES = 50 << 20
@@ -88,7 +89,7 @@ class Children:
             for process_id in left:
                 with suppress(ProcessLookupError):
                     os.kill(process_id, sign)
-            deadline = time.monotonic() + END_SECONDS / 2
+            deadline = time.monotonic() + ORPHAN_SECONDS
             while _descendants(os.getpid()) and time.monotonic() < deadline:
                 self._reap()
                 time.sleep(_PAUSE)
@@ -118,7 +119,7 @@ def up(home: ServerHome, settings: ServerSettings, *, volatile: bool, ready: Cal
     with _locked(home), _ended_by_signals() as asked_to_end:
         _check_ports(settings)
         write_configuration(home, settings)
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        _adopt_orphans()
         children = Children(home)
         try:
             _start(children, home, settings)
@@ -193,6 +194,11 @@ def _ended_by_signals() -> Iterator[Callable[[], bool]]:
 
 
 _ENDING = (signal.SIGTERM, signal.SIGINT)
+
+
+def _adopt_orphans() -> None:
+    """Become the parent of what children leave behind: a server app outlives its SuperLink."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def _die_with_parent() -> None:

@@ -8,8 +8,9 @@ import base64
 import binascii
 import datetime
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from fastapi import FastAPI, Request, Response
@@ -22,7 +23,7 @@ from fedrec.signing.device_keys import verify_statement
 from server.door.enrolments import Enrolments, KeyTakenError
 from server.door.flower import SuperLink, SuperLinkError, answers, reconcile
 from server.door.home import ServerHome, ServerSettings
-from server.door.metrics import DoorMetrics
+from server.door.metrics import DoorMetrics, last_round
 from server.door.timestamps import signed_now
 
 MAX_BODY = 16 << 10
@@ -71,6 +72,8 @@ class Door:
     """Hex of the key that signs what the server publishes."""
     quota: int
     metrics: DoorMetrics
+    last_round: Callable[[], Mapping[str, Any] | None] = lambda: None
+    """What the current run's metrics say of its last round."""
     clock: Callable[[], float] = time.time
 
     def join(self, asked: Joining) -> dict[str, Any]:
@@ -109,6 +112,7 @@ def make_door(home: ServerHome, settings: ServerSettings) -> Door:
         signer=home.signer.read_text().strip(),
         quota=settings.owner_quota,
         metrics=DoorMetrics(),
+        last_round=partial(last_round, home.runs),
     )
 
 
@@ -148,7 +152,7 @@ def make_service(door: Door) -> FastAPI:
 
     @service.get("/metrics")
     def metrics() -> Response:
-        text = door.metrics.text(door.enrolments.devices())
+        text = door.metrics.text(door.enrolments.devices(), door.last_round())
         return Response(text, media_type="text/plain; version=0.0.4")
 
     return service

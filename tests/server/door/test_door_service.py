@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import datetime
+import os
 from typing import Any
 
 import httpx
@@ -13,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from fedrec.signing.device_keys import public_pem, sign_statement
 from server.door.enrolments import Enrolments
 from server.door.flower import SuperLinkError
-from server.door.metrics import DoorMetrics, coarse
+from server.door.metrics import DoorMetrics, coarse, last_round
 from server.door.service import MAX_BODY, Door, make_service
 
 NOW = 1_000_000.0
@@ -184,10 +185,21 @@ def test_f74_numbers_of_devices_are_shown_from_twenty_on_and_in_tens(number, sho
 
 def test_f74_cohorts_below_twenty_are_left_out_and_larger_ones_are_coarse():
     metrics = DoorMetrics()
-    assert "fedrec_round_cohort" not in metrics.text([], [{"round": 3, "cohort": 19}])
-    text = metrics.text([], [{"round": 3, "cohort": 19}, {"round": 4, "cohort": 47}])
+    assert "fedrec_round_cohort" not in metrics.text([], {"round": 3, "cohort": 19})
+    text = metrics.text([], {"round": 4, "cohort": 47})
     assert "fedrec_round_cohort 40.0" in text
     assert "fedrec_round 4.0" in text
+
+
+def test_the_last_round_is_that_of_the_run_that_was_written_to_last(tmp_path):
+    assert last_round(tmp_path) is None
+    for name, text in (("a", '{"round": 1}\n'), ("b", '{"round": 1}\n{"round": 2, "cohort": 30}\n{"rou')):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metrics.jsonl").write_text(text)
+        os.utime(tmp_path / name / "metrics.jsonl", (ord(name), ord(name)))
+    assert last_round(tmp_path) == {"round": 2, "cohort": 30}
+    (tmp_path / "b" / "metrics.jsonl").write_text("nonsense\n")
+    assert last_round(tmp_path) is None
 
 
 def test_errors_never_repeat_what_was_sent(client):
