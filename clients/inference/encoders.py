@@ -29,18 +29,19 @@ def linear(inputs: Array, parameters: Parameters, name: str) -> Array:
 def gru(events: Array, own: Parameters, heads: int) -> Array:
     """Return the states of a gated recurrent unit through the output layer (``fedrec.models.gru``).
 
-    Gates are ``(1 + tanh(x / 2)) / 2``, their halves taken before the loop, which is a list's dearest part.
+    Gates are ``(1 + tanh(x / 2)) / 2``, their halves taken before the loop, which is a list's dearest part; a product
+    with the state on the left takes half the time.
     """
     dim = events.shape[1]
     inputs = events @ own["weight_ih"].T + own["bias_ih"]
     inputs[:, : 2 * dim] += own["bias_hh"][: 2 * dim]
     inputs[:, : 2 * dim] *= HALF
-    weight, recalled = own["weight_hh"].copy(), own["bias_hh"][2 * dim :]
-    weight[: 2 * dim] *= HALF
+    weight, recalled = own["weight_hh"].T.copy(), own["bias_hh"][2 * dim :]
+    weight[:, : 2 * dim] *= HALF
     state = np.zeros(dim, np.float32)
     states = np.empty_like(events)
     for at, step in enumerate(inputs):
-        hidden = weight @ state
+        hidden = state @ weight
         gate = _opened(hidden[: 2 * dim], step[: 2 * dim])
         candidate = hidden[2 * dim :]
         candidate += recalled
@@ -60,11 +61,11 @@ def lstm(events: Array, own: Parameters, heads: int) -> Array:
     scale = np.full(4 * dim, HALF, np.float32)
     scale[2 * dim : 3 * dim] = 1
     inputs = (events @ own["weight_ih"].T + own["bias_ih"] + own["bias_hh"]) * scale
-    weight = own["weight_hh"] * scale[:, None]
+    weight = np.ascontiguousarray(own["weight_hh"].T) * scale
     state, cell = np.zeros((2, dim), np.float32)
     states = np.empty_like(events)
     for at, step in enumerate(inputs):
-        sums = weight @ state
+        sums = state @ weight
         sums += step
         np.tanh(sums, out=sums)
         candidate = sums[2 * dim : 3 * dim].copy()

@@ -3,7 +3,7 @@
 After every event or after the latest alone. Knows no catalogue-wide product: that is ``clients.inference.scoring``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,14 +64,18 @@ class Asking:
         """Return a parameter of the shared networks."""
         return self._networks[name]
 
-    def queries(self, private: Private, window: NDArray[np.int64], *, last: bool = True) -> dict[str, Queries]:
+    def queries(
+        self, private: Private, window: NDArray[np.int64], *, last: bool = True, only: Collection[str] | None = None
+    ) -> dict[str, Queries]:
         """Return each branch's queries after the latest event of the window, or after each of them.
 
         ``window``: int64 codes, oldest first, at most ``length``; may be empty, and then counts as one position.
+        ``only``: the branches that are asked for, all by default.
         """
         events = self._events(window)
-        found = {branch: self._ask(branch, private, window, events) for branch in self.branches}
-        if self._bias_branch:
+        branches = [branch for branch in self.branches if only is None or branch in only]
+        found = {branch: self._ask(branch, private, window, events) for branch in branches}
+        if self._bias_branch in found:
             found[self._bias_branch][BIAS] = np.ones((1, 1), np.float32)
         if last:
             return {branch: {name: query[-1:] for name, query in asked.items()} for branch, asked in found.items()}

@@ -1,7 +1,7 @@
 """A device's recommendations: from its own events, by the last good served model, by popularity before there is one."""
 
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,12 +49,17 @@ class Serving:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Ranking:
-    """What one user's last list came of. ``scores``: by the model's codes, minus infinity for what is not shown."""
+    """What one user's last list came of.
+
+    ``own``: the share of the branches that ``private`` alone decides; ``scores``: of all, by the model's codes, minus
+    infinity for what is not shown.
+    """
 
     met: Met
     served: Served
     private: Private
     history: History
+    own: Mapping[str, NDArray[np.float32]]
     scores: NDArray[np.float32]
 
 
@@ -108,11 +113,13 @@ class Recommender:
         private = self._users.private(user, met, history, served.scorer, served.folding)
         if known is not None and same and known.private is private:
             return known
-        scores = served.scorer.scores(private, history)
+        own = known.own if known is not None and known.private is private and known.served is served else None
+        own = served.scorer.own_scores(private) if own is None else own
+        scores = served.scorer.scores(private, history, own)
         codes = served.overlay.model_codes
         scores[[codes[item] for item in met.met if item in codes]] = -np.inf
         scores[served.overlay.never] = -np.inf
-        found = _Ranking(met=met, served=served, private=private, history=history, scores=scores)
+        found = _Ranking(met=met, served=served, private=private, history=history, own=own, scores=scores)
         self._rankings = dict([*self._rankings.items(), (user, found)][-MOST_RANKINGS:])
         return found
 

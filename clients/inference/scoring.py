@@ -27,6 +27,8 @@ from clients.inference.queries import (
 from fedrec.serving import package
 from fedrec.serving.package import ServedModel
 
+OWN = ("mf", "neumf")
+"""Branches that read no history, but a user's own vectors alone."""
 GATE_CENTRE, GATE_SCALE = 3.4, 2.0
 """Of the log of a history's length that the gate reads (``fedrec.models.mixing``)."""
 
@@ -60,17 +62,24 @@ class Scorer:
         """Return an item table, ``[width, num_items]``."""
         return self._tables[name]
 
-    def scores(self, private: Private, history: History) -> Scores:
-        """Return the fused scores after the latest event, float32 ``[num_items]``."""
+    def own_scores(self, private: Private) -> dict[str, Scores]:
+        """Return the scores of the branches that read no history, by branch: they stay while ``private`` does."""
+        asked = self.asking.queries(private, np.empty(0, np.int64), only=OWN)
+        return {branch: self._alone(branch, queries) for branch, queries in asked.items()}
+
+    def scores(self, private: Private, history: History, own: Mapping[str, Scores] | None = None) -> Scores:
+        """Return the fused scores after the latest event, float32 ``[num_items]``; ``own``: of ``own_scores``."""
+        own = self.own_scores(private) if own is None else own
         asked = self._asked(private, history)
+        moving = {branch: queries for branch, queries in asked.items() if branch not in own}
         if not self._members:
-            return self._product(fused(asked, self._weights))
+            return self._summed(moving, own, self._weights, dict.fromkeys(own, np.float32(1)))
         weights = self._mixing(len(history.items))
         total = np.zeros(self.model.num_items, np.float32)
         if asked:
-            spread = self._spread(asked)
-            own = {branch: self._weights[branch] * weights[branch] / spread for branch in asked}
-            total += self._product(fused(asked, own))
+            spread = np.float32(self._spread(asked, moving, own))
+            shares = {branch: self._weights[branch] * weights[branch] / spread for branch in moving}
+            total = self._summed(moving, own, shares, {branch: weights[branch] / spread for branch in own})
             total -= total.mean()
         for name, member in self._members.items():
             total += weights[name] * standardised(SCORERS[name](member, history))
@@ -121,23 +130,38 @@ class Scorer:
     def _alone(self, branch: str, queries: Queries) -> Scores:
         return self._product({n: weighted_query(n, self._weights[branch], query) for n, query in queries.items()})
 
-    def _product(self, queries: Queries) -> Scores:
-        """Return the sum of the tables' scores for queries after one event."""
-        total: Scores | None = None
-        for name, query in queries.items():
-            scores = hidden_scores(query[0], self._tables[name]) if name == HIDDEN else query[0] @ self._tables[name]
-            if total is None:
-                total = scores
-            else:
-                total += scores
-        assert total is not None  # a model has a branch or a member
+    def _summed(
+        self,
+        moving: Mapping[str, Queries],
+        own: Mapping[str, Scores],
+        shares: Mapping[str, np.float32],
+        shares_of_own: Mapping[str, np.float32],
+    ) -> Scores:
+        """Return the weighted sum of queries' scores and of scores that are known already."""
+        total = self._product(fused(moving, shares))
+        for branch, scores in own.items():
+            total += scores if shares_of_own[branch] == 1 else shares_of_own[branch] * scores
         return total
 
-    def _spread(self, asked: Mapping[str, Queries]) -> float:
+    def _product(self, queries: Queries) -> Scores:
+        """Return the sum of the tables' scores for queries after one event; zeros for none."""
+        parts = (self._of_table(name, query[0]) for name, query in queries.items())
+        total = next(parts, None)
+        if total is None:
+            return np.zeros(self.model.num_items, np.float32)
+        for scores in parts:
+            total += scores
+        return total
+
+    def _of_table(self, name: str, query: NDArray[np.float32]) -> Scores:
+        table = self._tables[name]
+        return hidden_scores(query, table) if name == HIDDEN else np.asarray(query @ table, np.float32)
+
+    def _spread(self, asked: Mapping[str, Queries], moving: Mapping[str, Queries], own: Mapping[str, Scores]) -> float:
         """Return the deviation over items of the branches' sum; 1 where they are all equal."""
         queries = fused(asked, self._weights)
         if HIDDEN in queries:
-            return _deviation(self._product(queries))
+            return _deviation(self._summed(moving, own, self._weights, dict.fromkeys(own, np.float32(1))))
         beside = np.concatenate([queries.get(name, np.zeros((1, 0)))[0] for name in sorted(self._tables)])
         variance = float(beside @ self.model.arrays[package.COVARIANCE] @ beside)
         return float(np.sqrt(variance)) if variance > 0 else 1.0
