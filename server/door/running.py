@@ -33,8 +33,6 @@ _LOG_BYTES = 50 << 20
 class ServerFailedError(FedRecError):
     """A part of the server did not start, or ended; the others were ended too."""
 
-    exit_code = 3
-
 
 @dataclass
 class Children:
