@@ -10,6 +10,7 @@ import torch
 import typer
 
 from fedrec.cli.bench_device_training import device_training
+from fedrec.cli.bench_device_service import device_service
 from fedrec.cli.bench_explanations import explanations
 from fedrec.cli.bench_privacy import privacy
 from fedrec.cli.bench_quality import quality
@@ -55,6 +56,7 @@ from simulations.simulate import simulate
 bench_app = typer.Typer(no_args_is_help=True, add_completion=False, help="Measure what the documents claim.")
 
 bench_app.command()(device_training)
+bench_app.command()(device_service)
 bench_app.command()(explanations)
 bench_app.command()(privacy)
 bench_app.command()(quality)
