@@ -44,7 +44,8 @@ _OPTIONS = (
     ("grpc.absolute_max_metadata_size", 16 * 1024),
     ("grpc.max_concurrent_streams", MOST_CALLS),
     ("grpc.max_allowed_incoming_connections", MOST_CONNECTIONS),
-    ("grpc.max_connection_idle_ms", 10 * 60 * 1000),
+    ("grpc.max_connection_idle_ms", 2 * 60 * 1000),
+    ("grpc.server_handshake_timeout_ms", 5 * 1000),
     ("grpc.so_reuseport", 0),  # a second service on the port must fail, not take every other call
 )
 

@@ -3,6 +3,7 @@
 import os
 import socket
 import stat
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 
 import grpc
@@ -14,9 +15,10 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from clients.device.home import DeviceHome
 from clients.device.settings import ApiSettings
 from clients.local_store import LocalStore
+from clients.service import example
 from clients.service.__main__ import main
 from clients.service.client import DeviceClient, ServiceNotRunningError
-from clients.service.server import SERVICE, running
+from clients.service.server import MOST_CONNECTIONS, SERVICE, running
 from fedrec.errors import ConfigError, DataError
 
 
@@ -118,3 +120,27 @@ def test_a_service_that_has_died_is_told_from_one_that_refuses(home, settings):
         client = DeviceClient(address, seconds=2)
     with pytest.raises(ServiceNotRunningError, match="fedrec device run"), client:
         client.recommend()
+
+
+def test_the_example_client_works_as_it_stands(client, capsys):
+    example.main(client._where)
+    first, *_, last = capsys.readouterr().out.splitlines()
+    assert first.startswith("1. ITEM-0: ")
+    assert last == "then: ITEM-1, ITEM-2, ITEM-3, ITEM-4, ITEM-5"
+
+
+@pytest.mark.abuse
+def test_i90_somebody_who_opens_all_connections_is_cut_off_and_others_are_served_afterwards(home, settings):
+    with running(home, settings) as address, ExitStack() as stack:
+        for number in range(MOST_CONNECTIONS + 1):
+            hog = stack.enter_context(socket.socket(socket.AF_UNIX))
+            hog.settimeout(30)
+            hog.connect(str(address.socket))
+            hog.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0")  # a client's first bytes (RFC 9113, 3.4)
+            if number < MOST_CONNECTIONS:
+                assert hog.recv(1)
+        with suppress(ConnectionResetError):
+            assert hog.recv(1) == b""
+        stack.close()
+        with grpc.insecure_channel(address.target) as channel:
+            grpc.channel_ready_future(channel).result(timeout=30)
