@@ -70,7 +70,7 @@ def run_trainer(home: DeviceHome, stop: threading.Event) -> None:
     """Do tasks until ``stop`` is set, in a process that has no network from here on."""
     settings = DeviceSettings.load(home.settings)
     with held(home.run, Role.TRAINER):
-        if not leave_the_network():
+        if not leave_the_network() and has_network():
             logger.warning("the kernel lets the trainer keep its network: run it under its systemd unit")
         # Imported here: Flower takes seconds and starts threads, and a process with threads cannot leave the network.
         from clients.supervisor.code import verified_code

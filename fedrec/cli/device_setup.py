@@ -1,5 +1,6 @@
 """``fedrec device init | run | doctor``: make a device, run its roles, say what is wrong with it."""
 
+import importlib.util
 import logging
 import os
 import sys
@@ -44,9 +45,8 @@ def init(
     ] = False,
 ) -> None:
     """Make a device: its key, folders and settings; enrol it at the server, and fetch the first catalogue."""
-    # Imported here: the policy brings torch, and the other sub-commands of a device must start without it.
+    # Imported here: the other sub-commands of a device must start without what making one needs.
     from clients.local_store import LocalStore
-    from clients.supervisor.code import lock_code
     from clients.supervisor.setup import first_versions, fresh_key, make_device
 
     home, text = DeviceHome(folder.absolute()), _policy(policy, consent=consent)
@@ -60,7 +60,10 @@ def init(
     except ValueError as error:
         raise ConfigError(f"{error}") from error
     enrolled = make_device(home, settings, authority=authority, code=_code(code_file), signer=signer, policy=text)
-    lock_code(home)
+    if _can_train():
+        from clients.supervisor.code import lock_code  # brings Flower
+
+        lock_code(home)
     with LocalStore.open(home.store) as store:
         if consent:
             store.set_consent(granted=True)
@@ -68,19 +71,32 @@ def init(
     problem = first_versions(home, settings)
     if problem:
         write_note(f"no catalogue yet: {problem}; the device goes on trying once it runs")
-    if not consent:
+    if not _can_train():
+        write_note("this installation has no PyTorch (profile recommend): the device recommends, and never trains")
+    elif not consent:
         write_note(f"it does not train before 'fedrec device consent' and 'consent = true' in {home.policy}")
     write_note(f"start it with 'fedrec device run {folder}'")
 
 
 def _policy(path: Path | None, *, consent: bool) -> str:
     """Return the text of the first ``policy.toml``."""
+    if not _can_train():
+        if consent or path is not None:
+            raise ConfigError(
+                "this installation has no PyTorch (profile recommend) and never trains: leave --consent and --policy out"
+            )
+        return "consent = false\n"
     from dataclasses import replace
 
-    from clients.policy import Policy  # here, as in ``init``
+    from clients.policy import Policy  # here: it brings torch
 
     policy = Policy.load(path) if path else Policy.for_device()
     return replace(policy, consent=consent or policy.consent).to_toml()
+
+
+def _can_train() -> bool:
+    """Return whether PyTorch is installed: a bundle of the profile ``recommend`` leaves it out."""
+    return importlib.util.find_spec("torch") is not None
 
 
 def _code(path: Path | None) -> str:
