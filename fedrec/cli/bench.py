@@ -9,8 +9,8 @@ from typing import Annotated
 import torch
 import typer
 
-from fedrec.cli.bench_device_training import device_training
 from fedrec.cli.bench_device_service import device_service
+from fedrec.cli.bench_device_training import device_training
 from fedrec.cli.bench_explanations import explanations
 from fedrec.cli.bench_privacy import privacy
 from fedrec.cli.bench_quality import quality
