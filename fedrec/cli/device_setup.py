@@ -83,7 +83,7 @@ def _policy(path: Path | None, *, consent: bool) -> str:
     if not _can_train():
         if consent or path is not None:
             raise ConfigError(
-                "this installation has no PyTorch (profile recommend) and never trains: leave --consent and --policy out"
+                "this installation has no PyTorch (profile recommend) and never trains: omit --consent and --policy"
             )
         return "consent = false\n"
     from dataclasses import replace
