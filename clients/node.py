@@ -4,6 +4,7 @@ The order is the promise: nothing private is read before the policy, the catalog
 been checked, and nothing is answered before it is on the disk.
 """
 
+import logging
 import math
 from collections.abc import Callable
 from functools import lru_cache
@@ -47,6 +48,8 @@ def card(store: NodeStore) -> NodeCard:
     """Return what the node says of itself when it enrols."""
     return NodeCard(key=store.key, num_users=store.num_users, catalogue_digest=catalogue_of(store).digest)
 
+
+logger = logging.getLogger(__name__)
 
 Seal = Callable[[TrainTask, TrainReply], TrainReply]
 """What is added to an encoded reply before it is written and sent, so that who wrote it for what can be told."""
@@ -102,10 +105,20 @@ def _answered(task: TrainTask, store: NodeStore, seal: Seal) -> TrainReply | Ref
     if store.guard:
         store.guard.settle(state_digest(SharedState(reply.total)))
         reach("ledger.committed")
-    for step in steps:
-        step()
-    reach("private.committed")
+    _keep(steps, store)
     return reply
+
+
+def _keep(steps: list[Step], store: NodeStore) -> None:
+    """Let new private parameters count. The reply is out: a device without room for them goes on with the old ones."""
+    try:
+        for step in steps:
+            step()
+    except OSError as error:
+        if store.guard is None or no_space(error) is None:
+            raise
+        logger.warning("no room for the private parameters of a round: those before it stay")
+    reach("private.committed")
 
 
 def _again(task: TrainTask, written: TrainReply, store: NodeStore) -> TrainReply:

@@ -154,8 +154,8 @@ def _of_layer(value: NDArray[Any]) -> Iterator[str]:
 def _is_mirrored(row: NDArray[Any]) -> bool:
     """Return whether a row's entries above zero are those below it, in any order, times one factor."""
     above, below = np.sort(row[row > 0]), np.sort(-row[row < 0])
-    if len(above) != len(below) or len(above) < NARROW:
-        return False
+    if len(above) != len(below) or len(above) < NARROW or above.std() < 1e-3 * above.mean():
+        return False  # entries of one size are what Adam's first step leaves of a layer that began at zero
     factors = above / below
     return bool(factors.std() < 1e-3 * factors.mean())
 
