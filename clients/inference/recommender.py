@@ -94,7 +94,7 @@ class Recommender:
             raise DataError(f"{self._home.catalogues} holds no catalogue yet: the device fetches it when it is online")
         met, served = self._users.met(user), loaded.served
         if served is None:
-            return _by_popularity(loaded.items, k, met.met.union(exclude), explain=explain)
+            return _by_popularity(loaded.items, k, {*met.chosen, *met.dismissed, *exclude}, explain=explain)
         overlay, ranking = served.overlay, self._ranking(user, met, served)
         scores = ranking.scores.copy()
         scores[[overlay.model_codes[item] for item in exclude if item in overlay.model_codes]] = -np.inf
@@ -117,7 +117,8 @@ class Recommender:
         own = served.scorer.own_scores(private) if own is None else own
         scores = served.scorer.scores(private, history, own)
         codes = served.overlay.model_codes
-        scores[[codes[item] for item in met.met if item in codes]] = -np.inf
+        scores[history.items] = -np.inf
+        scores[[codes[item] for item in met.dismissed if item in codes]] = -np.inf
         scores[served.overlay.never] = -np.inf
         found = _Ranking(met=met, served=served, private=private, history=history, own=own, scores=scores)
         self._rankings = dict([*self._rankings.items(), (user, found)][-MOST_RANKINGS:])
@@ -178,10 +179,10 @@ def _by_popularity(items: Items, k: int, left_out: Collection[str], *, explain: 
 
 def _history(overlay: Overlay, met: Met) -> History:
     """Return a user's events in the model's codes; items that it does not know are left out."""
-    own = overlay.model_codes
-    known = [(own[item], time) for item, time in zip(met.chosen, met.times, strict=True) if item in own]
-    codes = np.array([code for code, _ in known], np.int64)
-    return History(items=codes, latest=known[-1][1] if known else None)
+    code_of = overlay.model_codes.get
+    codes = np.array([code_of(item, -1) for item in met.chosen], np.int64)
+    known = np.flatnonzero(codes >= 0)
+    return History(items=codes[known], latest=met.times[known[-1]] if len(known) else None)
 
 
 def _reasons(

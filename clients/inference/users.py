@@ -5,7 +5,7 @@ In memory alone. A new event is seen by the next request: the store's number of 
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -20,6 +20,8 @@ KEPT_SECONDS = 60.0
 """How long a history is remembered while no event comes: what retention deleted is gone from here by then."""
 MOST_USERS = 64
 """Users that are remembered at a time."""
+MOST_CONTINUED = 32
+"""New events up to which a history is continued rather than read again."""
 MOST_PERSONAL_STEPS = 20
 """Steps after feedback that a user's own vectors take at most from where they were fitted or trained."""
 
@@ -30,7 +32,7 @@ Value = TypeVar("Value")
 class EventSource(Protocol):
     """What is read of the local store."""
 
-    def events(self, user: str) -> list[StoredEvent]:
+    def events(self, user: str, latest: int = ...) -> list[StoredEvent]:
         """Return a user's latest events, oldest first."""
 
     def last_event(self) -> int:
@@ -45,14 +47,14 @@ class EventSource(Protocol):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Met:
-    """A user's events by raw id, oldest first. ``chosen``: what is no dismissal; ``met``: everything.
+    """A user's events by raw id, oldest first. ``chosen``: what is no dismissal; ``dismissed``: what is one.
 
     The same object is returned while nothing changed.
     """
 
     chosen: tuple[str, ...]
     times: tuple[float, ...]
-    met: frozenset[str]
+    dismissed: frozenset[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +78,7 @@ class Users:
     ) -> None:
         self._store = store
         self._state = state
+        self._manifest_path = state / MANIFEST
         self._personal_steps = personal_steps
         self._clock = clock
         self._lock = threading.Lock()
@@ -90,18 +93,28 @@ class Users:
             known = self._histories.get(user)
         if known is not None and known[0] == key and now - known[1] < KEPT_SECONDS:
             return known[2]
-        events = self._store.events(user)
-        chosen = [event for event in events if event.kind != DISMISSAL]
-        found = Met(
-            chosen=tuple(event.item for event in chosen),
-            times=tuple(event.time for event in chosen),
-            met=frozenset(event.item for event in events),
-        )
+        found = None
+        if known is not None and known[0][1] == key[1] and now - known[1] < KEPT_SECONDS:
+            found, read = self._continued(user, known[2], known[0][0], key[0]), known[1]
+        if found is None:
+            events = [event for event in self._store.events(user) if event.number <= key[0]]
+            found, read = _met(events, None), now
         with self._lock:
-            self._histories = _bounded({**self._histories, user: (key, now, found)})
+            self._histories = _bounded({**self._histories, user: (key, read, found)})
             if known is not None and known[0][1] != key[1]:
                 self._fits.clear()
         return found
+
+    def _continued(self, user: str, before: Met, last: int, now: int) -> Met | None:
+        """Return a history with the events numbered above ``last`` up to ``now``.
+
+        None where they are not all this user's and the latest: then it has to be read again.
+        """
+        if not last < now <= last + MOST_CONTINUED:
+            return None
+        events = self._store.events(user, now - last)
+        expected = set(range(last + 1, now + 1))
+        return _met(events, before) if {event.number for event in events} == expected else None
 
     def private(self, user: str, met: Met, history: History, scorer: Scorer, folding: Folding) -> Private:
         """Return a user's private parameters for a served model; ``history``: what ``met`` is in its codes.
@@ -154,12 +167,22 @@ class Users:
 
     def _manifest(self) -> Committed | None:
         try:
-            changed = (self._state / MANIFEST).stat().st_mtime_ns
+            changed = self._manifest_path.stat().st_mtime_ns
         except OSError:
             return None
         if self._committed[0] != changed:
             self._committed = (changed, committed(self._state))
         return self._committed[1]
+
+
+def _met(events: Sequence[StoredEvent], before: Met | None) -> Met:
+    """Return what events come to, after those of ``before``."""
+    chosen = [event for event in events if event.kind != DISMISSAL]
+    items, times = tuple(event.item for event in chosen), tuple(event.time for event in chosen)
+    dismissed = frozenset(event.item for event in events if event.kind == DISMISSAL)
+    if before is not None:
+        items, times, dismissed = (*before.chosen, *items), (*before.times, *times), before.dismissed | dismissed
+    return Met(chosen=items, times=times, dismissed=dismissed)
 
 
 def _is_outgrown(fit: _Fit, num_events: int, folding: Folding) -> bool:
