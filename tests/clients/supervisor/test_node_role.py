@@ -219,20 +219,20 @@ def test_b26_a_device_whose_key_is_unknown_is_started_at_most_six_times_an_hour(
 def test_b25_where_the_server_is_not_the_server_nothing_is_started_and_it_is_asked_again_after_hours(rig):
     """Case B25."""
     rig.server.error = LinkError(Failure.PERMANENT, "the certificate is refused")
-    rig.steps(3 * 3600, every=600)
+    rig.steps(3 * 3600, every=1200)
     assert rig.server.asked == 1
     assert rig.started == []
-    rig.steps(2 * 3600, every=600)
+    rig.steps(2 * 3600, every=1200)
     assert rig.server.asked == 2
 
 
 def test_b33_without_the_server_the_device_waits_in_longer_and_longer_times(rig):
     """Case B33, and I89: no storm after a week without a network."""
     rig.server.error = LinkError(Failure.TRANSIENT, "no route")
-    rig.steps(7 * 86_400, every=1200)
+    rig.steps(7 * 86_400, every=7200)
     assert rig.server.asked <= 4 + 7 * 86_400 / (0.8 * TRANSIENT)
     rig.server.error = None
-    rig.steps(1.2 * TRANSIENT + 60, every=30, polling=True)
+    rig.steps(1.2 * TRANSIENT + 60, every=100, polling=True)
     assert rig.role.running
 
 
@@ -259,7 +259,7 @@ def test_e65_a_fleet_has_stopped_within_a_minute_of_the_kill_switch(make_rig, si
     """Case E65, the device's half: the time is that of the clock, chance is seeded."""
     chance = random.Random(65)
     print("seed 65")
-    rigs = [make_rig(f"device-{number}", draw=chance.uniform) for number in range(8)]
+    rigs = [make_rig(f"device-{number}", draw=chance.uniform) for number in range(4)]
     for rig in rigs:
         rig.steps(chance.uniform(2, 40), every=10, polling=True)
     assert all(rig.role.running for rig in rigs)
@@ -345,7 +345,7 @@ def test_c38_a_clock_in_1970_makes_no_crash_loop(make_rig):
     """Case C38."""
     doubt = {"text": "the clock says 1970-01-01, before this program was made"}
     rig = make_rig(clock_doubt=lambda: doubt["text"])
-    rig.steps(3600, every=120)
+    rig.steps(3600, every=600)
     assert rig.started == []
     doubt["text"] = ""
     rig.steps(4)
@@ -365,7 +365,7 @@ def test_a_damaged_installation_is_tried_again_after_hours(rig):
     rig.steps(4)
     rig.reports(error="the installed code is not what this device was locked to")
     rig.child.status = 2
-    rig.steps(3600, every=120)
+    rig.steps(3600, every=600)
     assert len(rig.started) == 1
     assert "locked to" in rig.told().failure
 
