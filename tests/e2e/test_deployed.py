@@ -1,6 +1,7 @@
 """A federation as it is deployed: server behind nginx, devices of three processes, TLS and enrolled keys throughout."""
 
 import contextlib
+import shutil
 import socket
 import tempfile
 import threading
@@ -12,13 +13,18 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
+from clients.app import make_client_app
 from clients.policy import Policy
 from fedrec.config import parse_scenario
 from fedrec.data.load import Dataset, load_dataset
 from fedrec.runs.folder import RunFolder
+from server.app import make_server_app
 from server.checkpoint import read_checkpoint
+from server.federation import Federation, Outcome
 from simulations.deploy_demo import DEVICES, TRAINING, ask, give_events, raise_devices, raise_server, train
 from simulations.deployment import Deployment
+from simulations.places import run_in
+from simulations.population import locate_in
 from tests.e2e.chaos_proxy import ChaosProxy, Spoil, every_boundary_once, weather
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(900)]
@@ -86,7 +92,12 @@ def deployed() -> Iterator[Deployed]:
     scenario = parse_scenario({"data": {"source": "synthetic", "synthetic_users": 60, "synthetic_items": 40}})
     dataset = load_dataset(scenario.data, 0)
     policy = Policy.for_device(
-        min_expected_cohort=3.0, epsilon=1e6, epsilon_per_round=1e3, epsilon_per_day=1e6, min_separation_seconds=0.0
+        min_expected_cohort=3.0,
+        epsilon=1e6,
+        epsilon_per_round=1e3,
+        epsilon_per_day=1e6,
+        min_noise_multiplier=0.1,
+        min_separation_seconds=0.0,
     )
     say: list[str] = []
     with contextlib.ExitStack() as stack:
@@ -103,6 +114,10 @@ def deployed() -> Iterator[Deployed]:
         give_events(deployment, dataset)
         with deployment.client(DEVICES[0]) as client:
             client.record(CANARY_ITEM, keep_unknown=True)
+        leave_out = shutil.ignore_patterns("run", "flwr")
+        for name in DEVICES:
+            shutil.copytree(place / name, place / "twins" / name, ignore=leave_out)
+            (place / "twins" / name / "run").mkdir()
         yield Deployed(deployment, proxy, dataset, tap)
 
 
@@ -126,6 +141,21 @@ def test_three_devices_train_a_round_over_tls_and_one_recommends_from_its_model(
             assert client.privacy().committed == 1
 
 
+def test_the_deployed_round_ends_with_the_model_of_the_same_devices_in_one_process(deployed, clean, tmp_path):
+    """The apps, seeds and folders are the same; the network, the processes and the signatures are not there."""
+    outcomes: list[Outcome] = []
+    federation = Federation(
+        scenario=deployed.runs[0].scenario(),
+        catalogue=deployed.dataset.catalogue,
+        ledger=tmp_path / "ledger.jsonl",
+        minimum_nodes=len(DEVICES),
+    )
+    twins = make_client_app(locate_in(deployed.deployment.folder / "twins"))
+    run_in("in-process", make_server_app(lambda context: federation, outcomes.append), twins, len(DEVICES))
+    for name, tensor in outcomes[0].state.shared.items():
+        torch.testing.assert_close(clean[name], tensor, rtol=0, atol=1e-6)
+
+
 def test_f68_no_canary_is_found_outside_the_store_of_its_device(deployed, clean):
     """Whatever devices sent, every packet on loopback, every file and log but the one database."""
     ask(deployed.deployment, DEVICES[0])
@@ -141,7 +171,7 @@ def test_f68_no_canary_is_found_outside_the_store_of_its_device(deployed, clean)
     own = set(home.path.glob("store.db*"))
     assert any(secrets[0] in path.read_bytes() for path in own), "the canary is where it belongs"
     for path in deployed.deployment.folder.rglob("*"):
-        if path.is_file() and path not in own and not path.name.startswith("store.db"):
+        if path.is_file() and path not in own and "twins" not in path.parts and not path.name.startswith("store.db"):
             content = path.read_bytes()
             found = [secret for secret in secrets if secret in content]
             # The settings of a device name its user, for nobody but its owner.
