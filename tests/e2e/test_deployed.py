@@ -24,7 +24,7 @@ from server.federation import Federation, Outcome
 from simulations.deploy_demo import DEVICES, TRAINING, ask, give_events, raise_devices, raise_server, train
 from simulations.deployment import Deployment
 from simulations.places import run_in
-from simulations.population import locate_in
+from simulations.population import locate_in, node_folder
 from tests.e2e.chaos_proxy import ChaosProxy, Spoil, every_boundary_once, weather
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(900)]
@@ -115,9 +115,10 @@ def deployed() -> Iterator[Deployed]:
         with deployment.client(DEVICES[0]) as client:
             client.record(CANARY_ITEM, keep_unknown=True)
         leave_out = shutil.ignore_patterns("run", "flwr")
-        for name in DEVICES:
-            shutil.copytree(place / name, place / "twins" / name, ignore=leave_out)
-            (place / "twins" / name / "run").mkdir()
+        for number, name in enumerate(DEVICES):
+            twin = node_folder(place / "twins", number)
+            shutil.copytree(place / name, twin, ignore=leave_out)
+            (twin / "run").mkdir()
         yield Deployed(deployment, proxy, dataset, tap)
 
 
