@@ -11,13 +11,15 @@ from pathlib import Path
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from clients.device_node import open_node, sealer_of
+from clients.device_node import DeviceNode, open_node, sealer_of
 from clients.guard.envelope import seal_of
+from clients.guard.received import note_received
 from clients.installed import catalogue_of
 from clients.node import answer, card
 from clients.store import NodeStore
 from fedrec.codecs import reply_codec
-from fedrec.errors import ConfigError, FedRecError, ProtocolError
+from fedrec.envelope import Seal
+from fedrec.errors import ConfigError, DataError, FedRecError, ProtocolError
 from fedrec.flower.templates import allowed_reply
 from fedrec.flower.wire import ARRAYS, read_roll_call, read_task, refusal_of, write_card, write_refusal, write_reply
 from fedrec.rounds import Refusal, RefusalReason
@@ -96,8 +98,18 @@ def _train(message: Message, store: NodeStore) -> Message:
     reply = answer(task, store, seal_of(sealer_of(store)))
     if isinstance(reply, Refusal):
         return write_refusal(reply, to=message)
+    if isinstance(store, DeviceNode) and reply.seal is not None:
+        _remember(store, reply.seal)
     decoded = allowed_reply(task, catalogue_of(store).num_items)
     return write_reply(reply, reply_codec(task, reply.num_users).template(decoded), to=message)
+
+
+def _remember(store: DeviceNode, seal: Seal) -> None:
+    """Note which model was answered. The reply is written already, and goes out whether there is room for a note."""
+    try:
+        note_received(store.local, seal.envelope)
+    except DataError as error:
+        logger.warning("the model of round %d was not noted: %s", seal.envelope.round, error)
 
 
 app = make_client_app(locate_node)

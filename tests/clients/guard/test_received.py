@@ -93,3 +93,15 @@ def test_the_log_holds_hashes_and_nothing_of_users():
 def test_a_note_that_is_no_log_is_refused(text):
     with pytest.raises(DataError, match="is no log of models"):
         received(text)
+
+
+@pytest.mark.fault
+def test_a_reply_that_is_written_goes_out_though_there_is_no_room_for_a_note(device, task, monkeypatch, caplog):
+    def full(notes: object, envelope: Envelope) -> None:
+        raise DataError("the disk is full")
+
+    monkeypatch.setattr(module, "open_node", lambda folder: device.open())
+    monkeypatch.setattr(module, "note_received", full)
+    answered = app(sent(task), Context(1, 7, {"node": str(device.home.path)}, RecordDict(), {}))
+    assert "reply" in answered.content, answered.content
+    assert "the model of round 1 was not noted" in caplog.text
