@@ -16,6 +16,7 @@ from fedrec.errors import DataError
 from fedrec.faults import reach
 from fedrec.runs.atomic import sync_folder
 
+SETTINGS = "device.toml"
 SIDE_FILES = ("-wal", "-shm", "-journal")
 """What SQLite lays beside a database."""
 
@@ -53,15 +54,19 @@ def create(path: Path, users: Sequence[str], *, sequence: int = 0, steps: Sequen
 
 
 def open_checked(path: Path, clock: Callable[[], float], steps: Sequence[Step] = STEPS) -> Opened:
-    """Open a store; put it aside for a fresh one if SQLite finds it damaged (``PRAGMA quick_check``)."""
-    if not path.exists():
+    """Open a store; put it aside for a fresh one if SQLite finds it damaged (``PRAGMA quick_check``).
+
+    A device whose database is gone, because power was cut while it was put aside or because somebody deleted it, gets
+    a fresh one too. ``DataError`` where there is no device.
+    """
+    if not path.exists() and not _settings_users(path.with_name(SETTINGS)):
         raise DataError(f"{path} does not exist: make the device with 'fedrec device init'")
     reach("store.opening")
     with _alone_in(path.parent):
-        try:
-            return Opened(database=_checked(Database(path), steps), quarantined=None)
-        except DamagedError:
-            rest = _rest(path, clock)
+        if path.exists():
+            with contextlib.suppress(DamagedError):
+                return Opened(database=_checked(Database(path), steps), quarantined=None)
+        rest = _rest(path, clock)
         aside = _put_aside(path)
         create(path, rest.users, sequence=rest.sequence, steps=steps)
         return Opened(database=_checked(Database(path), steps), quarantined=aside)
@@ -108,17 +113,19 @@ def _checked(database: Database, steps: Sequence[Step]) -> Database:
     return database
 
 
-def _put_aside(path: Path) -> Path:
-    """Rename a damaged database and what belongs to it; return its new name."""
+def _put_aside(path: Path) -> Path | None:
+    """Rename a damaged database and what belongs to it; return its name, that of the last one if it is gone already."""
     taken = [_number(entry) for entry in set_aside(path)]
     aside = path.with_name(f"{path.name}.corrupt-{max(taken, default=0) + 1}")
-    for ending in SIDE_FILES:
+    for ending in SIDE_FILES:  # first: a log must never lie beside a database that it is not of
         with contextlib.suppress(FileNotFoundError):
             path.with_name(path.name + ending).rename(aside.with_name(aside.name + ending))
     reach("store.quarantining")
-    path.rename(aside)
+    if path.exists():
+        path.rename(aside)
     sync_folder(path.parent)
-    return aside
+    reach("store.quarantined")
+    return max(set_aside(path), key=_number, default=None)
 
 
 def _rest(path: Path, clock: Callable[[], float]) -> _Rest:
@@ -127,7 +134,8 @@ def _rest(path: Path, clock: Callable[[], float]) -> _Rest:
     Where it does not tell its sequence numbers, the new ones begin at the time in milliseconds: above all that a
     device gave out which answers less than a thousand tasks a second.
     """
-    users, sequence = _settings_users(path.with_name("device.toml")), int(clock() * 1000)
+    users, sequence = _settings_users(path.with_name(SETTINGS)), int(clock() * 1000)
+    path = path if path.exists() else max(set_aside(path), key=_number, default=path)
     uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
     with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
         users = users or tuple(str(row[0]) for row in connection.execute("SELECT key FROM users ORDER BY id"))

@@ -120,15 +120,36 @@ def test_c42_a_process_that_has_the_damaged_store_open_goes_on_with_the_fresh_on
 
 
 @pytest.mark.fault
-def test_c42_killed_while_setting_aside_the_next_start_does_it(used):
-    used.write_bytes(b"nonsense")
+@pytest.mark.parametrize("place", ["store.quarantining", "store.quarantined", "store.migrating"])
+def test_c42_killed_while_setting_aside_the_next_start_does_it(used, place):
+    used.with_name("device.toml").write_text('users = ["me"]\n')
+    content = used.read_bytes()
+    damaged = content[:4096] + bytes(4096) + content[8192:]
+    used.write_bytes(damaged)
     with (
-        installed(FaultPlan(faults=(Fault(where="store.quarantining", what=What.CRASH),))),
+        installed(FaultPlan(faults=(Fault(where=place, what=What.CRASH),))),
         pytest.raises(InjectedCrashError),
     ):
         LocalStore.open(used)
     with LocalStore.open(used) as store:
         assert store.quarantined is not None
+        assert used.with_name("store.db.corrupt-1").read_bytes() == damaged
+        assert (store.user_keys(), store.events("me")) == (("me",), [])
+        assert store.next_sequence() > 5
+
+
+@pytest.mark.fault
+def test_c42_a_device_whose_database_was_deleted_gets_a_fresh_one_and_no_log_of_the_old(used):
+    used.with_name("device.toml").write_text('users = ["ann"]\n')
+    with LocalStore.open(used) as store:
+        store.record(Event("me", "in the log", 1e9))
+        log = used.with_name("store.db-wal").read_bytes()
+    used.unlink()
+    used.with_name("store.db-wal").write_bytes(log)
+    with LocalStore.open(used) as store:
+        assert store.quarantined is None
+        assert (store.user_keys(), store.events("ann")) == (("ann",), [])
+        assert not store.consent().granted
 
 
 # --- versions -----------------------------------------------------------------------------------------------------
