@@ -14,6 +14,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 
 from fedrec.errors import DataError
@@ -118,6 +119,27 @@ def is_whole(version: Path) -> bool:
     except DataError:
         return False
     return bool(known) and all(hash_of(version / name) == sha256 for name, sha256 in known.items())
+
+
+def holds(folder: Path, version: int) -> bool:
+    """Return whether a version counts and is whole, so that it need not be fetched.
+
+    All of it is read once a process; from then on it is looked at whether the files are there at their sizes.
+    """
+    path = folder / str(version)
+    if current(folder) != version:
+        return False
+    try:
+        sizes = tuple((path / name).stat().st_size for name in sorted(digests(path)))
+        status = path.stat()
+    except (DataError, OSError):
+        return False
+    return _was_whole(path, status.st_ino, status.st_mtime_ns, sizes)
+
+
+@lru_cache(maxsize=8)
+def _was_whole(path: Path, inode: int, changed: int, sizes: tuple[int, ...]) -> bool:
+    return is_whole(path)
 
 
 def hash_of(path: Path) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from clients.artefacts.install import RESERVE, install
-from clients.artefacts.versions import current, current_folder, highest, is_whole, roll_back, versions
+from clients.artefacts.versions import current, current_folder, highest, holds, is_whole, roll_back, versions
 from fedrec.errors import DataError, SignatureError
 from fedrec.faults import Fault, FaultPlan, InjectedCrashError, What, installed
 from fedrec.signing.manifest import Manifest, ManifestFile
@@ -64,6 +64,23 @@ def test_a_damaged_version_is_fetched_anew(take: Any, folder: Path) -> None:
         assert not is_whole(folder / "1")
         assert take(1, CONTENTS).fresh
         assert is_whole(folder / "1")
+
+
+@pytest.mark.parametrize("damage", ["flipped before it was looked at", "cut", "gone", "manifest"])
+def test_a_version_that_is_damaged_is_not_held_to_be_here(take: Any, folder: Path, damage: str) -> None:
+    take(1, CONTENTS)
+    path = folder / "1" / ("manifest.json" if damage == "manifest" else "a.bin")
+    if damage.startswith("flipped"):
+        path.write_bytes(b"y" * 200_000)
+    else:
+        assert holds(folder, 1)
+        path.write_bytes(b"cut")
+    if damage == "gone":
+        path.unlink()
+    assert not holds(folder, 1)
+    take(1, CONTENTS)
+    assert holds(folder, 1)
+    assert not holds(folder, 2)
 
 
 # --- case E62 -----------------------------------------------------------------------------------------------------
