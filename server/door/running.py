@@ -21,7 +21,7 @@ from server.door.publications import Publications, load_signing_key
 from server.door.superlink import check_flower, superlink_command, superlink_environment
 from server.door.volatility import refuse_memory
 
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 """Longest wait for a child to answer; a SuperLink on a small machine takes several seconds."""
 END_SECONDS = 10.0
 ORPHAN_SECONDS = 2.0
