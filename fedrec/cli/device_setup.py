@@ -124,6 +124,9 @@ def run(
     only: Annotated[Role | None, typer.Option(help="Run one role alone, as the systemd units do.")] = None,
 ) -> None:
     """Run a device: the local service, the link to the server and the trainer, until it is ended."""
+    if only is Role.API:  # become the lean program of this role: the command line's modules are memory to it
+        served = str(_home(folder).path)
+        os.execv(sys.executable, [sys.executable, "-P", "-m", "fedrec.cli.serve_device", served])
     # Imported here: the other sub-commands need none of it.
     from clients.supervisor.roles import run_all, run_role, stop_on_signals
 
