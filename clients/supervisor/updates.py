@@ -4,7 +4,8 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
-from clients.artefacts.install import Check, current, install
+from clients.artefacts.install import Check, install
+from clients.artefacts.versions import holds
 from clients.device.home import DeviceHome
 from clients.supervisor.backoff import BackOff, Failure
 from clients.supervisor.link import Link, LinkError
@@ -26,7 +27,7 @@ def fetch(home: DeviceHome, link: Link, subject: Subject, version: int, checks: 
     Raises ``LinkError``, ``SignatureError`` or ``DataError``; the version that counted before then still does.
     """
     folder = home.catalogues if subject == "catalogue" else home.models
-    if version == 0 or current(folder) == version:
+    if version == 0 or holds(folder, version):
         return False
     manifest = link.read(f"{subject}/{version}.json", MAX_BYTES)
     opened = lambda digest, size: _resumed(link, f"files/{digest}", size)  # noqa: E731  # what install asks files by
@@ -102,4 +103,4 @@ class Updater:
     def _missing(self, orders: Orders) -> list[tuple[Subject, int]]:
         wanted: list[tuple[Subject, int]] = [("catalogue", orders.catalogue_version), ("model", orders.model_version)]
         folders = {"catalogue": self._home.catalogues, "model": self._home.models}
-        return [(name, version) for name, version in wanted if version and current(folders[name]) != version]
+        return [(name, version) for name, version in wanted if version and not holds(folders[name], version)]
