@@ -3,6 +3,7 @@
 import ctypes
 import fcntl
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -25,9 +26,10 @@ START_SECONDS = 120.0
 """Longest wait for a child to answer; a SuperLink on a small machine takes several seconds."""
 END_SECONDS = 10.0
 ORPHAN_SECONDS = 2.0
+LOG_BYTES = 50 << 20
+"""Of one log, of which there are two."""
 _PAUSE = 0.1
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
-_LOG_BYTES = 50 << 20
 
 
 class ServerFailedError(FedRecError):
@@ -43,10 +45,7 @@ class Children:
 
     def start(self, name: str, command: Sequence[str], environment: dict[str, str]) -> None:
         """Start a process whose output goes to ``logs/<name>.log`` and which does not outlive this one."""
-        log = self.home.logs / f"{name}.log"
-        if log.exists() and log.stat().st_size > _LOG_BYTES:
-            log.replace(log.with_suffix(".log.1"))
-        with log.open("ab") as output:
+        with (self.home.logs / f"{name}.log").open("ab") as output:
             self.running[name] = subprocess.Popen(
                 command,
                 env=environment,
@@ -57,6 +56,14 @@ class Children:
                 # Where this process is killed outright, nothing of the server goes on unwatched. No thread runs yet.
                 preexec_fn=_die_with_parent,
             )
+
+    def trim_logs(self, most: int = LOG_BYTES) -> None:
+        """Begin logs of more than ``most`` bytes anew and keep one before each: strangers can make them grow."""
+        for name in self.running:
+            log = self.home.logs / f"{name}.log"
+            if log.exists() and log.stat().st_size > most:
+                shutil.copyfile(log, log.with_suffix(".log.1"))
+                os.truncate(log, 0)  # whoever writes appends, and so goes on at the new end
 
     def ended(self) -> str | None:
         """Return the name of a child that has ended, None while all run."""
@@ -125,6 +132,7 @@ def up(home: ServerHome, settings: ServerSettings, *, volatile: bool, ready: Cal
             while not asked_to_end():
                 if (name := children.ended()) is not None:
                     raise ServerFailedError(f"{name} has ended, and so does the server; see {home.logs / name}.log")
+                children.trim_logs()
                 time.sleep(5 * _PAUSE)
         finally:
             children.end()

@@ -244,6 +244,19 @@ def test_e65_the_kill_switch_is_in_the_next_orders_that_a_device_reads(front):
     assert stopped.reason == "a test"
 
 
+@pytest.mark.slow  # starts a server app, which imports torch
+@pytest.mark.fault
+def test_e65_the_kill_switch_stops_a_run_that_waits_for_devices(front, tiny_dataset, tmp_path):
+    tiny_dataset.catalogue.save(tmp_path / "catalogue")
+    told = ("--catalogue", str(tmp_path / "catalogue"), "--set", "federation.nodes=3", "--no-wait")
+    said = front.fedrec("train", str(front.home.path), "tiny", *told)
+    assert "trains" in said
+    stopped = front.fedrec("kill-switch", str(front.home.path), "on")
+    assert "1 run stopped" in stopped
+    assert "stopped" in front.fedrec("status", str(front.home.path)).splitlines()[-1]
+    front.fedrec("kill-switch", str(front.home.path), "off")
+
+
 def test_f74_metrics_are_for_the_server_s_own_machine(front, healthy):
     port = front.settings.door_port
     text = front.inside(lambda: httpx.get(f"http://127.0.0.1:{port}/metrics")).text

@@ -100,6 +100,25 @@ def test_a_part_that_ends_is_named_with_the_end_of_its_log(home):
 
 
 @pytest.mark.process
+def test_a_log_that_strangers_make_grow_is_begun_anew_while_its_process_writes_on(home):
+    children = Children(home)
+    writer = "import sys\nfor line in sys.stdin: print(line, end='', flush=True)"
+    log = home.logs / "superlink.log"
+    with log.open("ab") as output:
+        command = [sys.executable, "-c", writer]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output, text=True)
+    children.running["superlink"] = process
+    process.stdin.write("x" * 5000 + "\n")
+    process.stdin.flush()
+    while log.stat().st_size < 5000:
+        assert process.poll() is None
+    children.trim_logs(1000)
+    process.communicate("after\n", timeout=30)
+    assert log.read_text() == "after\n"
+    assert len((home.logs / "superlink.log.1").read_text()) == 5001
+
+
+@pytest.mark.process
 def test_parts_end_with_what_they_started_and_with_whoever_started_them(home, tmp_path):
     script = f"""
 import os, signal, sys
