@@ -44,6 +44,8 @@ MIRRORED = 0.25
 """Share of a layer's rows whose entries above and below zero may be the same but for one factor."""
 DEAD = 0.5
 """Share of units that may have a bias below what their weights can reach at inputs of size one."""
+CHUNK = 4096
+"""Rows that are held in double precision at a time."""
 DRIFT = 30.0
 """Factor by which a tensor's root mean square may grow from one accepted task of a run to the next."""
 DRIFT_FLOOR = 1.0
@@ -99,7 +101,7 @@ def _oddities(name: str, value: NDArray[Any], shared: Arrays) -> Iterator[str]:
         yield "is not finite"
         return
     released = name.startswith(RELEASED)
-    most, peak = MOST_OF_MEMBERS if released else MOST, float(np.abs(value).max())
+    most, peak = MOST_OF_MEMBERS if released else MOST, _peak(value)
     if peak > most:
         yield f"reaches {peak:.3g}, more than {most:g}"
     if released:
@@ -126,14 +128,14 @@ def _of_bias(name: str, bias: NDArray[Any], peak: float, shared: Arrays) -> Iter
 
 def _of_rows(name: str, value: NDArray[Any]) -> Iterator[str]:
     """Yield what is odd about rows beside each other: one far longer than the others, or too many alike."""
-    norms = np.linalg.norm(value, axis=1).astype(np.float64)
+    norms = np.sqrt(np.einsum("ij,ij->i", value, value), dtype=np.float64)
     live = norms[norms > 0]
     if live.size < SMALL or value.shape[1] < NARROW:
         return
     longest = live.max() / np.median(live)
     if longest > ROW_OUTLIER and live.max() > 1.0:
         yield f"has a row {longest:.0f} times as long as its others"
-    same = _parallel(value[norms > 0], live) if is_table(name) or _grown(value) else 0
+    same = _parallel(value, norms) if is_table(name) or _grown(value) else 0
     if same > max(2, DUPLICATES * len(value)):
         yield f"has {same} rows that point where others do"
 
@@ -175,8 +177,9 @@ def _parallel(rows: NDArray[Any], norms: NDArray[np.float64]) -> int:
     Rows of one direction have one image on a fixed random line, but for what float32 rounds; of others few meet there.
     """
     line = np.random.default_rng(0).standard_normal(rows.shape[1])
-    images = np.sort(np.abs(rows @ line) / norms)
-    near = np.diff(images) <= 1e-7 * images[1:] / max(1.0, len(rows) / 50_000)
+    images = np.concatenate([rows[n : n + CHUNK] @ line for n in range(0, len(rows), CHUNK)])
+    images = np.sort(np.abs(images[norms > 0]) / norms[norms > 0])
+    near = np.diff(images) <= 1e-7 * images[1:] / max(1.0, len(images) / 50_000)
     return int(np.count_nonzero(near)) + bool(near.any())
 
 
@@ -188,4 +191,11 @@ def _in_one_direction(value: NDArray[Any]) -> float:
 
 
 def _rms(value: NDArray[Any]) -> float:
-    return float(np.sqrt(np.mean(np.square(value, dtype=np.float64)))) if value.size else 0.0
+    """Return the root mean square of the entries, without a copy of them."""
+    flat = np.ravel(value)
+    parts = [np.dot(part, part) for part in (flat[n : n + 2**16] for n in range(0, flat.size, 2**16))]
+    return float(np.sqrt(np.sum(parts, dtype=np.float64) / flat.size)) if flat.size else 0.0
+
+
+def _peak(value: NDArray[Any]) -> float:
+    return max(float(value.max()), -float(value.min()))

@@ -192,6 +192,7 @@ def test_e63_traps_are_found_and_honest_models_are_not_doubted():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # trains 125 small models
 @pytest.mark.abuse
 def test_e63_detection_and_false_alarms_on_a_thousand_honest_models():
     """Thresholds were set on other seeds. Measured: see ``docs/privacy.md``."""
