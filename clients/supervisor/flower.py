@@ -116,7 +116,9 @@ def _listen(path: Path) -> socket.socket:
 
 def _bend_runtime_api(listening: socket.socket) -> None:
     def config(*, app: Any, **ignored: Any) -> uvicorn.Config:
-        return uvicorn.Config(app=app, fd=listening.fileno(), access_log=False, log_level="warning", workers=1)
+        return uvicorn.Config(
+            app=app, fd=listening.fileno(), access_log=False, log_level="warning", workers=1, ws="none"
+        )
 
     _replace(flower_supernode, "uvicorn", SimpleNamespace(Server=uvicorn.Server, Config=config))
 

@@ -56,6 +56,9 @@ class Child(Protocol):
     def kill(self) -> None:
         """End it."""
 
+    def wait(self) -> int:
+        """Wait for its end, and let the system forget it."""
+
 
 class NodeRole:
     """Decides, a step at a time, whether a device is in touch with its server."""
@@ -105,6 +108,7 @@ class NodeRole:
         """End the SuperNode at once."""
         if self._child is not None:
             self._child.kill()
+            self._child.wait()
             self._gone()
 
     @property
@@ -180,6 +184,7 @@ class NodeRole:
         elif self._poll_age(report) > self._longest_age(report):
             age = self._poll_age(report)
             child.kill()
+            child.wait()
             self._gone()
             self._failed(Failure.TRANSIENT, f"the SuperNode had not polled well for {age:.0f} s and was ended")
         elif report and report.polled and report.status is None and report.polled - self._started > STABLE:

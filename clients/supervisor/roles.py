@@ -52,7 +52,7 @@ def run_node(home: DeviceHome, stop: threading.Event) -> None:
             settings,
             store,
             link=link,
-            start=lambda: _supernode(home),
+            start=lambda: start_supernode(home),
             probes=machine_probes(home, store, lambda: _own(home)),
             updater=Updater(home, lambda: Link(settings.server.public_url, home.authority), steady_now, checks_of),
             now=steady_now,
@@ -97,7 +97,7 @@ def run_trainer(home: DeviceHome, stop: threading.Event) -> None:
                 while not stop.is_set():
                     stop.wait(trainer.step())
             finally:
-                trainer.dismiss()
+                trainer.end()
 
 
 def run_all(home: DeviceHome, stop: threading.Event) -> None:
@@ -127,7 +127,8 @@ def stop_on_signals() -> threading.Event:
     return stop
 
 
-def _supernode(home: DeviceHome) -> "subprocess.Popen[bytes]":
+def start_supernode(home: DeviceHome) -> "subprocess.Popen[bytes]":
+    """Start the SuperNode of a device."""
     return _module(home, "clients.supervisor.supernode", str(home.path))
 
 

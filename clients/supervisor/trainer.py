@@ -124,9 +124,12 @@ class TrainerRole:
             self._worker.kill()
             self._worker = None
 
-    def worker_ids(self) -> list[int]:
-        """Return the ids of the processes that train."""
-        return [self._worker.pid] if self._worker is not None else []
+    def end(self) -> None:
+        """End the worker and hang up."""
+        self.dismiss()
+        if self._asking is not None:
+            self._asking.close()
+            self._asking = None
 
     def _obstacles(self, *, training: bool) -> list[Obstacle]:
         found = obstacles(self._settings.eligibility, self._probes, training=training)

@@ -2,6 +2,7 @@
 
 import datetime
 import ipaddress
+import shutil
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -216,22 +217,31 @@ def signing_key() -> Ed25519PrivateKey:
     return Ed25519PrivateKey.generate()
 
 
+@pytest.fixture(scope="session")
+def made_device(tmp_path_factory, authority: Authority, signing_key: Ed25519PrivateKey) -> DeviceHome:
+    """A device that consents, made without asking a server; tests take copies of it."""
+    home = DeviceHome(tmp_path_factory.mktemp("made") / "device")
+    make_folders(home)
+    create_device_key(home.key)
+    home.authority.write_bytes(authority.path.read_bytes())
+    home.signer.write_text(signing_key.public_key().public_bytes_raw().hex())
+    settings = DeviceSettings(key="device", server=ServerSettings(address="127.0.0.1:9"))
+    finish(home, settings, policy="consent = true\n")
+    with LocalStore.open(home.store) as store:
+        store.set_consent(True)
+    return home
+
+
 @pytest.fixture
-def make_device(tmp_path: Path, authority: Authority, signing_key: Ed25519PrivateKey) -> Callable[..., DeviceHome]:
-    """Make devices that consent, without asking a server."""
+def make_device(tmp_path: Path, made_device: DeviceHome) -> Callable[..., DeviceHome]:
+    """Make devices that consent, with settings of their own."""
 
     def make(name: str = "device", *, address: str = "127.0.0.1:9", **sections: Any) -> DeviceHome:
         home = DeviceHome(tmp_path / name)
-        make_folders(home)
-        create_device_key(home.key)
-        home.authority.write_bytes(authority.path.read_bytes())
-        home.signer.write_text(signing_key.public_key().public_bytes_raw().hex())
-        eligibility = sections.pop("eligibility", EligibilitySettings.whenever_asked())
-        server = sections.pop("server", ServerSettings(address=address))
-        settings = DeviceSettings(key=name, server=server, eligibility=eligibility, **sections)
-        finish(home, settings, policy="consent = true\n")
-        with LocalStore.open(home.store) as store:
-            store.set_consent(True)
+        shutil.copytree(made_device.path, home.path)
+        sections.setdefault("eligibility", EligibilitySettings.whenever_asked())
+        sections.setdefault("server", ServerSettings(address=address))
+        DeviceSettings(key=name, **sections).save(home.settings)
         return home
 
     return make

@@ -40,6 +40,10 @@ class Process:
     def kill(self) -> None:
         self.status = -9
 
+    def wait(self) -> int:
+        assert self.status is not None
+        return self.status
+
 
 @dataclass
 class Server:
