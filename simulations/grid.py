@@ -5,6 +5,7 @@ Deterministic, debuggable, and free of sockets, polling and copies. The client a
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
 
 from flwr.app import Context, Error, Message, RecordDict, UserConfig
 from flwr.clientapp import ClientApp
@@ -84,7 +85,7 @@ class InProcessGrid(Grid):
     def _answer(self, message_id: str) -> Message:
         message = self._waiting.pop(message_id)
         try:
-            reply = self._client_app(message, self._contexts[message.metadata.dst_node_id])
+            reply = self._client_app(_arrived(message), self._contexts[message.metadata.dst_node_id])
         except Exception as error:  # whatever a node raises becomes its reply, as over a network
             if self._raise_errors:
                 raise error.__cause__ or error from None
@@ -92,3 +93,11 @@ class InProcessGrid(Grid):
             reply = Message(Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=reason), reply_to=message)
         assign_message_id(reply, f"{message_id}-reply")
         return reply
+
+
+def _arrived(message: Message) -> Message:
+    """Return the message as a node's own: what it takes out of it stays with whoever sent it. No record is copied."""
+    own = copy(message)
+    if own.has_content():
+        own.content = RecordDict({**message.content})
+    return own

@@ -145,3 +145,18 @@ def test_flower_s_own_strategy_runs_on_it():
     strategy = FedAvg(fraction_evaluate=0.0)
     result = strategy.start(InProcessGrid(app, [{}, {}]), start, num_rounds=2)
     assert result.arrays["w"].numpy().tolist() == [3.0, 3.0]
+
+
+def test_what_a_node_takes_out_of_its_message_stays_with_the_sender():
+    """As over a network: a device drops a task's tensors once it has read them."""
+    app = ClientApp()
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        del message.content["task"]
+        return Message(RecordDict(), reply_to=message)
+
+    sent = Message(RecordDict({"task": ConfigRecord({"round": 1})}), 1, MessageType.TRAIN)
+    (reply,) = InProcessGrid(app, [{}]).send_and_receive([sent])
+    assert set(sent.content) == {"task"}
+    assert reply.metadata.src_node_id == 1
