@@ -51,8 +51,19 @@ def compact(database: Database) -> None:
         connection.execute("VACUUM")
         reach("store.compacted")
         busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    with contextlib.suppress(FileNotFoundError):  # else a loss of power might bring the log's old bytes back
+        sync_file(database.path.with_name(database.path.name + "-wal"))
     if busy:
         raise StoreUnwritableError(f"{database.path} is being read by another process: forget once more")
+
+
+def sync_file(path: Path) -> None:
+    """Flush a file's length and content to the disk. Not for the database: closing it drops SQLite's locks."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def erase_below(folder: Path) -> None:

@@ -18,7 +18,7 @@ from clients.artefacts import versions
 from clients.device.home import DeviceHome
 from clients.guard.counter import Counter
 from clients.inference.recommender import Recommender
-from clients.local_store import LocalStore
+from clients.local_store import INTERACTION, LocalStore
 from clients.local_store.store import KEPT_REPLIES
 from clients.private_shards import PrivateShards
 from fedrec.models.split import PrivateState
@@ -48,22 +48,38 @@ def test_a11_after_a_power_cut_at_1000_random_points_nothing_promised_is_lost(re
     cut_at_random(recording, range(1000, 2000), memory)
 
 
+@pytest.mark.fault
+def test_f72_once_the_owner_was_told_that_all_is_forgotten_no_power_cut_brings_a_byte_back(recording, memory):
+    told = max(number for number, record in enumerate(recording.records) if b"forgotten" in record.first)
+    points = [(point, seed) for point in range(told + 1, len(recording.records) + 1) for seed in range(10)]
+    assert len(points) >= 20
+    check_cuts(recording, points, memory)
+
+
 def test_where_nothing_is_ever_synced_the_same_checks_find_what_is_lost(recording, memory):
     lying = replace(recording, records=[record for record in recording.records if record.kind is not Kind.SYNC])
-    found = failures(lying, range(20), memory)
+    found = failures(lying, drawn_points(lying, range(20)), memory)
     assert len(found) > 10
 
 
 def cut_at_random(recording: Recording, seeds: Iterable[int], memory: Path) -> None:
     """Cut the power at a point that each seed draws, and check what is left; a failure names its seeds."""
-    found = failures(recording, seeds, memory)
+    check_cuts(recording, drawn_points(recording, seeds), memory)
+
+
+def drawn_points(recording: Recording, seeds: Iterable[int]) -> list[tuple[int, int]]:
+    """Return the point of the recording that each seed draws, with the seed, in order."""
+    return sorted((random.Random(seed).randint(0, len(recording.records)), seed) for seed in seeds)
+
+
+def check_cuts(recording: Recording, points: list[tuple[int, int]], memory: Path) -> None:
+    found = failures(recording, points, memory)
     assert not found, f"{len(found)} power cuts lost something\n" + "\n".join(found[:5])
 
 
-def failures(recording: Recording, seeds: Iterable[int], memory: Path) -> list[str]:
-    """Return what is wrong after the power cuts that the seeds draw, one text a cut that lost something."""
+def failures(recording: Recording, points: list[tuple[int, int]], memory: Path) -> list[str]:
+    """Return what is wrong after power cuts at these points and seeds, one text a cut that lost something."""
     final = [line["hash"] for line in Chain(DeviceHome(recording.root).ledger).lines()]
-    points = sorted((random.Random(seed).randint(0, len(recording.records)), seed) for seed in seeds)
     disk, played, found = recording.disk(), 0, []
     for point, seed in points:
         for record in recording.records[played:point]:
@@ -89,6 +105,7 @@ class Promised:
     model: int = 1
     consent: int = 1
     granted: bool = True
+    forgotten: bool = False
     sent: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
@@ -107,8 +124,8 @@ def promised(marks: list[str]) -> Promised:
                 assert sum_.sent.get(nonce, rest | {"consent": sum_.consent}) == rest | {"consent": sum_.consent}
                 sum_.sent[nonce] = rest | {"consent": sum_.consent}
                 sum_.durable_events = sum_.events
-            case {"consent": granted, "version": version}:
-                sum_.consent, sum_.granted = version, granted
+            case {"consent": granted, "version": version, **rest}:
+                sum_.consent, sum_.granted, sum_.forgotten = version, granted, "forgotten" in rest
                 sum_.durable_events = sum_.events
     return sum_
 
@@ -120,7 +137,12 @@ def check(home: DeviceHome, before: Promised, final: list[str]) -> None:
         check_ledger(home, store, before, final)
         check_consent(store, before)
         check_replies(home, store, before)
-        check_events(store, before)
+        if store.times_forgotten():
+            assert store.events("me") == []
+        else:
+            check_events(store, before)
+    if before.forgotten:
+        check_nothing_is_left(home)
     check_private(home)
     check_recommendations(home, before)
 
@@ -170,6 +192,13 @@ def check_events(store: LocalStore, before: Promised) -> None:
     numbers = [event.number for event in store.events("me")]
     assert numbers == list(range(numbers[0], numbers[-1] + 1)) if numbers else before.durable_events == 0
     assert before.durable_events <= store.last_event() <= before.events + 1
+
+
+def check_nothing_is_left(home: DeviceHome) -> None:
+    """No byte of an event is on the disk, not in free pages or in the log, and no private parameter."""
+    assert list(home.state.iterdir()) == []
+    for path in home.path.glob("store.db*"):
+        assert INTERACTION.encode() not in path.read_bytes(), path.name
 
 
 def check_private(home: DeviceHome) -> None:

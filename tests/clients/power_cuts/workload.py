@@ -1,7 +1,8 @@
 """What a device does in some days, run in a process of its own under the recorder: ``workload.py ROOT BEFORE LOG``.
 
-Events, rounds with noise of its own, a new model, consent withdrawn and given again, retention. Before the recording,
-a device with a catalogue and a first model is made in ROOT and copied to BEFORE. Marks say what had been promised when:
+Events, rounds with noise of its own, a new model, consent withdrawn and given again, retention, and everything
+forgotten in the end. Before the recording, a device with a catalogue and a first model is made in ROOT and copied to
+BEFORE. Marks say what had been promised when:
 
     {"lines": n}                               the ledger's lines that are on the disk
     {"sequence": n}                            a number was given out
@@ -9,6 +10,7 @@ a device with a catalogue and a first model is made in ROOT and copied to BEFORE
     {"consent": bool, "version": n}            the owner was told that this holds
     {"events": n}                              that many events were recorded, perhaps not on the disk yet
     {"model": version}                         a model was put in place
+    {"forgotten": true, "consent": false, ...}   all that was the user's was deleted
 """
 
 import ctypes
@@ -139,15 +141,21 @@ class Days:
             if round == 4:
                 self.withdraw_and_consent()
         with LocalStore.open(self.home.store) as store:
+            self.record(store)  # these are in the log, too, when all is forgotten
             store.retain(days=10, rows=8, now=20 * 86_400.0)
+            store.forget()
+            self.mark(forgotten=True, consent=False, version=store.consent().version)
 
     def use(self) -> None:
         with LocalStore.open(self.home.store) as store:
-            for _ in range(3):
-                self._events += 1
-                store.record(Event("me", f"i{self._events % NUM_ITEMS}", 1e6 + self._events))
-                self.mark(events=self._events)
+            self.record(store)
             store.count("recommended")
+
+    def record(self, store: LocalStore) -> None:
+        for _ in range(3):
+            self._events += 1
+            store.record(Event("me", f"i{self._events % NUM_ITEMS}", 1e6 + self._events))
+            self.mark(events=self._events)
 
     def withdraw_and_consent(self) -> None:
         with LocalStore.open(self.home.store) as store:
