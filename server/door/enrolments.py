@@ -27,6 +27,8 @@ _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's: without i, l, o a
 _CODE_LENGTH = 26
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _BUSY_SECONDS = 10.0
+_MOST = 1 << 63
+"""SQLite keeps no larger number."""
 
 _TABLES = """
 CREATE TABLE codes (
@@ -152,6 +154,8 @@ class Enrolments:
 
     def accept(self, node_key: str, sequence: int) -> bool:
         """Return whether a reply's sequence number is above all that this device had accepted, and remember it."""
+        if not 0 < sequence < _MOST:
+            return False
         with self._changing() as database:
             changed = database.execute(
                 "UPDATE devices SET sequence = ? WHERE key = ? AND left = '' AND sequence < ?",

@@ -118,6 +118,14 @@ def test_sequence_numbers_are_accepted_in_rising_order_only_also_after_reopening
     assert not Enrolments.open(tmp_path / "enrolments.db").accept("kitchen", 4)
 
 
+@pytest.mark.abuse
+@pytest.mark.parametrize("sequence", [0, -1, 1 << 63, 10**30])
+def test_a_number_that_no_counter_reaches_is_refused_and_changes_nothing(enrolments, new_public_key, sequence):
+    joined(enrolments, "kitchen", new_public_key())
+    assert not enrolments.accept("kitchen", sequence)
+    assert enrolments.accept("kitchen", 1)
+
+
 def test_of_many_that_bring_one_sequence_number_at_once_one_is_accepted(enrolments, new_public_key):
     joined(enrolments, "kitchen", new_public_key())
     with ThreadPoolExecutor(8) as pool:
