@@ -9,6 +9,7 @@ from typing import Annotated
 import torch
 import typer
 
+from fedrec.cli.bench_device import device_inference
 from fedrec.cli.bench_device_service import device_service
 from fedrec.cli.bench_device_training import device_training
 from fedrec.cli.bench_explanations import explanations
@@ -57,6 +58,7 @@ bench_app = typer.Typer(no_args_is_help=True, add_completion=False, help="Measur
 
 bench_app.command()(device_training)
 bench_app.command()(device_service)
+bench_app.command()(device_inference)
 bench_app.command()(explanations)
 bench_app.command()(privacy)
 bench_app.command()(quality)
