@@ -27,7 +27,7 @@ SELF_TEST = (
 )
 """What an installed version runs to test itself; the shells of a wheel lie in its app directory."""
 MOST_SECONDS = 900
-"""A self-test that is not done by then has failed: a slow board that does other things too imports PyTorch for minutes."""
+"""A self-test that is not done by then has failed: a slow and busy board imports PyTorch for minutes."""
 
 
 def install(
