@@ -9,11 +9,11 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from clients.artefacts.checks import content_checks
 from clients.device.home import DeviceHome
 from clients.device.locks import Role, held
 from clients.device.settings import DeviceSettings
 from clients.local_store import LocalStore
-from clients.supervisor.checks import checks_of
 from clients.supervisor.isolation import has_network, leave_the_network
 from clients.supervisor.keeper import Keeper
 from clients.supervisor.link import Link
@@ -54,7 +54,7 @@ def run_node(home: DeviceHome, stop: threading.Event) -> None:
             link=link,
             start=lambda: start_supernode(home),
             probes=machine_probes(home, store, lambda: _own(home)),
-            updater=Updater(home, lambda: Link(settings.server.public_url, home.authority), steady_now, checks_of),
+            updater=Updater(home, lambda: Link(settings.server.public_url, home.authority), steady_now, content_checks),
             now=steady_now,
         )
         with _metrics(home, settings, store):

@@ -6,11 +6,11 @@ What was done stays done: after a failure the same call goes on where it broke o
 import secrets
 from pathlib import Path
 
+from clients.artefacts.checks import content_checks
 from clients.device.home import DeviceHome
 from clients.device.settings import DeviceSettings
 from clients.device.setup import make_folders
 from clients.local_store import LocalStore
-from clients.supervisor.checks import checks_of
 from clients.supervisor.enrolment import Enrolled, enrol
 from clients.supervisor.link import Link
 from clients.supervisor.orders import LIMIT, NAME, follow
@@ -70,8 +70,8 @@ def first_versions(home: DeviceHome, settings: DeviceSettings) -> str:
     link = Link(settings.server.public_url, home.authority)
     try:
         orders = follow(home, link.read(NAME, LIMIT))
-        fetch(home, link, "catalogue", orders.catalogue_version, checks_of("catalogue"))
-        fetch(home, link, "model", orders.model_version, checks_of("model"))
+        fetch(home, link, "catalogue", orders.catalogue_version, content_checks("catalogue"))
+        fetch(home, link, "model", orders.model_version, content_checks("model"))
     except (FedRecError, OSError) as error:
         return str(error)
     return ""

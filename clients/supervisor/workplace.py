@@ -17,6 +17,7 @@ import clients
 from clients.device.allocator import ALLOCATOR
 from clients.device.home import DeviceHome
 from clients.device.settings import TrainingSettings
+from clients.supervisor.isolation import PARENT
 
 LONGEST = 16 << 20
 """Bytes of one frame between trainer and worker."""
@@ -117,6 +118,7 @@ def environment(home: DeviceHome, *, threads: int = 1) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "FLWR_"))}
     return {
         **kept,
+        PARENT: str(os.getpid()),
         "PYTHONPATH": str(Path(clients.__file__).resolve().parent.parent),
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUNBUFFERED": "1",
