@@ -82,7 +82,9 @@ def test_the_wheel_carries_every_file_of_the_shells_as_its_app_directory(wheel):
     if not tracked:
         pytest.skip("not a git checkout, so there is no list of files to compare with")
     assert set(tracked) - carried == set()
-    assert {Path(name).suffix for name in carried} <= {".py", ".toml", ".md", ".service", ".yaml", ".yml"}
+    code, settings = {".py", ".pyi", ".proto", ".md"}, {".toml", ".service", ".conf", ".template", ".yaml", ".yml"}
+    images = {name for name in carried if Path(name).name == "Dockerfile"}
+    assert {Path(name).suffix for name in carried - images} <= code | settings
 
 
 def test_the_wheel_carries_the_library_the_types_and_the_licence(wheel):
