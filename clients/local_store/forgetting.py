@@ -19,6 +19,8 @@ from fedrec.runs.atomic import sync_folder
 
 STATE = "state"
 BLOCK = 1 << 20
+ERASED = ".erased."
+"""Beginning of the name of a file that is being overwritten; a loss of power leaves it to the next ``forget``."""
 
 
 def forget(database: Database) -> int:
@@ -39,6 +41,8 @@ def forget(database: Database) -> int:
     for damaged in set_aside(database.path):
         for path in (damaged, *(damaged.with_name(damaged.name + ending) for ending in SIDE_FILES)):
             erase(path)
+    for left in folder.glob(f"{ERASED}*"):
+        erase(left)
     sync_folder(folder)
     compact(database)
     return num_events
@@ -78,9 +82,14 @@ def erase_below(folder: Path) -> None:
 
 
 def erase(path: Path) -> None:
-    """Overwrite a file with zeros, then remove it: what a disk that writes in place then still holds is zeros."""
+    """Overwrite a file with zeros, then remove it: what a disk that writes in place then still holds is zeros.
+
+    It loses its name first, so that a loss of power leaves nobody a file of zeros to read as what it was.
+    """
     with contextlib.suppress(FileNotFoundError):
         if path.is_file() and not path.is_symlink():
+            path = path.replace(path.with_name(ERASED + path.name.removeprefix(ERASED)))
+            sync_folder(path.parent)
             with path.open("r+b", buffering=0) as file:
                 left = os.fstat(file.fileno()).st_size
                 while left > 0:

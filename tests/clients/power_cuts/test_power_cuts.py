@@ -132,6 +132,8 @@ def promised(marks: list[str]) -> Promised:
 
 def check(home: DeviceHome, before: Promised, final: list[str]) -> None:
     """Fail unless a device that lost power goes on as it should."""
+    if before.forgotten:
+        check_nothing_is_left(home)
     with LocalStore.open(home.store) as store:
         assert store.quarantined is None
         check_ledger(home, store, before, final)
@@ -141,8 +143,6 @@ def check(home: DeviceHome, before: Promised, final: list[str]) -> None:
             assert store.events("me") == []
         else:
             check_events(store, before)
-    if before.forgotten:
-        check_nothing_is_left(home)
     check_private(home)
     check_recommendations(home, before)
 
