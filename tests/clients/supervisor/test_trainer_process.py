@@ -118,6 +118,7 @@ def wait_for(what: Callable[[], bool], seconds: float = 20.0) -> None:
         threading.Event().wait(0.02)
 
 
+@pytest.mark.slow  # a worker imports torch; its quick twin is in test_trainer_role
 @pytest.mark.abuse
 def test_e61_code_of_the_server_s_is_refused_by_a_typed_word_and_never_unpacked(rig):
     """Case E61. The bundle is no zip at all: who opened it would fail."""
