@@ -129,7 +129,7 @@ def test_each_further_task_takes_a_higher_number(ask, task):
 
 
 @pytest.mark.fault
-@pytest.mark.parametrize("place", ["noise.drawn", "outbox.putting", "outbox.put", "private.committed"])
+@pytest.mark.parametrize("place", ["noise.drawn", "outbox.put"])
 def test_a8_a_server_counts_the_reply_of_a_device_that_died_once_wherever_it_died(device, ask, task, public, place):
     """Before the outbox is written the number is spent and the work done anew; after, the same bytes are sent."""
     device.killed_at(place, lambda store: answer(task, store, seal_of(sealer_of(store))))

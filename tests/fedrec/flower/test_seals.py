@@ -339,7 +339,7 @@ def pool() -> dict[str, Callable[[Round], Message]]:
     }
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(order=st.lists(st.integers(0, 10), max_size=12))
 def test_no_order_of_honest_and_forged_replies_moves_the_sum_of_the_honest_ones(pool, order):
     round_ = Round(_task())
