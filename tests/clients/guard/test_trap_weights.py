@@ -195,7 +195,7 @@ def test_e63_traps_are_found_and_honest_models_are_not_doubted():
 @pytest.mark.timeout(1800)  # trains 125 small models
 @pytest.mark.abuse
 def test_e63_detection_and_false_alarms_on_a_thousand_honest_models():
-    """Thresholds were set on other seeds. Measured: see ``docs/privacy.md``."""
+    """Thresholds were set on seeds below 1000."""
     models, alarms, found = rates(range(1000, 1125))
     print(f"{len(alarms)} false alarms on {models} honest models; found of built: {found}")
     assert models == 1000
