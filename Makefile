@@ -47,7 +47,7 @@ contracts: $(READY)
 
 # Two workers on two cores: more threads than that only wait for each other.
 unit: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup -m "not slow"
 
 proto: $(READY) ## generate the stubs of the device's local service from its .proto
 	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. --grpc_python_out=. clients/service/device.proto

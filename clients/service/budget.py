@@ -8,6 +8,7 @@ from typing import Any
 
 from clients.device.home import DeviceHome
 from clients.guard.counter import COPY, Counter, Mark, Notes
+from clients.guard.spent import budget_spent
 from clients.service import device_pb2 as pb
 from fedrec.errors import LedgerError
 from fedrec.privacy.accounts.chain import GENESIS, Chain, Line
@@ -51,15 +52,16 @@ class BudgetTeller:
         if doubt:
             return _broken(doubt)
         verdicts = list(outcomes.values())
+        refused = budget_spent(self._home, self._notes)
         return pb.PrivacyReply(
-            state=_state(spent),
+            state=_state(spent, refused),
             spent=spent,
             charges=len(charges),
             committed=verdicts.count("commit"),
             aborted=verdicts.count("abort"),
             reserved_lost=len(charges) - len(outcomes),
             releases=told,
-            summary=_summary(spent, len(charges)),
+            summary=" ".join(filter(None, (_summary(spent, len(charges)), refused and f"The last task: {refused}."))),
         )
 
     def _marks(self) -> list[Mark]:
@@ -123,10 +125,10 @@ def _release(line: Line, outcomes: Mapping[int, str]) -> pb.Release:
     )
 
 
-def _state(spent: Sequence[pb.Spending]) -> pb.BudgetState:
-    if not spent:
+def _state(spent: Sequence[pb.Spending], refused: str) -> pb.BudgetState:
+    if not spent and not refused:
         return pb.BUDGET_STATE_UNUSED
-    left = all(one.epsilon < one.budget for one in spent)
+    left = not refused and all(one.epsilon < one.budget for one in spent)
     return pb.BUDGET_STATE_LEFT if left else pb.BUDGET_STATE_SPENT
 
 

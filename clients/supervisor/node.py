@@ -269,7 +269,7 @@ def _kind_of_end(status: int, report: SuperNodeReport | None) -> tuple[Failure, 
     if report and report.error:
         return Failure.PERMANENT, report.error
     answer = report.status if report else None
-    if answer in (401, 403):
+    if answer in (401, 403, 412):  # 412: what Flower answers an unknown key that wants to begin
         detail = (
             f"the server turned this device down (HTTP {answer}): its key is not enrolled, or not any more, or the "
             "clock is wrong; 'fedrec device doctor' says more"

@@ -5,7 +5,9 @@ import json
 import pytest
 
 from clients.guard.counter import COPY, Counter
+from clients.guard.spent import note_refusal
 from clients.local_store import LocalStore
+from clients.policy import Policy
 from clients.service import device_pb2 as pb
 from fedrec.privacy.accounts.budget import Budget
 from fedrec.privacy.accounts.chain import Chain
@@ -144,3 +146,11 @@ def test_e60_an_exhausted_budget_is_told_in_plain_words_and_lists_go_on(home, cl
     assert found.state == pb.BUDGET_STATE_SPENT
     assert "training ends" in found.summary
     assert client.recommend(k=1).recommendations
+
+
+def test_a_budget_that_did_not_hold_the_last_task_is_spent_whatever_figure_is_left(ledger, home, client):
+    with LocalStore.open(home.store) as store:
+        note_refusal(store, "the user-level budget of epsilon 8 at delta 1e-05 does not hold another round", Policy())
+    found = client.privacy()
+    assert found.state == pb.BUDGET_STATE_SPENT
+    assert found.summary.endswith("does not hold another round.")

@@ -206,7 +206,7 @@ def test_a_report_of_another_process_is_not_believed(rig):
     assert rig.started[0].status == -9
 
 
-@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("status", [401, 403, 412])
 def test_b26_a_device_whose_key_is_unknown_is_started_at_most_six_times_an_hour(make_rig, status):
     """Case B26: no storm of restarts, whatever chance says."""
     rig = make_rig(draw=lambda low, high: low)
