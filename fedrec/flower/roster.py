@@ -7,6 +7,7 @@ their key; the ids that Flower gives them may change whenever they reconnect, an
 import logging
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -26,6 +27,8 @@ from fedrec.rounds import NodeCard, Refusal
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
+ERRORS = 3
+"""Errors in place of a card after which a node is not asked again under its id."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +84,7 @@ class Whereabouts:
         self._enrolment = enrolment
         self._users_per_device = users_per_device
         self._cards: dict[int, NodeCard | None] = {}
+        self._errors: Counter[int] = Counter()
 
     def look(self, wanted: Collection[str] | None = None) -> dict[str, tuple[int, NodeCard]]:
         """Return id and card of every usable node that is online now, by key.
@@ -116,6 +120,9 @@ class Whereabouts:
         for reply in self._grid.send_and_receive(questions, timeout=self._timeout):
             node_id = reply.metadata.src_node_id
             card = self._usable(reply, calls.get(node_id, self._call))
+            self._errors[node_id] += reply.has_error()
+            if reply.has_error() and self._errors[node_id] < ERRORS:
+                continue  # a task that was ended on the device, say: asked again with the next look
             if self._cards.get(node_id) is None:  # a card that counts is not undone by what comes in its name
                 self._cards[node_id] = card
 

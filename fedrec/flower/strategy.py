@@ -44,8 +44,9 @@ from fedrec.training.start import start_from_statistics
 
 logger = logging.getLogger(__name__)
 
-ROLL_CALL_SECONDS = 120.0
-"""Longest wait for nodes to say who they are; starting a client app on a small device takes a while."""
+ROLL_CALL_SECONDS = 45.0
+"""Longest wait for nodes to say who they are, before those that are silent are asked again: Flower loses a question or
+its answer with the connection that carried it, and starting a client app on a small device takes half a minute."""
 
 REMEMBERED_ROUNDS = 8
 """Rounds of which a late reply is told from one that was never asked for."""

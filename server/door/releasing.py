@@ -33,12 +33,18 @@ def release(publications: Publications, path: Path) -> Published:
     with tempfile.TemporaryDirectory(prefix="fedrec-publish-") as name:
         folders = Path(name)
         export_catalogue(path, folders / "catalogue")
-        trained = any(run.checkpoints.glob("*.safetensors"))
+        trained = _trained(run)
         if trained:  # before anything is published: what cannot be served is refused by name
             export_run(path, folders / "model")
         catalogue = _catalogue(publications, folders / "catalogue", digest)
         model = publications.publish("model", digest, _files(folders / "model")) if trained else None
     return Published(catalogue=catalogue, model=model)
+
+
+def _trained(run: RunFolder) -> bool:
+    """Return whether there is a model to serve: of a round, or of the release before it where a run has no other."""
+    rounds = [int(path.stem.removeprefix("round-")) for path in run.checkpoints.glob("round-*.safetensors")]
+    return max(rounds, default=-1) >= min(1, run.scenario().played.all_rounds)
 
 
 def _catalogue(publications: Publications, folder: Path, digest: str) -> Manifest | None:

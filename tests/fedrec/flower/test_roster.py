@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedrec.errors import RoundFailedError
-from fedrec.flower.roster import Roster, Whereabouts, enrol
+from fedrec.flower.roster import ERRORS, Roster, Whereabouts, enrol
 from fedrec.flower.wire import RollCall, write_card, write_refusal
 from fedrec.rounds import NodeCard, Refusal, RefusalReason
 from simulations.grid import InProcessGrid
@@ -79,6 +79,22 @@ def test_nodes_are_asked_once_and_known_by_their_key():
     assert whereabouts.look() == {"b": (1, card("b")), "a": (2, card("a"))}
     assert whereabouts.look() == {"b": (1, card("b")), "a": (2, card("a"))}
     assert grid.asked == [1, 2]
+
+
+def test_a_node_whose_answer_broke_off_is_asked_again():
+    grid = Grid(None, card("b"))
+    whereabouts = Whereabouts(grid, CALL, 10.0)
+    assert set(whereabouts.look()) == {"b"}
+    grid.answers = (card("a"), card("b"))
+    assert set(whereabouts.look()) == {"a", "b"}
+
+
+def test_a_node_that_never_answers_soundly_is_not_asked_for_ever():
+    grid = Grid(None)
+    whereabouts = Whereabouts(grid, CALL, 10.0)
+    for _ in range(ERRORS + 2):
+        assert whereabouts.look() == {}
+    assert grid.asked == [1] * ERRORS
 
 
 def test_a_node_that_comes_back_under_another_id_is_found_again():

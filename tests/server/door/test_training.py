@@ -10,7 +10,12 @@ import pytest
 from fedrec.config import parse_scenario
 from fedrec.errors import ConfigError, RoundFailedError
 from fedrec.flower.bundle import build_bundle, bundle_hash
+from fedrec.flower.roster import Roster
+from fedrec.flower.state import RunState
+from fedrec.models import build_model
+from fedrec.rounds import NodeCard
 from fedrec.runs.folder import RunFolder
+from server.checkpoint import Checkpoints
 from server.door.flower import RunStatus
 from server.door.publications import Publications, load_signing_key
 from server.door.releasing import release
@@ -120,3 +125,14 @@ def test_a_catalogue_s_own_folder_is_published_too(publications, tmp_path, tiny_
     done = release(publications, tmp_path / "alone")
     assert done.catalogue is not None
     assert (done.catalogue.version, done.model) == (1, None)
+
+
+def test_a_run_that_has_not_finished_a_round_has_no_model_yet(publications, run, tiny_dataset):
+    catalogue = tiny_dataset.catalogue
+    shared = build_model(run.scenario().model, catalogue, 0).shared_state()
+    roster = Roster(cards=(NodeCard(key="a", num_users=1, catalogue_digest=catalogue.digest),))
+    begun = RunState(run_id="run", round=0, roster=roster, shared=shared, optimizer={})
+    Checkpoints(run.checkpoints, catalogue.digest).save(begun)
+    assert release(publications, run.path).model is None
+    Checkpoints(run.checkpoints, catalogue.digest).save(replace(begun, round=1))
+    assert release(publications, run.path).model is not None
