@@ -14,7 +14,8 @@ from clients.inference.folding import Folding
 from clients.inference.queries import History, Private
 from clients.inference.scoring import Scorer
 from clients.inference.trained_state import MANIFEST, Committed, committed, trained_private
-from clients.local_store import DISMISSAL, StoredEvent
+from clients.local_store import StoredEvent
+from clients.local_store.records import DISMISSAL
 
 KEPT_SECONDS = 60.0
 """How long a history is remembered while no event comes: what retention deleted is gone from here by then."""

@@ -1,9 +1,6 @@
 """What a device keeps of its users in SQLite: events, consent, outbox, counters. Free of torch."""
 
 from clients.local_store.records import (
-    DISMISSAL,
-    INTERACTION,
-    RATING,
     Consent,
     ConsentError,
     Event,
@@ -14,9 +11,6 @@ from clients.local_store.records import (
 from clients.local_store.store import LocalStore
 
 __all__ = [
-    "DISMISSAL",
-    "INTERACTION",
-    "RATING",
     "Consent",
     "ConsentError",
     "Event",

@@ -13,7 +13,8 @@ import grpc
 from clients.device.home import DeviceHome
 from clients.device.settings import DeviceSettings
 from clients.inference.recommender import Recommendation, Recommender
-from clients.local_store import INTERACTION, Consent, Event, LocalStore, StoreUnwritableError
+from clients.local_store import Consent, Event, LocalStore, StoreUnwritableError
+from clients.local_store.records import INTERACTION
 from clients.local_store.store import TRAINING
 from clients.service import device_pb2 as pb
 from clients.service.budget import BudgetTeller

@@ -62,7 +62,7 @@ def bundled(tmp_path) -> Callable[..., Path]:
             "fedrec/cli/app_directory.py": "def enter_app_directory() -> None:\n    pass\n",
             "clients/__init__.py": "",
             "clients/edge/__init__.py": "",
-            "clients/edge/self_test.py": main,
+            "clients/edge/own_trial.py": main,
         }
         made = make_wheel(wheels, "fedrec", version, files)
         (folder / REQUIREMENTS).write_text(f"fedrec=={version} --hash=sha256:{Wheel.read(made).sha256}\n")

@@ -19,7 +19,8 @@ from clients.artefacts.versions import current, current_folder
 from clients.device.home import DeviceHome
 from clients.inference.items import POPULARITY
 from clients.inference.recommender import Recommender, best_items
-from clients.local_store import DISMISSAL, Event, LocalStore
+from clients.local_store import Event, LocalStore
+from clients.local_store.records import DISMISSAL
 from clients.private_shards import PrivateShards
 from fedrec.data.canaries import with_reserved_items
 from fedrec.data.catalogue import Catalogue

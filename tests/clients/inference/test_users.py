@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clients.inference.users import KEPT_SECONDS, Met, Users
-from clients.local_store import DISMISSAL, INTERACTION, Event, LocalStore
+from clients.local_store import Event, LocalStore
+from clients.local_store.records import DISMISSAL, INTERACTION
 
 
 class Clock:

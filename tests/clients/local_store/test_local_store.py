@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clients.local_store import DISMISSAL, RATING, ConsentError, Event, LocalStore
+from clients.local_store import ConsentError, Event, LocalStore
+from clients.local_store.records import DISMISSAL, RATING
 from clients.local_store.store import KEPT_REPLIES, MOST_COUNTERS
 from fedrec.data.histories import Histories
 from fedrec.errors import DataError

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from clients.device.home import DeviceHome
-from clients.local_store import RATING, Event, LocalStore, StoreUnwritableError
+from clients.local_store import Event, LocalStore, StoreUnwritableError
 from clients.local_store import forgetting as forgetting_module
 from clients.local_store import portable as portable_module
+from clients.local_store.records import RATING
 from fedrec.errors import DataError
 from fedrec.faults import Fault, FaultPlan, InjectedCrashError, What, installed
 from fedrec.privacy.accounts.chain import Chain

@@ -18,7 +18,8 @@ from clients.artefacts import versions
 from clients.device.home import DeviceHome
 from clients.guard.counter import Counter
 from clients.inference.recommender import Recommender
-from clients.local_store import INTERACTION, LocalStore
+from clients.local_store import LocalStore
+from clients.local_store.records import INTERACTION
 from clients.local_store.store import KEPT_REPLIES
 from clients.private_shards import PrivateShards
 from fedrec.models.split import PrivateState
