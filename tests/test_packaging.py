@@ -96,6 +96,7 @@ def test_the_wheel_carries_the_library_the_types_and_the_licence(wheel):
     assert not any(Path(name).name.startswith(("test_", "conftest")) or "__pycache__" in name for name in names)
 
 
+@pytest.mark.slow  # .ci/installed does the same, in an environment that has nothing else
 def test_the_installed_wheel_lies_where_it_was_installed_and_shows_no_shell(clean_bin, tmp_path):
     where = run(clean_bin / "python", "-c", "import fedrec; print(fedrec.__file__)", cwd=tmp_path)
     assert where.stdout.startswith(str(clean_bin.parent)), where.stdout + where.stderr
@@ -103,6 +104,7 @@ def test_the_installed_wheel_lies_where_it_was_installed_and_shows_no_shell(clea
         assert run(clean_bin / "python", "-c", f"import {shell}", cwd=tmp_path).returncode != 0
 
 
+@pytest.mark.slow  # .ci/installed does the same, in an environment that has nothing else
 def test_the_installed_wheel_simulates_one_tiny_round_outside_the_checkout(clean_bin, tmp_path):
     done = run(clean_bin / "fedrec", "simulate", "tiny", "--set", "training.rounds=1", "--out", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr

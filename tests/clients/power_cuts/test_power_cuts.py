@@ -27,6 +27,8 @@ from fedrec.privacy.accounts.chain import Chain
 from tests.clients.power_cuts.conftest import Recording
 from tests.clients.power_cuts.disk import Kind
 
+pytestmark = pytest.mark.xdist_group("power-cuts")  # one recording for all
+
 
 def test_the_recording_is_whole_played_to_its_end_it_gives_the_very_files_that_are_there(recording, memory):
     disk = recording.disk()
