@@ -6,6 +6,7 @@ A deployed node finds its folder by ``--node-config 'node="/path"'``, or by the 
 import logging
 import os
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 from flwr.app import Context, Message
@@ -65,7 +66,8 @@ def _guarded(
     locate: Callable[[Context], Path],
 ) -> Message:
     try:
-        return handle(message, open_node(locate(context)))
+        with closing(open_node(locate(context))) as store:
+            return handle(message, store)
     except Exception as error:  # the border of the device: nothing but the class of a failure may cross it
         logger.exception("the node failed")
         raise NodeFailedError(f"{type(error).__name__}: see the node's log") from error

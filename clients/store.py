@@ -146,6 +146,9 @@ class NodeStore:
         """What a deployed device adds to its ledger; None on a simulated node, which has no day and no clock."""
         return None
 
+    def close(self) -> None:
+        """Let go of what opening took: nothing, where a node is files alone."""
+
     @cached_property
     def ledger(self) -> Ledger:
         """The device's own ledger."""

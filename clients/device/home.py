@@ -8,7 +8,8 @@
     orders.json          the last standing orders that were followed
     app.lock             hashes of the installed code and of the app bundle built from it
     store.db             events, consent, outbox, counters (SQLite)
-    ledger.jsonl         what was spent on this device's users; ledger.counter its monotone counter
+    ledger.jsonl         what was spent on this device's users; ledger.counter its monotone counter, ledger.day what was
+                         asked for in the last day, ledger.clock the latest time that was seen
     state/               private parameters (safetensors)
     catalogue/           versions of the catalogue: <version>/, and ``current`` -> one of them
     model/               versions of the served model, in the same way

@@ -36,6 +36,8 @@ KEPT_REPLIES = 4
 MOST_COUNTERS = 500
 """Different pairs of phase and reason that are counted; any further one is counted as ``other``."""
 TRAINING = "training"
+PIECE = 1 << 20
+"""Bytes of a reply that are written at a time."""
 
 
 class LocalStore:
@@ -196,9 +198,15 @@ class LocalStore:
                 raise ConsentError("the owner does not consent to training: the reply was thrown away")
             if connection.execute("SELECT 1 FROM replies WHERE nonce = ?", (nonce,)).fetchone():
                 raise DataError(f"a reply to task {nonce[:8]} waits already: send that one")
-            connection.execute(
-                "INSERT INTO replies (nonce, content, sequence) VALUES (?, ?, ?)", (nonce, content, sequence)
+            kept = connection.execute(
+                "INSERT INTO replies (nonce, content, sequence) VALUES (?, zeroblob(?), ?)",
+                (nonce, len(content), sequence),
             )
+            with connection.blobopen(
+                "replies", "content", kept.lastrowid or 0
+            ) as blob:  # a bound value is copied whole
+                for first in range(0, len(content), PIECE):
+                    blob.write(content[first : first + PIECE])
             connection.execute(
                 "DELETE FROM replies WHERE id NOT IN (SELECT id FROM replies ORDER BY id DESC LIMIT ?)",
                 (KEPT_REPLIES,),

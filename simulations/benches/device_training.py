@@ -1,8 +1,9 @@
 """One training task on a device, in a process of its own: how much memory, how long, how many bytes.
 
 The measured process is what a device starts for a task: it imports the client app, reads the message as Flower hands it
-over, trains one user of a large catalogue under a clip norm, and makes the reply. Each kind gets a process of its own,
-so that the peak of its resident memory is that of the task and of nothing before.
+over, judges it, charges the ledger, trains one user of a large catalogue under a clip norm, and seals and keeps the
+reply. Each kind gets a process of its own, so that the peak of its resident memory is that of the task and of nothing
+before.
 """
 
 import json
@@ -23,7 +24,7 @@ rank 4, or with noise added on the device."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 NUM_FEATURES = 20
-_TREE, _OBJECTS, _NODES, _FOUND = "tree", "objects", "nodes", "found.json"
+_TREE, _OBJECTS, _DEVICE, _FOUND = "tree", "objects", "device", "found.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,32 +66,43 @@ def measure(task: Task) -> Found:
 
 
 def _prepare(folder: Path, task: Task) -> None:
-    """Write the node's folder, and its task as the objects that Flower moves."""
+    """Write the device's folder, and its task as the objects that Flower moves."""
     import numpy as np
     from flwr.app import Message
     from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, get_object_tree
 
+    from clients.artefacts import versions
+    from clients.device.home import DeviceHome
+    from clients.device.settings import DeviceSettings, ServerSettings
+    from clients.device.setup import make_folders
+    from clients.local_store import Event, LocalStore
     from fedrec.config import parse_scenario
     from fedrec.data.catalogue import Catalogue
-    from fedrec.data.histories import Histories
     from fedrec.flower.identity import assign_message_id, task_identity
     from fedrec.flower.wire import task_message, write_arrays
     from fedrec.models import build_model
     from fedrec.models.split import structure_digest
     from fedrec.rounds import Contribution, TrainTask, carried
-    from simulations.population import willing, write_nodes
+    from fedrec.signing.device_keys import create_device_key
+    from simulations.population import willing
 
-    scenario = parse_scenario(_settings(task))
+    scenario, home = parse_scenario(_settings(task)), DeviceHome(folder / _DEVICE)
     random = np.random.default_rng(0)
     ids = tuple(f"item-{number}" for number in range(task.items))
     features = (random.random((task.items, NUM_FEATURES)) < 0.1).astype(np.float32)
     names = tuple(f"feature-{number}" for number in range(NUM_FEATURES))
     catalogue = Catalogue(item_ids=ids, titles=ids, features=features, feature_names=names)
-    catalogue.save(folder / "catalogue")
-    items = random.choice(task.items, task.events, replace=False).astype(np.int32)
-    histories = Histories(items, np.array([0, task.events], dtype=np.int64))
-    policy = willing(scenario.privacy, 1000)
-    write_nodes(folder / _NODES, histories, folder / "catalogue", num_nodes=1, user_keys=["me"], policy=policy)
+    make_folders(home)
+    catalogue.save(home.catalogues / "1")
+    versions.switch(home.catalogues, 1)
+    DeviceSettings(key="bench", server=ServerSettings(address="localhost:1")).save(home.settings)
+    create_device_key(home.key)
+    home.policy.write_text(willing(scenario.privacy, 1000).to_toml())
+    items = random.choice(task.items, task.events, replace=False)
+    with LocalStore.create(home.store) as store:
+        for moment, item in enumerate(items.tolist()):
+            store.record(Event("me", ids[item], 1e9 + moment))
+        store.set_consent(True)
     shared = carried(Contribution.UPDATE, build_model(scenario.model, catalogue, 0).shared_state())
     asked = TrainTask(
         run_id="bench",
@@ -149,7 +161,7 @@ def _train(folder: Path, task: Task) -> None:
     from clients.app import make_client_app
     from fedrec.flower.identity import task_identity
 
-    app = make_client_app(lambda context: next((folder / _NODES).iterdir()))
+    app = make_client_app(lambda context: folder / _DEVICE)
     imported, import_seconds, began = _status("VmRSS"), time.monotonic() - began, time.monotonic()
     tree = ObjectTree.FromString((folder / _TREE).read_bytes())
     objects = folder / _OBJECTS
