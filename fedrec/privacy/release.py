@@ -37,7 +37,12 @@ def device_part(
     total = summed(parts)
     _check(total)
     std = sqrt(users) * mechanism.noise_std  # one participant's noise is independent of all others'
-    return SharedState({name: _noisy(total[name], std, source).to(total[name].dtype) for name in sorted(total)})
+    bare, noisy = dict(total), {}
+    del total
+    for name in sorted(bare):
+        tensor = bare.pop(name)  # one table at a time: a small device has no room for all of them twice
+        noisy[name] = _noisy(tensor, std, source).to(tensor.dtype)
+    return SharedState(noisy)
 
 
 def release(

@@ -73,7 +73,7 @@ def _prepare(folder: Path, task: Task) -> None:
 
     from clients.artefacts import versions
     from clients.device.home import DeviceHome
-    from clients.device.settings import DeviceSettings, ServerSettings
+    from clients.device.settings import DeviceSettings, ServerSettings, TrainingSettings
     from clients.device.setup import make_folders
     from clients.local_store import Event, LocalStore
     from fedrec.config import parse_scenario
@@ -95,7 +95,8 @@ def _prepare(folder: Path, task: Task) -> None:
     make_folders(home)
     catalogue.save(home.catalogues / "1")
     versions.switch(home.catalogues, 1)
-    DeviceSettings(key="bench", server=ServerSettings(address="localhost:1")).save(home.settings)
+    roomy = TrainingSettings(memory_mib=1024)  # what rows are estimated to need is more than a device allows by default
+    DeviceSettings(key="bench", server=ServerSettings(address="localhost:1"), training=roomy).save(home.settings)
     create_device_key(home.key)
     home.policy.write_text(willing(scenario.privacy, 1000).to_toml())
     items = random.choice(task.items, task.events, replace=False)
