@@ -334,7 +334,7 @@ class FedRecStrategy(Strategy):
         return found
 
     def _replies(self, grid: Grid, messages: Iterable[Message]) -> Iterator[Message]:
-        """Yield the replies; ask those whose message came to nothing once more, with the same nonce, if time is left.
+        """Yield the replies; ask those who are silent after half the time once more, with the same nonce.
 
         Flower delivers at most once. A node that has trained already sends the same bytes again.
         """
