@@ -339,7 +339,7 @@ class FedRecStrategy(Strategy):
         Flower delivers at most once. A node that has trained already sends the same bytes again.
         """
         current = self._current()
-        yield from grid.send_and_receive(messages, timeout=current.timeout)
+        yield from grid.send_and_receive(messages, timeout=current.timeout / 2)
         left = current.started + current.timeout - time.monotonic()
         silent = current.fold.silent_keys()
         again = self._messages(current, silent) if left > 0 else []
