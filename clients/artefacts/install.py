@@ -89,7 +89,7 @@ def install(
         sync_folder(incoming)
         reach("artefact.written")
         _put_in_place(folder, incoming, manifest.version)
-    except Exception:
+    except Exception:  # whatever it was, nothing half-written stays; it is raised again
         shutil.rmtree(incoming, ignore_errors=True)
         raise
     versions.forget_others(folder)

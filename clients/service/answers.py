@@ -112,7 +112,9 @@ class Answers(DeviceServicer):
             catalogue_version=serving.catalogue_version,
         )
 
-    def RecordFeedback(self, request: pb.RecordFeedbackRequest, context: Any) -> pb.RecordFeedbackReply:  # noqa: N802
+    def RecordFeedback(  # noqa: N802  # gRPC's name
+        self, request: pb.RecordFeedbackRequest, context: Any
+    ) -> pb.RecordFeedbackReply:
         """Keep one event."""
         user, now = self._user(request.user), self._clock()
         when = request.time if request.HasField("time") else now

@@ -75,7 +75,6 @@ def _prepare(folder: Path, task: Task) -> None:
     from clients.device.home import DeviceHome
     from clients.device.settings import DeviceSettings, ServerSettings, TrainingSettings
     from clients.device.setup import make_folders
-    from clients.local_store import Event, LocalStore
     from fedrec.config import parse_scenario
     from fedrec.data.catalogue import Catalogue
     from fedrec.flower.identity import assign_message_id, task_identity
@@ -99,11 +98,7 @@ def _prepare(folder: Path, task: Task) -> None:
     DeviceSettings(key="bench", server=ServerSettings(address="localhost:1"), training=roomy).save(home.settings)
     create_device_key(home.key)
     home.policy.write_text(willing(scenario.privacy, 1000).to_toml())
-    items = random.choice(task.items, task.events, replace=False)
-    with LocalStore.create(home.store) as store:
-        for moment, item in enumerate(items.tolist()):
-            store.record(Event("me", ids[item], 1e9 + moment))
-        store.set_consent(True)
+    _give_events(home, random.choice(ids, task.events, replace=False).tolist())
     shared = carried(Contribution.UPDATE, build_model(scenario.model, catalogue, 0).shared_state())
     asked = TrainTask(
         run_id="bench",
@@ -127,6 +122,15 @@ def _prepare(folder: Path, task: Task) -> None:
     for name, thing in get_all_nested_objects(message).items():
         (objects / name).write_bytes(thing.deflate())
     (folder / _TREE).write_bytes(get_object_tree(message).SerializeToString())
+
+
+def _give_events(home: Any, items: list[str]) -> None:
+    from clients.local_store import Event, LocalStore
+
+    with LocalStore.create(home.store) as store:
+        for moment, item in enumerate(items):
+            store.record(Event("me", item, 1e9 + moment))
+        store.set_consent(True)
 
 
 def _settings(task: Task) -> dict[str, Any]:
