@@ -10,6 +10,7 @@ from fedrec.config.federation import CodecConfig, CodecName, FederationConfig, P
 from fedrec.config.model import Branch, Member, ModelConfig
 from fedrec.config.privacy import InteractionConfig, PrivacyConfig
 from fedrec.config.reading import known_keys, load_scenario, parse_scenario
+from fedrec.config.robustness import RobustnessConfig, RuleName
 from fedrec.config.run import RunConfig, TrackerName
 from fedrec.config.scenario import Scenario
 from fedrec.config.section import Section
@@ -30,6 +31,8 @@ __all__ = [
     "ModelConfig",
     "Place",
     "PrivacyConfig",
+    "RobustnessConfig",
+    "RuleName",
     "RunConfig",
     "Scenario",
     "Section",

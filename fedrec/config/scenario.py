@@ -11,6 +11,7 @@ from fedrec.config.federation import FederationConfig
 from fedrec.config.model import ModelConfig
 from fedrec.config.privacy import PrivacyConfig
 from fedrec.config.proven import interaction_objection
+from fedrec.config.robustness import RobustnessConfig
 from fedrec.config.run import RunConfig
 from fedrec.config.section import Section
 from fedrec.config.training import TrainingConfig
@@ -25,6 +26,7 @@ class Scenario(Section):
     selection: SelectionConfig = SelectionConfig()
     privacy: PrivacyConfig = PrivacyConfig()
     federation: FederationConfig = FederationConfig()
+    robustness: RobustnessConfig = RobustnessConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     audit: AuditConfig = AuditConfig()
     run: RunConfig = RunConfig()

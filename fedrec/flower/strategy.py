@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
@@ -20,10 +21,12 @@ from torch import Tensor
 
 from fedrec.codecs import round_codec
 from fedrec.errors import BudgetExceededError, RoundFailedError
+from fedrec.flower.exchange import exchange
 from fedrec.flower.folding import Asked, Tally, fold_for
 from fedrec.flower.releases import Releases
 from fedrec.flower.roster import Whereabouts, enrol
 from fedrec.flower.round_in_play import Ask, Round
+from fedrec.flower.selection import select_cohort
 from fedrec.flower.shortfall import lack_of_replies, lack_of_shares
 from fedrec.flower.state import Randomness, RoundReport, RunState
 from fedrec.flower.steps import after_release
@@ -34,10 +37,8 @@ from fedrec.flower.wire import RollCall, read_shared, task_message, write_arrays
 from fedrec.models.split import SharedState, check_fits, structure_digest
 from fedrec.privacy.accounts.ledger import Ledger
 from fedrec.privacy.adaptive_clipping import released_share
-from fedrec.privacy.correlation.participation import rotation_cohort
 from fedrec.privacy.mechanism import Mechanism
 from fedrec.privacy.planning.run import RunPlan
-from fedrec.privacy.sampling import poisson_cohort
 from fedrec.rounds import Contribution, TrainTask, carried, contribution_of, release_name
 from fedrec.training.server_step import ServerOptimizer
 from fedrec.training.start import start_from_statistics
@@ -144,13 +145,15 @@ class FedRecStrategy(Strategy):
         return self._messages(current, {ask.key for ask in current.asks})
 
     def _cohort(self, number: int) -> NDArray[np.int64]:
-        population, mechanism = self.state.roster.population, self._mechanism(number)
-        if mechanism and mechanism.correlation:
-            turns = self._randomness.rotation(self._run_id)
-            return rotation_cohort(population, mechanism.correlation.separation, number, turns)
-        rate = 1.0 if self._contribution(number) is Contribution.RANKS else self._terms.training.sample_rate
-        cap = mechanism.cohort_cap if mechanism else None
-        return poisson_cohort(population, rate, self._randomness.cohort(number), cap)
+        return select_cohort(
+            number,
+            population=self.state.roster.population,
+            contribution=self._contribution(number),
+            training=self._terms.training,
+            mechanism=self._mechanism(number),
+            randomness=self._randomness,
+            run_id=self._run_id,
+        )
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -334,17 +337,13 @@ class FedRecStrategy(Strategy):
         return found
 
     def _replies(self, grid: Grid, messages: Iterable[Message]) -> Iterator[Message]:
-        """Yield the replies; ask those who are silent after half the time once more, with the same nonce.
-
-        Flower delivers at most once. A node that has trained already sends the same bytes again.
-        """
+        """Yield the replies; those who stay silent are asked once more, with the same nonce."""
         current = self._current()
-        yield from grid.send_and_receive(messages, timeout=current.timeout / 2)
-        left = current.started + current.timeout - time.monotonic()
-        silent = current.fold.silent_keys()
-        again = self._messages(current, silent) if left > 0 else []
-        if again:
-            yield from grid.send_and_receive(again, timeout=left)
+        silent = partial(self._again, current)
+        return exchange(grid, messages, again=silent, timeout=current.timeout, started=current.started)
+
+    def _again(self, current: Round) -> list[Message]:
+        return self._messages(current, current.fold.silent_keys())
 
     def _current(self) -> Round:
         if self._round is None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from fedrec.config import FederationConfig, InteractionConfig, ModelConfig, TrainingConfig
 from fedrec.flower.enrolment import Enrolment
+from fedrec.flower.events import Event
 from fedrec.flower.state import RoundReport, RunState
 from fedrec.privacy.adaptive_clipping import AdaptiveClipping
 
@@ -36,6 +37,14 @@ def _ignore(report: RoundReport, state: RunState) -> None:
     """Do nothing."""
 
 
+def _unheard(event: Event) -> None:
+    """Do nothing."""
+
+
+def _at_ease(before: RunState, after: RunState, report: RoundReport) -> tuple[str, ...]:
+    return ()
+
+
 def _go_on(report: RoundReport, state: RunState) -> bool:
     return False
 
@@ -47,3 +56,8 @@ class Hooks:
     on_checkpoint: Callable[[RunState], None] = lambda state: None
     on_round: Callable[[RoundReport, RunState], None] = _ignore
     should_stop: Callable[[RoundReport, RunState], bool] = _go_on
+    on_event: Callable[[Event], None] = _unheard
+    """Told of everything that happens, when it happens. Must not raise."""
+    inspect: Callable[[RunState, RunState, RoundReport], tuple[str, ...]] = _at_ease
+    """Asked before a round is committed: what is alarming about the step from the one state to the other. With
+    ``robustness.on_alarm = hold`` an alarming step is not taken."""
