@@ -1,8 +1,10 @@
 """What a server does about clients who lie: rules, bounds and alarms."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from fedrec.config.section import Section
+from pydantic import Field
+
+from fedrec.config.section import Positive, Rate, Section
 
 RuleName = Literal["mean", "trimmed-mean", "median", "krum", "multi-krum", "geometric-median"]
 
@@ -12,5 +14,20 @@ class RobustnessConfig(Section):
 
     rule: RuleName = "mean"
     """How replies become one; ``mean`` alone can be released under central noise."""
+    liars: Annotated[float, Field(ge=0, lt=0.5)] = 0.1
+    """Share of nodes that ``trimmed-mean`` cuts at each end, and that ``krum`` and ``multi-krum`` take to lie."""
+    clip_norm: Positive | None = None
+    """Bound of one user's whole update, beside that of ``privacy``; None for no bound of its own."""
+    row_clip_norm: Positive | None = None
+    """Bound of one user's change of one item, over all item tables together; None for none."""
+    aggregate_row_norm: Positive | None = None
+    """Bound of the mean update's change of one item; None for none."""
+    supporters: Annotated[int, Field(ge=0)] = 0
+    """Nodes that must have moved an item, else its row stays as it is in that round; 0 for no such minimum."""
+    owner_share: Rate = 1.0
+    """Largest share of all users that one owner's devices may stand for; 1 for no bound."""
+    growth: Positive | None = None
+    """How many times as long as those of items of like popularity an item's row may become; None for no bound. Needs
+    the release of item counts; rests on released figures alone, so that it costs no privacy."""
     on_alarm: Literal["warn", "hold"] = "warn"
     """``hold`` leaves the model as it was in a round that raises an alarm."""
