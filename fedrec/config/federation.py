@@ -27,6 +27,8 @@ class FederationConfig(Section):
     """Simulated nodes among which the users are divided; at most one a user."""
     minimum_replies: Rate = 0.5
     """Share of the asked nodes that must reply usably, else the round is void."""
+    abandoned_in_a_row: Count = 3
+    """Rounds that may be abandoned one after the other, for want of replies, before the run ends."""
     round_timeout: Positive = 600.0
     """Seconds to wait for a round's replies."""
     checkpoint_every: Count = 10

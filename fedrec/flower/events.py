@@ -49,3 +49,13 @@ class Event:
     round: int
     what: What
     facts: dict[str, Fact] = field(default_factory=dict)
+
+    def to_row(self) -> dict[str, Fact | dict[str, Fact]]:
+        """Return the event as a line of ``events.jsonl`` (``fedrec.runs.events``)."""
+        return {
+            "time": self.time,
+            "run_id": self.run_id,
+            "round": self.round,
+            "what": self.what.value,
+            "facts": dict(self.facts),
+        }

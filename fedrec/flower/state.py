@@ -49,6 +49,10 @@ class RunState:
     """Of noise that is correlated over rounds; None where it is not."""
     ledger_head: str = ""
     """Hash of the last ledger entry that this state rests on; empty where nothing is accounted."""
+    abandoned: int = 0
+    """How many attempts at the next round, or rounds before it, were abandoned in a row."""
+    awaits_statistics: bool = False
+    """Whether round 0, the release of item counts, has yet to come."""
 
     @property
     def served(self) -> SharedState:
@@ -87,6 +91,8 @@ class RoundReport:
     """Released share of users whose norm was within it, noise included; None where it was not asked for."""
     void: bool = False
     """Whether too few users added their share of noise, so that nothing came of the round."""
+    abandoned: str | None = None
+    """Why the round was abandoned, so that nothing came of it; None of a round that was committed."""
     reasons: dict[str, int] = field(default_factory=dict)
     """How many replies were set aside, by ``fedrec.flower.quarantine.QuarantineReason``."""
 

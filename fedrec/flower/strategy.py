@@ -6,7 +6,6 @@ over one odd reply. It knows the grid and protocol values; files, clock times an
 
 import logging
 import secrets
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -21,8 +20,10 @@ from torch import Tensor
 
 from fedrec.codecs import round_codec
 from fedrec.errors import BudgetExceededError, RoundFailedError
+from fedrec.flower.clock import Clock
 from fedrec.flower.exchange import exchange
 from fedrec.flower.folding import Asked, Tally, fold_for
+from fedrec.flower.journal import Journal, MemoryJournal
 from fedrec.flower.releases import Releases
 from fedrec.flower.roster import Whereabouts, enrol
 from fedrec.flower.round_in_play import Ask, Round
@@ -57,7 +58,8 @@ class FedRecStrategy(Strategy):
     """Federated averaging of users' clipped updates under a frozen roster, with a ledger before every release.
 
     ``plan_for`` returns the run's mechanisms for a population, or None for a run without user-level privacy; then
-    ``ledger`` is not used and may be None. ``resume`` is a state to go on from. ``start`` may be called once.
+    ``ledger`` is not used and may be None. ``resume`` is a state to go on from, and ``journal`` what is written down of
+    the round after it. All waiting is by ``clock``. ``start`` may be called once.
     """
 
     def __init__(
@@ -70,8 +72,12 @@ class FedRecStrategy(Strategy):
         hooks: Hooks | None = None,
         resume: RunState | None = None,
         run_id: str | None = None,
+        journal: Journal | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self._terms = terms
+        self._journal = journal or MemoryJournal()
+        self._clock = clock or Clock()
         self._plan_for = plan_for
         self._ledger = ledger
         self._randomness = randomness
@@ -305,7 +311,7 @@ class FedRecStrategy(Strategy):
             ),
             arrays=arrays,
             timeout=self._timeout,
-            started=time.monotonic(),
+            started=self._clock.monotonic(),
             sent=sent,
         )
         self._former.append(frozenset(ask.nonce for ask in asks))
@@ -340,7 +346,9 @@ class FedRecStrategy(Strategy):
         """Yield the replies; those who stay silent are asked once more, with the same nonce."""
         current = self._current()
         silent = partial(self._again, current)
-        return exchange(grid, messages, again=silent, timeout=current.timeout, started=current.started)
+        return exchange(
+            grid, messages, again=silent, timeout=current.timeout, started=current.started, clock=self._clock.monotonic
+        )
 
     def _again(self, current: Round) -> list[Message]:
         return self._messages(current, current.fold.silent_keys())
@@ -419,7 +427,7 @@ class FedRecStrategy(Strategy):
             failed=tally.failed,
             bytes_down=current.bytes_down,
             bytes_up=tally.bytes_up,
-            seconds=time.monotonic() - current.started,
+            seconds=self._clock.monotonic() - current.started,
             epsilon=self._releases.spent() if self._releases else None,
             clip_norm=current.task.mechanism.clip_norm if current.task.mechanism else None,
             within=released_share(mean or {}),

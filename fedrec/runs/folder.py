@@ -5,10 +5,10 @@ Knows names and formats of files. Knows nothing of how a run is made.
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 from zipfile import BadZipFile
 
 import numpy as np
@@ -18,9 +18,11 @@ from fedrec.config import Scenario, load_scenario
 from fedrec.errors import ConfigError, DataError
 from fedrec.evaluation.metrics import RankingResult
 from fedrec.runs.atomic import write_atomically
+from fedrec.runs.events import append_event, read_events
 from fedrec.runs.per_user_parquet import to_parquet
 from fedrec.runs.summary import Summary
 from fedrec.runs.toml import to_toml
+from fedrec.runs.torn import drop_torn_line
 
 _SOLVED_FOR = b"\nnoise_multiplier = 0.0\n"
 
@@ -51,6 +53,12 @@ class MetricsRow(BaseModel):
     """Bound of a user's contribution, in rounds where it follows the users' norms."""
     within: float | None = None
     """Released share of users whose norm was within it, noise included."""
+    asked: int | None = Field(default=None, ge=0)
+    """Nodes that were sent a task."""
+    void: bool | None = None
+    """True where the round's replies came to nothing."""
+    quarantined: dict[str, int] | None = None
+    """How many replies were set aside, by reason."""
 
 
 class RunFolder:
@@ -61,6 +69,7 @@ class RunFolder:
         self.config_path = path / "config.toml"
         self.ledger_path = path / "ledger.jsonl"
         self.metrics_path = path / "metrics.jsonl"
+        self.events_path = path / "events.jsonl"
         self.summary_path = path / "summary.json"
         self.report_path = path / "report.html"
         self.privacy_path = path / "privacy.json"
@@ -106,7 +115,7 @@ class RunFolder:
         """Add one ``MetricsRow`` to ``metrics.jsonl``, on the disk when this returns; a row of wrong form raises."""
         line = MetricsRow.model_validate(row).model_dump_json(exclude_none=True) + "\n"
         with self.metrics_path.open("ab+") as file:
-            _drop_torn_line(file)
+            drop_torn_line(file)
             file.write(line.encode())
             file.flush()
             os.fsync(file.fileno())
@@ -119,6 +128,14 @@ class RunFolder:
         complete = text[: text.rfind("\n") + 1]
         rows = {(row["phase"], row["round"]): row for row in map(self._row, enumerate(complete.splitlines(), 1))}
         return [rows[key] for key in sorted(rows, key=lambda key: (key[0] == "final", key[1]))]
+
+    def append_event(self, row: Mapping[str, Any]) -> None:
+        """Add one event to ``events.jsonl`` (``fedrec.runs.events.EventRow``)."""
+        append_event(self.events_path, row)
+
+    def events(self, after: int = 0) -> Iterator[dict[str, Any]]:
+        """Yield the events past the first ``after`` lines, oldest first; none where the run has written none."""
+        return read_events(self.events_path, after)
 
     def _row(self, numbered: tuple[int, str]) -> dict[str, Any]:
         number, line = numbered
@@ -172,16 +189,6 @@ class RunFolder:
         except (BadZipFile, EOFError, ValueError) as error:
             raise DataError(f"{self.per_user_path} is damaged: restore or repeat the run") from error
         return {name: _result_of(name, arrays) for name in _scorers(arrays)}
-
-
-def _drop_torn_line(file: BinaryIO) -> None:
-    """Cut off what a crash left after the last newline."""
-    if file.seek(0, os.SEEK_END) == 0:
-        return
-    file.seek(-1, os.SEEK_END)
-    if file.read(1) != b"\n":
-        file.seek(0)
-        file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def _scorers(arrays: Mapping[str, Any]) -> list[str]:
