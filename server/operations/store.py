@@ -1,0 +1,206 @@
+"""The server's operational state: what happened in its runs, as typed reads. Filled by ``ingest`` and by commands.
+
+Nothing of a round rests on it: what is in here can be had again from the runs' ``events.jsonl``. Who gave which command
+is in here alone.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, Self
+
+from sqlalchemy import Engine, Row, func, select, update
+from sqlalchemy.engine import URL
+
+from server.operations import tables
+from server.operations.database import database_url, open_engine, speaking
+from server.operations.ingest import ingest
+from server.operations.views import (
+    AlarmView,
+    BudgetView,
+    CommandView,
+    DeviceView,
+    EventView,
+    QualityView,
+    ReplyView,
+    RoundView,
+    RunView,
+)
+
+MOST = 1000
+"""Events, alarms or commands that one read returns."""
+
+
+class OperationsStore:
+    """Reads and writes of the operations database. Methods raise ``OperationsError`` if it does not answer.
+
+    Any number of processes may have it open; each method is one transaction.
+    """
+
+    def __init__(self, engine: Engine, url: URL) -> None:
+        self.engine = engine
+        self.url = url
+
+    @classmethod
+    def open(cls, url: str, *, password_file: Path | None = None) -> Self:
+        """Open a database, made where there is none; see ``database_url`` for ``url`` and what it raises."""
+        place = database_url(url, password_file=password_file)
+        return cls(open_engine(place), place)
+
+    def close(self) -> None:
+        """End its connections."""
+        self.engine.dispose()
+
+    def ingest(self, folder: Path) -> int:
+        """Take in what is new in a run folder's ``events.jsonl``; return how many events that were."""
+        with speaking(self.url), self.engine.begin() as connection:
+            return ingest(connection, folder)
+
+    # --- reads ----------------------------------------------------------------------------------------------------
+    def runs(self) -> list[RunView]:
+        """Return all runs, the latest first."""
+        columns = [tables.runs.c[name] for name in RunView.__dataclass_fields__]
+        return [RunView(**row._mapping) for row in self._rows(select(*columns).order_by(tables.runs.c.began.desc()))]
+
+    def run(self, run: str) -> RunView | None:
+        """Return one run, None if no event of it is known."""
+        return next((found for found in self.runs() if found.run == run), None)
+
+    def rounds(self, run: str, *, last: int | None = None) -> list[RoundView]:
+        """Return a run's rounds in order, or its ``last`` ones, each with what came of its nodes."""
+        query = select(tables.rounds).where(tables.rounds.c.run == run).order_by(tables.rounds.c.round.desc())
+        rows = self._rows(query if last is None else query.limit(last))[::-1]
+        if not rows:
+            return []
+        replies = select(tables.replies).where(
+            tables.replies.c.run == run, tables.replies.c.round >= rows[0]._mapping["round"]
+        )
+        by_round: dict[int, list[ReplyView]] = {}
+        for row in self._rows(replies):
+            by_round.setdefault(row._mapping["round"], []).append(_reply(row))
+        return [_round(row, by_round.get(row._mapping["round"], [])) for row in rows]
+
+    def events(self, run: str, after: int = 0, *, most: int = MOST) -> list[EventView]:
+        """Return a run's events whose sequence number is above ``after``, in order, at most ``most``."""
+        table = tables.events
+        query = select(table).where(table.c.run == run, table.c.sequence > after).order_by(table.c.sequence).limit(most)
+        return [EventView(**{**row._mapping, "facts": json.loads(row._mapping["facts"])}) for row in self._rows(query)]
+
+    def devices(self) -> list[DeviceView]:
+        """Return all devices that are enrolled or were heard of, by name."""
+        known = {row._mapping["key"]: row._mapping for row in self._rows(select(tables.devices))}
+        heard = _by_node(self._rows(select(tables.replies).order_by(tables.replies.c.time)))
+        return [_device(key, known.get(key), heard.get(key, [])) for key in sorted(known.keys() | heard.keys())]
+
+    def alarms(self, *, open_only: bool = False, run: str | None = None) -> list[AlarmView]:
+        """Return alarms, the latest first, at most ``MOST``; ``open_only`` leaves out those that were acknowledged."""
+        table = tables.alarms
+        query = select(*(table.c[name] for name in AlarmView.__dataclass_fields__)).order_by(table.c.id.desc())
+        if open_only:
+            query = query.where(table.c.acknowledged_by == "")
+        if run is not None:
+            query = query.where(table.c.run == run)
+        return [AlarmView(**row._mapping) for row in self._rows(query.limit(MOST))]
+
+    def budget(self, run: str) -> BudgetView:
+        """Return how a run's budget burns down."""
+        table = tables.rounds
+        query = select(table.c.round, table.c.epsilon).where(
+            table.c.run == run, table.c.standing == "committed", table.c.epsilon.is_not(None)
+        )
+        spent = tuple((row._mapping["round"], row._mapping["epsilon"]) for row in self._rows(query.order_by("round")))
+        limits = self._rows(select(tables.runs.c.epsilon, tables.runs.c.delta).where(tables.runs.c.run == run))
+        epsilon, delta = (limits[0]._mapping["epsilon"], limits[0]._mapping["delta"]) if limits else (None, None)
+        return BudgetView(run=run, spent=spent, epsilon=epsilon, delta=delta)
+
+    def quality(self, run: str) -> list[QualityView]:
+        """Return a run's measured means in order of rounds."""
+        table = tables.quality
+        return [
+            QualityView(**row._mapping)
+            for row in self._rows(select(table).where(table.c.run == run).order_by(table.c.round, table.c.name))
+        ]
+
+    def commands(self, *, most: int = 100) -> list[CommandView]:
+        """Return the commands that were given, the latest first."""
+        query = select(tables.commands).order_by(tables.commands.c.id.desc()).limit(most)
+        return [CommandView(**row._mapping) for row in self._rows(query)]
+
+    # --- writes ---------------------------------------------------------------------------------------------------
+    def record_command(
+        self, *, time: float, who: str, what: str, run: str = "", detail: str = "", outcome: str = "done"
+    ) -> None:
+        """Write down a command: who gave it, when, and what came of it."""
+        row = {"time": time, "who": who, "what": what, "run": run, "detail": detail, "outcome": outcome}
+        with speaking(self.url), self.engine.begin() as connection:
+            connection.execute(tables.commands.insert().values(row))
+
+    def raise_alarm(
+        self,
+        *,
+        time: float,
+        kind: str,
+        text: str,
+        run: str = "",
+        round: int = 0,
+        value: float | None = None,
+        bound: float | None = None,
+    ) -> None:
+        """Raise an alarm of the server's own. The same one again, while it is not acknowledged, is not repeated."""
+        table = tables.alarms
+        with speaking(self.url), self.engine.begin() as connection:
+            same = (table.c.kind == kind, table.c.run == run, table.c.text == text, table.c.acknowledged_by == "")
+            if connection.execute(select(table.c.id).where(*same)).first() is None:
+                number = connection.execute(select(func.coalesce(func.max(table.c.id), 0))).scalar_one()
+                row = {"run": run, "time": time, "round": round, "kind": kind, "text": text}
+                connection.execute(table.insert().values(**row, value=value, bound=bound, source=f"server/{number}"))
+
+    def acknowledge(self, alarm: int, *, who: str, time: float) -> bool:
+        """Note who has seen to an alarm; return False if there is none of this number that is still open."""
+        table = tables.alarms
+        with speaking(self.url), self.engine.begin() as connection:
+            mine = update(table).where(table.c.id == alarm, table.c.acknowledged_by == "")
+            return connection.execute(mine.values(acknowledged_by=who, acknowledged_at=time)).rowcount == 1
+
+    def _rows(self, query: Any) -> list[Row[Any]]:
+        with speaking(self.url), self.engine.connect() as connection:
+            return list(connection.execute(query))
+
+
+def _reply(row: Row[Any]) -> ReplyView:
+    return ReplyView(**{name: row._mapping[name] for name in ReplyView.__dataclass_fields__})
+
+
+def _round(row: Row[Any], replies: list[ReplyView]) -> RoundView:
+    table: dict[str, Any] = dict(row._mapping)
+    strangers = table.pop("strangers")
+    counts: dict[str, Any] = {
+        outcome: sum(reply.outcome == outcome for reply in replies) for outcome in ("taken", "refused", "silent")
+    }
+    quarantined = strangers + sum(reply.outcome == "quarantined" for reply in replies)
+    ordered = sorted(replies, key=lambda reply: (reply.seconds is None, reply.seconds or 0.0, reply.node))
+    return RoundView(**table, **counts, quarantined=quarantined, replies=tuple(ordered))
+
+
+def _by_node(rows: list[Row[Any]]) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = {}
+    for row in rows:
+        found.setdefault(row._mapping["node"], []).append(row._mapping)
+    return found
+
+
+def _device(key: str, known: Any, heard: list[Any]) -> DeviceView:
+    """Return one device; ``heard``: its replies in order of time."""
+    outcomes = [reply["outcome"] for reply in heard]
+    spoken = [reply["time"] for reply in heard if reply["outcome"] != "silent"]
+    return DeviceView(
+        key=key,
+        owner=known["owner"] if known else "",
+        state=known["state"] if known else "unknown",
+        last_seen=max(spoken, default=None),
+        taken=outcomes.count("taken"),
+        refused=outcomes.count("refused"),
+        quarantined=outcomes.count("quarantined"),
+        silent=outcomes.count("silent"),
+        spent_in_abandoned=sum(reply["abandoned"] for reply in heard),
+        last_reason=next((reply["reason"] for reply in reversed(heard) if reply["reason"]), ""),
+    )
