@@ -12,6 +12,7 @@ from fedrec.cli.output import write_json, write_line, write_note, write_table
 from fedrec.cli.server_folder import Folder, Json
 from fedrec.cli.server_folder import open_server as _open
 from fedrec.cli.server_folder import publications as _publications
+from fedrec.cli.server_operations import operate, pause, resume, runs
 from fedrec.cli.server_runs import publish, stop_runs, train
 from server.door.enrolments import Enrolments
 from server.door.home import ServerSettings
@@ -71,11 +72,14 @@ def up(
         bool, typer.Option("--volatile", help="Accept a folder in memory (tmpfs): for tries, never in production.")
     ] = False,
 ) -> None:
-    """Run the server until Ctrl-C or SIGTERM: Flower's SuperLink and the door on loopback, nginx in front."""
+    """Run the server until Ctrl-C or SIGTERM: Flower's SuperLink and the door on loopback, nginx in front.
+
+    A run that was under way when something of it died is taken up again by itself, from its last committed round.
+    """
     home, settings = _open(folder)
     if os.geteuid() == 0:
         write_note("running as root: in production give the server a user of its own (server/deploy/)")
-    run_server(home, settings, volatile=volatile, ready=lambda: _say_ready(settings))
+    run_server(home, settings, volatile=volatile, ready=lambda: _say_ready(settings), broke=write_note)
 
 
 def _say_ready(settings: ServerSettings) -> None:
@@ -165,3 +169,6 @@ def renew(folder: Folder) -> None:
 
 server_app.command()(publish)
 server_app.command()(train)
+for _command in (runs, pause, resume):
+    server_app.command()(_command)
+server_app.command(hidden=True)(operate)

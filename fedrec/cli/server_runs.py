@@ -52,23 +52,23 @@ def train(
 ) -> None:
     """Train on the enrolled devices: submit the installed code as an app, and wait.
 
-    A run that broke off goes on from its last checkpoint: pass its folder. ``federation.nodes`` is how many devices
-    must be there before it begins.
+    A run that broke off goes on from its last checkpoint by itself while the server is up; else pass its folder.
+    ``federation.nodes`` is how many devices must be there before it begins.
     """
     from server.door.flower import SuperLink  # flwr
-    from server.door.training import follow, submit  # flwr
+    from server.operations.submitting import follow_to_the_end, submit_under_watch  # flwr
 
     home, settings = open_server(folder)
     run = _run_folder(home, what, overrides or [], preset, catalogue)
     superlink = SuperLink.of(home, settings)
     try:
-        run_id = submit(superlink, publications(home), run)
+        run_id = submit_under_watch(home, superlink, publications(home), run)
         write_line(f"run {run_id} trains {run.path}")
         sys.stdout.flush()  # whoever waits for this line reads a pipe
         if wait:
             with RoundBar() as bar:
                 bar.phase("training", run.scenario().training.rounds)
-                follow(superlink, run_id, beat=lambda: _show(bar, run))
+                follow_to_the_end(home, superlink, run_id, beat=lambda: _show(bar, run), note=write_note)
             write_line(f"done: {len(run.metrics())} rounds; next: fedrec server publish {folder} {run.path}")
     finally:
         superlink.close()

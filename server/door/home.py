@@ -6,6 +6,8 @@
     signing.key          Ed25519 key (0600) that signs orders, catalogues and models; signer.pub its public half as hex
     enrolments.db        codes and devices (SQLite)
     superlink.db         Flower's runs, nodes and messages (SQLite)
+    operations.db        what happened in runs, alarms, commands (SQLite), unless settings name a PostgreSQL
+    training.json        the run that is under way, which is taken up again when something of it dies
     nginx.conf           written at every start from the settings
     public/              what every device may read: orders.json, catalogue/, model/, files/
     runs/                run folders of ``fedrec server train``
@@ -43,6 +45,10 @@ class ServerSettings:
     door_port: int = 8001
     database: str = "superlink.db"
     """Flower's database, a file in the server's folder. One in memory would forget every device and run."""
+    operations: str = "operations.db"
+    """Where what happens in runs is kept: a file in the server's folder, or ``postgresql://USER@HOST/NAME``."""
+    operations_password_file: str = ""
+    """A file of mode 0600 with that database's password; else ``FEDREC_OPERATIONS_PASSWORD`` is looked at."""
     owner_quota: int = 100
     requests_per_second: int = 100
     """Of one address, beyond which it is told to come again; devices behind one router share an address."""
@@ -51,6 +57,9 @@ class ServerSettings:
     def __post_init__(self) -> None:
         if not self.host or any(sign in self.host for sign in " /;{}\"'\n"):
             raise ConfigError(f"host must be a name or an address, got {self.host!r}")
+        for name in ("operations", "operations_password_file"):
+            if not isinstance(getattr(self, name), str):
+                raise ConfigError(f"{name} must be a text, got {getattr(self, name)!r}")
         if any(sign not in "0123456789abcdefABCDEF.:[]*" for sign in self.listen):
             raise ConfigError(f"listen must be an address of this machine, got {self.listen!r}")
         ports = (self.port, self.superlink_port, self.door_port)
@@ -154,6 +163,16 @@ class ServerHome:
     def run(self) -> Path:
         """What does not outlive a boot."""
         return self.path / "run"
+
+    @property
+    def under_way(self) -> Path:
+        """The run that is under way."""
+        return self.path / "training.json"
+
+    @property
+    def session(self) -> Path:
+        """A text that is drawn each time that a SuperLink is started."""
+        return self.run / "session"
 
     @property
     def lock(self) -> Path:

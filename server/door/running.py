@@ -3,6 +3,7 @@
 import ctypes
 import fcntl
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fedrec.errors import ConfigError, DataError, FedRecError
+from fedrec.runs.atomic import write_atomically
 from server.door.enrolments import Enrolments
 from server.door.home import ServerHome, ServerSettings
 from server.door.nginx import nginx_command, write_configuration
@@ -26,6 +28,14 @@ START_SECONDS = 120.0
 """Longest wait for a child to answer; a SuperLink on a small machine takes several seconds."""
 END_SECONDS = 10.0
 ORPHAN_SECONDS = 2.0
+RESTARTS = 6
+FIRST_DELAY = 1.0
+"""Seconds before all is started anew for the first time."""
+STEADY_SECONDS = 300.0
+OPERATOR = "operator"
+"""The one child that the server can do without: devices train and are let in while it is started again."""
+OPERATOR_SECONDS = 10.0
+"""Between two starts of it at least."""
 LOG_BYTES = 50 << 20
 """Of one log, of which there are two."""
 _PAUSE = 0.1
@@ -66,8 +76,12 @@ class Children:
                 os.truncate(log, 0)  # whoever writes appends, and so goes on at the new end
 
     def ended(self) -> str | None:
-        """Return the name of a child that has ended, None while all run."""
-        return next((name for name, process in self.running.items() if process.poll() is not None), None)
+        """Return the name of a child that has ended and that the server cannot do without, None while all run."""
+        return next((name for name in self.running if name != OPERATOR and self.over(name)), None)
+
+    def over(self, name: str) -> bool:
+        """Return whether a child does not run: it has ended, or was never started."""
+        return name not in self.running or self.running[name].poll() is not None
 
     def wait_for(self, name: str, answers: Callable[[], bool]) -> None:
         """Wait until ``answers``; ``ServerFailedError`` with the end of the log if the child ends or time is up."""
@@ -111,11 +125,21 @@ class Children:
         return " | ".join(line.strip() for line in text.strip().splitlines()[-3:])[-600:]
 
 
-def up(home: ServerHome, settings: ServerSettings, *, volatile: bool, ready: Callable[[], None]) -> None:
-    """Run the server until SIGTERM or SIGINT, or until a part of it ends; ``ready`` is called when all answer.
+def up(
+    home: ServerHome,
+    settings: ServerSettings,
+    *,
+    volatile: bool,
+    ready: Callable[[], None],
+    broke: Callable[[str], None] = lambda why: None,
+) -> None:
+    """Run the server until SIGTERM or SIGINT; ``ready`` is called when all answer for the first time.
 
-    Raises ``ConfigError`` for a database in memory (unless ``volatile`` lets a file system in memory pass), an unknown
-    flwr or a port that is taken; ``DataError`` if the server runs already; ``ServerFailedError`` if a part fails.
+    A part that ends takes the others with it, and all are started anew, after a delay that doubles: one state, not a
+    mixture. ``broke`` is told why. Raises ``ConfigError`` for a database in memory (unless ``volatile`` lets a file
+    system in memory pass), an unknown flwr or a port that is taken; ``DataError`` if the server runs already;
+    ``ServerFailedError`` if a part does not start, or parts end ``RESTARTS`` times with less than ``STEADY_SECONDS`` of
+    peace in between.
     """
     check_flower()
     refuse_memory(home.path / settings.database, settings.database, volatile=volatile)
@@ -125,17 +149,57 @@ def up(home: ServerHome, settings: ServerSettings, *, volatile: bool, ready: Cal
         _check_ports(settings)
         write_configuration(home, settings)
         _adopt_orphans()
-        children = Children(home)
-        try:
-            _start(children, home, settings)
-            ready()
-            while not asked_to_end():
-                if (name := children.ended()) is not None:
-                    raise ServerFailedError(f"{name} has ended, and so does the server; see {home.logs / name}.log")
-                children.trim_logs()
-                time.sleep(5 * _PAUSE)
-        finally:
-            children.end()
+        home.session.unlink(missing_ok=True)
+        told, failures = ready, 0
+        while not asked_to_end():
+            began = time.monotonic()
+            try:
+                _serve(home, settings, told, asked_to_end)
+            except ServerFailedError as error:
+                lived = time.monotonic() - began
+                failures = 1 if lived > STEADY_SECONDS else failures + 1
+                if not home.session.exists() or failures > RESTARTS:
+                    raise
+                told = _unheard
+                delay = FIRST_DELAY * 2 ** (failures - 1)
+                broke(f"{error}; it is started again in {delay:.0f} s")
+                _wait(delay, asked_to_end)
+
+
+def _serve(
+    home: ServerHome, settings: ServerSettings, ready: Callable[[], None], asked_to_end: Callable[[], bool]
+) -> None:
+    """Run all parts until one ends (``ServerFailedError``) or the server is asked to; none is left when this returns.
+
+    ``home.session`` exists from when all have answered on: a server that never got so far is not tried again.
+    """
+    children = Children(home)
+    try:
+        _start(children, home, settings)
+        write_atomically(home.session, secrets.token_hex(8).encode(), mode=0o600)
+        ready()
+        operator = [sys.executable, "-m", "fedrec.cli", "server", "operate", str(home.path)]
+        due = time.monotonic()
+        while not asked_to_end():
+            if (name := children.ended()) is not None:
+                raise ServerFailedError(f"{name} has ended; see {home.logs / name}.log")
+            if children.over(OPERATOR) and time.monotonic() >= due:
+                children.start(OPERATOR, operator, dict(os.environ))
+                due = time.monotonic() + OPERATOR_SECONDS
+            children.trim_logs()
+            time.sleep(5 * _PAUSE)
+    finally:
+        children.end()
+
+
+def _wait(seconds: float, asked_to_end: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and not asked_to_end():
+        time.sleep(_PAUSE)
+
+
+def _unheard() -> None:
+    """Say nothing: it has been said."""
 
 
 def _start(children: Children, home: ServerHome, settings: ServerSettings) -> None:

@@ -5,12 +5,14 @@ is in here alone.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
 from sqlalchemy import Engine, Row, func, select, update
 from sqlalchemy.engine import URL
 
+from server.door.home import ServerHome, ServerSettings
 from server.operations import tables
 from server.operations.database import database_url, open_engine, speaking
 from server.operations.ingest import ingest
@@ -45,6 +47,13 @@ class OperationsStore:
         """Open a database, made where there is none; see ``database_url`` for ``url`` and what it raises."""
         place = database_url(url, password_file=password_file)
         return cls(open_engine(place), place)
+
+    @classmethod
+    def of(cls, home: ServerHome, settings: ServerSettings) -> Self:
+        """Open the database that a server's settings name."""
+        named = settings.operations_password_file
+        url = settings.operations if "://" in settings.operations else str(home.path / settings.operations)
+        return cls.open(url, password_file=home.path / named if named else None)
 
     def close(self) -> None:
         """End its connections."""
@@ -160,6 +169,20 @@ class OperationsStore:
         with speaking(self.url), self.engine.begin() as connection:
             mine = update(table).where(table.c.id == alarm, table.c.acknowledged_by == "")
             return connection.execute(mine.values(acknowledged_by=who, acknowledged_at=time)).rowcount == 1
+
+    def set_devices(self, states: Mapping[str, tuple[str, str]]) -> None:
+        """Put down which devices are enrolled: owner and state by key. Those that are not named are forgotten."""
+        rows = [{"key": key, "owner": owner, "state": state} for key, (owner, state) in sorted(states.items())]
+        with speaking(self.url), self.engine.begin() as connection:
+            connection.execute(tables.devices.delete())
+            if rows:
+                connection.execute(tables.devices.insert(), rows)
+
+    def set_budget(self, run: str, *, epsilon: float | None, delta: float | None) -> None:
+        """Put down what a run may spend, by its scenario."""
+        table = tables.runs
+        with speaking(self.url), self.engine.begin() as connection:
+            connection.execute(update(table).where(table.c.run == run).values(epsilon=epsilon, delta=delta))
 
     def _rows(self, query: Any) -> list[Row[Any]]:
         with speaking(self.url), self.engine.connect() as connection:
