@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from fedrec.aggregation.exact_sum import ExactSum
 from fedrec.aggregation.growth import within_band
-from fedrec.aggregation.robust import GeometricMedian, KeptSum, Krum, Median, TrimmedMean
+from fedrec.aggregation.robust import GeometricMedian, Krum, Median, TrimmedMean
 from fedrec.aggregation.rule import Rule
 from fedrec.aggregation.wrappers import Capped, Clipped, Supported
 from fedrec.config.robustness import RobustnessConfig, RuleName
@@ -22,6 +23,8 @@ class Known:
 
     item_tables: Collection[str]
     """Names of tensors whose first axis is the catalogue."""
+    template: Mapping[str, Tensor]
+    """Tensors of the names, shapes and kinds of a decoded reply."""
     weights: Mapping[str, float] = field(default_factory=dict)
     """Of nodes whose owner holds too many users (``owner_weights``); of others 1."""
     apart: Collection[str] = ()
@@ -37,7 +40,7 @@ class Defence:
     def rule(self, known: Known) -> Rule:
         """Return a new rule for one round's replies."""
         config = self.config
-        rule = RULES[config.rule](config)
+        rule = RULES[config.rule](config, known.template)
         if config.supporters > 1:
             rule = Supported(inner=rule, item_tables=known.item_tables, minimum=config.supporters)
         if config.clip_norm or config.row_clip_norm or config.aggregate_row_norm:
@@ -61,13 +64,13 @@ class Defence:
         return within_band(after, popularity, item_tables, self.config.growth)
 
 
-RULES: dict[RuleName, Callable[[RobustnessConfig], Rule]] = {
-    "mean": lambda config: KeptSum(),
-    "trimmed-mean": lambda config: TrimmedMean(share=config.liars),
-    "median": lambda config: Median(),
-    "krum": lambda config: Krum(share=config.liars),
-    "multi-krum": lambda config: Krum(share=config.liars, chosen=None),
-    "geometric-median": lambda config: GeometricMedian(),
+RULES: dict[RuleName, Callable[[RobustnessConfig, Mapping[str, Tensor]], Rule]] = {
+    "mean": lambda config, template: ExactSum(template),
+    "trimmed-mean": lambda config, template: TrimmedMean(share=config.liars),
+    "median": lambda config, template: Median(),
+    "krum": lambda config, template: Krum(share=config.liars),
+    "multi-krum": lambda config, template: Krum(share=config.liars, chosen=None),
+    "geometric-median": lambda config, template: GeometricMedian(),
 }
 
 NONE = RobustnessConfig(clip_norm=None, row_clip_norm=None, aggregate_row_norm=None, supporters=0, growth=None)

@@ -20,12 +20,16 @@ def within_band(
 ) -> SharedState:
     """Return ``after`` with item rows of at most ``growth`` times the median length of those of like popularity.
 
-    ``popularity``: released counts, float ``[num_items]``. A table of single numbers, such as a bias, is held within
-    ``growth`` times the median distance of numbers from their neighbours' median. Other tensors are as they were.
+    ``popularity``: released counts, float ``[num_items]``. Of a table of single numbers, such as a bias, the median of
+    like items may be passed by twice ``growth`` times the spread, from the tenth to the ninetieth percentile, that
+    they have; it is no less than what is usual in the catalogue. Other tensors are as they were, and so are all where
+    there are fewer items than ``window``.
     """
     order = popularity.argsort(stable=True)
     held = {
-        name: _held(table, order, growth, window) if name in item_tables and len(table) == len(order) else table
+        name: _held(table, order, growth, window)
+        if name in item_tables and len(order) == len(table) >= window
+        else table
         for name, table in after.items()
     }
     return SharedState(held)
@@ -35,14 +39,18 @@ def _held(table: Tensor, order: Tensor, growth: float, window: int) -> Tensor:
     order = order.to(table.device)
     rows = table.reshape(len(table), -1)
     if rows.shape[1] == 1:
-        values = rows[:, 0].double()
-        middle = band_medians(values, order, window)
-        room = growth * (values - middle).abs().median()
-        return torch.minimum(torch.maximum(values, middle - room), middle + room).to(table.dtype).reshape(table.shape)
+        return torch.minimum(table, _ceiling(rows[:, 0], order, growth, window).to(table.dtype).reshape(table.shape))
     lengths = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64)
     most = growth * band_medians(lengths, order, window)
     factors = torch.where(lengths > most, most / lengths.clamp_min(1e-300), 1.0)
     return (rows * factors.to(table.dtype)[:, None]).reshape(table.shape)
+
+
+def _ceiling(values: Tensor, order: Tensor, growth: float, window: int) -> Tensor:
+    bands = values.double()[order].unfold(0, window, 1)
+    low, middle, high = bands.quantile(torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64, device=values.device), dim=1)
+    spread = (high - low).clamp_min(float((high - low).median()))
+    return _by_item(middle + 2 * growth * spread, order, window)
 
 
 def band_medians(values: Tensor, order: Tensor, window: int) -> Tensor:
@@ -51,8 +59,11 @@ def band_medians(values: Tensor, order: Tensor, window: int) -> Tensor:
     ``order``: int64, the items by rising popularity. At both ends the window is the first or last ``window`` items.
     """
     window = min(window, len(values))
-    medians = values[order].unfold(0, window, 1).median(dim=1).values
-    first = (torch.arange(len(values), device=values.device) - window // 2).clamp(0, len(medians) - 1)
-    found = torch.empty_like(values)
-    found[order] = medians[first]
+    return _by_item(values[order].unfold(0, window, 1).median(dim=1).values, order, window)
+
+
+def _by_item(of_windows: Tensor, order: Tensor, window: int) -> Tensor:
+    first = (torch.arange(len(order), device=order.device) - window // 2).clamp(0, len(of_windows) - 1)
+    found = torch.empty(len(order), dtype=of_windows.dtype, device=order.device)
+    found[order] = of_windows[first]
     return found

@@ -26,8 +26,9 @@ class RobustnessConfig(Section):
     """Nodes that must have moved an item, else its row stays as it is in that round; 0 for no such minimum."""
     owner_share: Rate = 1.0
     """Largest share of all users that one owner's devices may stand for; 1 for no bound."""
-    growth: Positive | None = None
+    growth: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = 1.5
     """How many times as long as those of items of like popularity an item's row may become; None for no bound. Needs
-    the release of item counts; rests on released figures alone, so that it costs no privacy."""
+    the release of item counts and a catalogue of 51 items or more. Rests on released figures alone: it costs no
+    privacy."""
     on_alarm: Literal["warn", "hold"] = "warn"
     """``hold`` leaves the model as it was in a round that raises an alarm."""
