@@ -1,11 +1,11 @@
-"""One round's replies: each is validated, decoded, the bad ones set aside with a reason, the good ones summed.
+"""One round's replies: each is validated, decoded, the bad ones set aside with a reason, the good ones aggregated.
 
-Whatever a client sends, nothing here raises: one odd reply must not end a run for all others. Sums are taken in order
-of node key and in float64, or exactly where they are of integers, so that neither arrival order nor transport changes a
-bit of the result. Where devices add noise themselves, a norm is refused only if that noise cannot explain it, and
-integers never: a device that breaks its bound by less is not noticed. What a reply weighs is what was asked, whatever
-it says. A reply counts once, for the node that its nonce was given to; where the server has a list of devices, only
-under that device's seal (``fedrec.flower.seals``).
+Whatever a client sends, nothing here raises: one odd reply must not end a run for all others. A reply goes into the
+round's rule (``fedrec.aggregation``) as it arrives and is not kept; the plain rule's sum is exact, so that neither
+arrival order nor transport changes a bit of the result. Where devices add noise themselves, a norm is refused only if
+that noise cannot explain it, and integers never: a device that breaks its bound by less is not noticed. What a reply
+weighs is what was asked, whatever it says. A reply counts once, for the node that its nonce was given to; where the
+server has a list of devices, only under that device's seal (``fedrec.flower.seals``).
 """
 
 import logging
@@ -18,10 +18,13 @@ import torch
 from flwr.app import Message
 from torch import Tensor
 
+from fedrec.aggregation.exact_sum import ExactSum
+from fedrec.aggregation.rule import Rule
 from fedrec.codecs import Codec, codec_for, reply_codec
 from fedrec.config import CodecConfig
 from fedrec.errors import ProtocolError
 from fedrec.flower.enrolment import Enrolment
+from fedrec.flower.events import Fact, What
 from fedrec.flower.fields import printable
 from fedrec.flower.quarantine import ALARMS, QuarantineError, QuarantineReason, reason_of
 from fedrec.flower.seals import Seals, never_asked, seals_of
@@ -41,6 +44,12 @@ TAILS = 8.0
 """Standard deviations by which the norm of a device's noise may pass the root of its dimension."""
 NORM_TOLERANCE = 1e-4
 """Relative slack of the norm check, for the rounding of float32 sums."""
+MOST_TEXTS = 100
+"""Replies of a round of which it is kept in words what was wrong; the others are counted."""
+
+
+def _unheard(what: What, facts: Mapping[str, Fact]) -> None:
+    """Do nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +63,7 @@ class Asked:
 
 @dataclass(frozen=True, kw_only=True)
 class Tally:
-    """What a round's replies came to. ``total``: float64 sum of the usable replies, or int64 of integers."""
+    """What a round's replies came to. ``total``: see ``fedrec.aggregation.rule.Aggregate``."""
 
     total: SharedState
     usable: tuple[str, ...]
@@ -64,18 +73,22 @@ class Tally:
     refused: dict[str, Refusal]
     """By node key."""
     quarantined: tuple[str, ...]
-    """What was wrong with each reply that was set aside."""
+    """What was wrong with each reply that was set aside, of the first ``MOST_TEXTS``."""
     reasons: dict[str, int]
     """How many were set aside, by ``QuarantineReason``."""
     failed: tuple[str, ...]
     """What was reported for each message that came to nothing."""
     bytes_up: int
     """On the wire (``fedrec.flower.traffic``), of all replies that brought content, usable or not."""
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Why the round's rule gave a usable reply no weight, by node key."""
+    frozen_rows: int = 0
+    """Item rows that too few nodes had moved."""
 
 
 @dataclass(kw_only=True)
 class Fold:
-    """Takes replies in any order and sums them in the order of ``asked``, holding back only those that came early."""
+    """Takes replies in any order and hands the good ones to the round's rule."""
 
     asked: Sequence[Asked]
     allowed: SharedState
@@ -96,9 +109,10 @@ class Fold:
     """Id by node key of where each task was sent to, as far as that is known by now."""
     former: Collection[str] = frozenset()
     """Nonces of earlier rounds of the run."""
-    _total: dict[str, Tensor] = field(init=False)
-    _early: dict[int, SharedState] = field(init=False, default_factory=dict)
-    _next: int = field(init=False, default=0)
+    rule: Rule | None = None
+    """What becomes of good replies; None sums them."""
+    on_reply: Callable[[What, Mapping[str, Fact]], None] = _unheard
+    """Told of each reply that is taken, refused or set aside, with the facts that ``What`` names but the time."""
     _usable: set[int] = field(init=False, default_factory=set)
     _refused: dict[str, Refusal] = field(init=False, default_factory=dict)
     _heard: set[int] = field(init=False, default_factory=set)
@@ -108,21 +122,23 @@ class Fold:
     _bytes_up: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
-        exact = torch.float64 if self.bits is None else torch.int64
-        self._total = {name: torch.zeros(tensor.shape, dtype=exact) for name, tensor in self.allowed.items()}
+        self._rule: Rule = self.rule or ExactSum(self.allowed)
         self._by_nonce = {one.nonce: position for position, one in enumerate(self.asked)}
 
     def take(self, message: Message) -> None:
         """Judge one reply; add it to the sum if it is good."""
         if message.has_error():
-            self._failed.append(printable(message.error.reason or f"error {message.error.code}"))
+            if len(self._failed) < MOST_TEXTS:
+                self._failed.append(printable(message.error.reason or f"error {message.error.code}"))
             return
         self._bytes_up += wire_bytes(message)
+        position = self._by_nonce.get(nonce_of(message))
         try:
-            self._check_source(message)
+            if position is not None:
+                self._check_source(message, position)
             self._take(read_reply(message, self._template))
         except ProtocolError as error:
-            self._set_aside(error)
+            self._set_aside(error, None if position is None else self.asked[position].key)
 
     def open_keys(self) -> set[str]:
         """Return the keys of nodes that have neither answered nor refused."""
@@ -133,11 +149,10 @@ class Fold:
         return {one.key for i, one in enumerate(self.asked) if i not in self._heard}
 
     def close(self) -> Tally:
-        """Sum what still waits and return the round's tally."""
-        for position in sorted(self._early):
-            self._add(self._early.pop(position))
+        """Return the round's tally."""
+        aggregate = self._rule.close() if self._usable else ExactSum(self.allowed).close()
         return Tally(
-            total=SharedState(self._total),
+            total=SharedState(dict(aggregate.total)),
             usable=tuple(self.asked[position].key for position in sorted(self._usable)),
             num_users=sum(self.asked[position].num_users for position in self._usable),
             refused=self._refused,
@@ -145,17 +160,16 @@ class Fold:
             reasons=dict(self._reasons),
             failed=tuple(self._failed),
             bytes_up=self._bytes_up,
+            left_out=aggregate.left_out,
+            frozen_rows=aggregate.frozen_rows,
         )
 
-    def _check_source(self, message: Message) -> None:
+    def _check_source(self, message: Message, position: int) -> None:
         """Note who is heard; raise if a task is answered from elsewhere than it was sent to.
 
         Transport's word on the source can be forged, so that it is in no one's favour: it can only be held against a
         reply, whose node is then as silent as before.
         """
-        position = self._by_nonce.get(nonce_of(message))
-        if position is None:
-            return
         key, source = self.asked[position].key, message.metadata.src_node_id
         if self.sent.get(key, source) != source:
             text = f"the task of node {key!r} is answered from another address than it was sent to"
@@ -172,9 +186,10 @@ class Fold:
         if isinstance(reply, Refusal):
             logger.info("node %r refuses: %s: %s", asked.key, reply.reason, reply.detail)
             self._refused[asked.key] = reply
+            self.on_reply(What.REPLY_REFUSED, {"node": asked.key, "reason": reply.reason.value})
         else:
             self._take_total(reply, position)
-        self._advance()
+            self.on_reply(What.REPLY_TAKEN, {"node": asked.key})
 
     def _take_total(self, reply: TrainReply, position: int) -> None:
         """Take a reply that nothing is wrong with. Its number is counted last: a bad one must not use it up."""
@@ -184,8 +199,11 @@ class Fold:
         total = self._decoded(reply, asked)
         if self.seals:
             self.seals.accept(reply, asked.key)
+        try:
+            self._rule.add(asked.key, total, asked.num_users)
+        except ValueError as error:
+            raise QuarantineError(QuarantineReason.BOUND, f"the sum of node {asked.key!r}: {error}") from error
         self._usable.add(position)
-        self._early[position] = total
 
     def _foreign(self, reply: TrainReply | Refusal) -> QuarantineError:
         """Return what is wrong with an answer to no task of this round."""
@@ -197,24 +215,19 @@ class Fold:
             return never_asked()
         return self.seals.foreign(reply) if self.seals else never_asked()
 
-    def _set_aside(self, error: ProtocolError) -> None:
+    def _set_aside(self, error: ProtocolError, node: str | None) -> None:
+        """Count a bad reply; ``node``: whose task it answers, which says nothing of who sent it."""
         reason = reason_of(error)
         logger.log(
             logging.ERROR if reason in ALARMS else logging.WARNING, "a reply was set aside: %s: %s", reason, error
         )
-        self._quarantined.append(str(error))
+        if len(self._quarantined) < MOST_TEXTS:
+            self._quarantined.append(str(error))
         self._reasons[reason.value] += 1
+        self.on_reply(What.REPLY_QUARANTINED, {"reason": reason.value, **({"node": node} if node else {})})
 
     def _template(self, num_users: int) -> Mapping[str, Tensor]:
         return self.codec(num_users).template(self.allowed)
-
-    def _advance(self) -> None:
-        while self._next < len(self.asked):
-            if self._next in self._early:
-                self._add(self._early.pop(self._next))
-            elif self.asked[self._next].key not in self._refused:
-                return
-            self._next += 1
 
     def _decoded(self, reply: TrainReply, asked: Asked) -> SharedState:
         """Return what the reply stands for, which is what counts: the bound is on what enters the sum."""
@@ -277,10 +290,6 @@ class Fold:
                 f"{asked.num_users} users allow {most:g}",
             )
 
-    def _add(self, total: SharedState) -> None:
-        for name, tensor in total.items():
-            self._total[name] += tensor
-
 
 def fold_for(
     task: TrainTask,
@@ -290,6 +299,8 @@ def fold_for(
     enrolment: Enrolment | None = None,
     sent: Mapping[str, int] | None = None,
     former: Collection[str] = frozenset(),
+    rule: Rule | None = None,
+    on_reply: Callable[[What, Mapping[str, Fact]], None] = _unheard,
 ) -> Fold:
     """Return the fold of a round's replies; ``task``: of the whole cohort. The rest: see ``Fold``."""
     mechanism = task.mechanism
@@ -305,6 +316,8 @@ def fold_for(
         seals=seals_of(enrolment, task),
         sent={} if sent is None else sent,
         former=former,
+        rule=rule,
+        on_reply=on_reply,
     )
 
 

@@ -1,7 +1,9 @@
 """The fold: good replies are summed whatever the order, bad ones set aside, and nothing ever raises."""
 
+import gc
 import itertools
 import math
+import weakref
 
 import pytest
 import torch
@@ -72,10 +74,15 @@ def test_no_order_of_arrival_changes_a_bit_of_the_sum():
     assert all(torch.equal(one[name], sums[0][name]) for one in sums for name in ALLOWED)
 
 
-def test_replies_in_order_are_added_at_once_and_never_held_back(fold):
-    for position in range(3):
-        fold.take(refusal(position) if position == 1 else reply(position))
-        assert not fold._early
+def test_a_reply_is_not_kept_whatever_the_order(fold):
+    """Case H84's cause: memory that does not grow with the cohort."""
+    for position in (3, 2, 0):
+        message = reply(position)
+        tensors = [weakref.ref(record) for record in message.content.array_records.values()]
+        fold.take(message)
+        del message
+        gc.collect()
+        assert [ref() for ref in tensors] == [None] * len(tensors)
 
 
 def filled(value: float) -> SharedState:
@@ -113,10 +120,13 @@ def test_a_sum_at_its_bound_is_good(fold):
     assert fold.close().usable == ("node-1",)
 
 
-def test_without_clipping_any_finite_sum_is_good():
+def test_without_clipping_any_sum_that_an_exact_sum_has_room_for_is_good():
     fold = fresh(clip_norm=None)
     fold.take(reply(1, filled(1e30)))
-    assert fold.close().usable == ("node-1",)
+    fold.take(reply(1, filled(1e11)))
+    tally = fold.close()
+    assert tally.usable == ("node-1",)
+    assert tally.reasons == {"above-bound": 1}
 
 
 @pytest.mark.parametrize("again", [reply, refusal])
