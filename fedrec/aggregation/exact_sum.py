@@ -48,11 +48,10 @@ class ExactSum:
 
     def add(self, key: str, total: Mapping[str, Tensor], num_users: int) -> None:
         """Add a reply; see ``Rule``."""
-        largest = max((_size(total[name]) for name in self._limbs), default=0.0)
-        if not largest <= self._room or self._replies >= MOST_REPLIES:
-            raise ValueError(
-                f"the sum has room for {self._room:g} more, and the reply has a number of size {largest:g}"
-            )
+        sizes = [_size(total[name]) for name in self._limbs]
+        if self._replies >= MOST_REPLIES or not all(size <= self._room for size in sizes):
+            raise ValueError(f"the sum has room for numbers up to {self._room:g}, the reply's go up to {max(sizes):g}")
+        largest = max(sizes, default=0.0)
         self._room -= largest
         self._replies += 1
         for name, whole in self._whole.items():
