@@ -14,10 +14,13 @@ A journal knows rounds as values. Files are the caller's.
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from fedrec.flower.round_in_play import Ask
+import numpy as np
+from numpy.typing import NDArray
+
 from fedrec.flower.state import RoundReport
 from fedrec.models.split import SharedState
 from fedrec.rounds import Contribution, TrainTask
@@ -33,7 +36,12 @@ class Opened:
     """How many attempts at this round were abandoned before."""
     terms: str
     """``terms_digest`` of its task: under other settings its nonces would be answered by other tasks' replies."""
-    asks: tuple[Ask, ...]
+    cohort: NDArray[np.int64]
+    """Ascending positions of its users in the roster."""
+    nonces: Mapping[str, str]
+    """By key of the nodes that have one of them."""
+    clip_norm: float | None = None
+    """For whoever reads it; ``terms`` is what counts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +72,9 @@ class Journal(Protocol):
     def close(self, number: int) -> None:
         """Forget that the round is open: it is committed, or abandoned, and whoever is to know has been told."""
 
+    def forget(self, before: int) -> None:
+        """Forget what came of the rounds before one: no state that is kept rests on an earlier one."""
+
 
 class MemoryJournal:
     """A journal that lives as long as its process: for runs that keep nothing."""
@@ -93,6 +104,9 @@ class MemoryJournal:
         """Forget that the round is open."""
         if self._opened and self._opened.number == number:
             self._opened = None
+
+    def forget(self, before: int) -> None:
+        """Do nothing: one round is kept."""
 
 
 def terms_digest(task: TrainTask, config_digest: str) -> str:

@@ -12,7 +12,7 @@ from fedrec.flower.state import Randomness, RunState
 from fedrec.flower.state_tensors import digest_of
 from fedrec.models.split import SharedState, state_digest
 from fedrec.privacy.accounts.budget import Budget
-from fedrec.privacy.accounts.entries import Release
+from fedrec.privacy.accounts.entries import Published, Release
 from fedrec.privacy.accounts.ledger import Ledger
 from fedrec.privacy.accounts.population import Accounts, Charged
 from fedrec.privacy.mechanism import Mechanism
@@ -52,11 +52,14 @@ class Releases:
         budget = Budget(epsilon=plan.epsilon_budget, delta=plan.delta)
         self._accounts = Accounts(ledger, budget, plan.guarantee, plan.population)
         self._stream: NoiseStream | None = None
-        self._unpublished: tuple[Charged, str] | None = None
+        self._unpublished: tuple[Release, str] | None = None
+        self._reopened: int | None = None
         self._sent: tuple[int, Charged] | None = None
 
-    def begin(self, state: RunState) -> RunState:
+    def begin(self, state: RunState, *, aggregated: bool = False) -> RunState:
         """Return the state that a run begins or goes on with, its noise's stream opened where it has one.
+
+        ``aggregated``: whether what came of the next round is in the journal, so that it is not released again.
 
         Raises ``LedgerError`` if the stream cannot go on, or would repeat itself (``fedrec.flower.noise_stream``).
         """
@@ -67,7 +70,7 @@ class Releases:
         if stream.released:
             last = min(state.round, mechanism.correlation.rounds)
             self._accounts.settle(self._planned(last, mechanism), stream.released)
-        if state.round < mechanism.correlation.rounds:
+        if state.round < mechanism.correlation.rounds and not aggregated:
             forbid_repetition(self._planned(state.round + 1, mechanism), self._accounts.entries())
         return replace(state, stream=stream)
 
@@ -87,18 +90,46 @@ class Releases:
         if mechanism is None:
             return True
         planned = self._planned(round, mechanism)
+        if self._reopened == round and self._accounts.charged(planned):
+            return True
         if not self._accounts.begun():
             self._accounts.refuse(planned)
         return self._accounts.afford(planned)
 
+    def reopen(self, round: int) -> None:
+        """Say that ``round`` is asked again as a process before this one has written it down: nonce by nonce.
+
+        What that process had charged for it then pays for what comes of it now (``Accounts.reopened``). Of the central
+        mechanism nothing but memory has seen the first draw; where devices add noise, they send the same bytes again.
+        """
+        self._reopened = round
+
+    def charge(self, round: int) -> None:
+        """Charge ``round``; once, however often it is called. Only when this has returned may it be released.
+
+        Raises ``BudgetExceededError``, with nothing written, if it does not fit.
+        """
+        mechanism = self.mechanism(round)
+        if mechanism is None or (self._sent is not None and self._sent[0] == round):
+            return
+        planned = self._planned(round, mechanism)
+        if mechanism.correlation:
+            forbid_repetition(planned, self._accounts.entries())
+        charged = self._accounts.reopened(planned) if self._reopened == round else None
+        self._sent = round, charged or self._accounts.charge(planned)
+
     def before_tasks(self, round: int) -> None:
         """Charge ``round`` where devices add the noise: what they send is what is released, and the server sees it.
 
-        Where the server adds it, ``make`` charges, once there is something to release.
+        Where the server adds it, the charge comes once there is something to release.
         """
+        if self.charges_first(round):
+            self.charge(round)
+
+    def charges_first(self, round: int) -> bool:
+        """Return whether ``round`` is charged before its nodes are asked."""
         mechanism = self.mechanism(round)
-        if mechanism is not None and mechanism.placement != "central":
-            self._sent = round, self._accounts.charge(self._planned(round, mechanism))
+        return mechanism is not None and mechanism.placement != "central"
 
     def void(self, round: int, users: int, reason: str) -> None:
         """Record that of what the ``users`` of ``round`` sent nothing is used; what was charged stays charged.
@@ -117,49 +148,62 @@ class Releases:
     def make(
         self, total: SharedState, round: int, project: Callable[[SharedState], SharedState] = lambda mean: mean
     ) -> SharedState:
-        """Return ``project`` of the noisy mean of ``total``.
+        """Charge, draw, and record the outcome, where that does not wait for a checkpoint; see ``draw``."""
+        self.charge(round)
+        mean = self.draw(total, round, project)
+        self.settle(round, mean)
+        return mean
+
+    def draw(
+        self, total: SharedState, round: int, project: Callable[[SharedState], SharedState] = lambda mean: mean
+    ) -> SharedState:
+        """Return ``project`` of the noisy mean of ``total``, which has been charged.
 
         ``project`` is a function of public things alone, so post-processing: noise is on every coordinate before it.
         What it returns is all that ever leaves this method, so the digest on the ledger is of that.
+        """
+        mechanism = self.mechanism(round)
+        if mechanism is None or self._sent is None or self._sent[0] != round:
+            raise ValueError(f"the plan has no release in round {round}, or it has not been charged")
+        row = self._stream.row(round, total) if self._stream and mechanism.correlation else None
+        return project(release(total, mechanism, self._randomness.noise(round), row))
 
-        Raises ``BudgetExceededError``, and nothing is released, if it does not fit.
+    def settle(self, round: int, mean: SharedState) -> None:
+        """Record the outcome of ``round`` on the ledger; of correlated noise only ``publish`` does, after a checkpoint.
+
+        May be called again, also by a later process that has the mean from the journal.
         """
         mechanism = self.mechanism(round)
         if mechanism is None:
             raise ValueError(f"the plan has no release in round {round}")
-        planned = self._planned(round, mechanism)
-        if mechanism.correlation:
-            forbid_repetition(planned, self._accounts.entries())
-        charged = self._charged(planned)
-        row = self._stream.row(round, total) if self._stream and mechanism.correlation else None
-        mean = project(release(total, mechanism, self._randomness.noise(round), row))
-        if mechanism.correlation:
-            self._unpublished = (charged, state_digest(mean))
-        else:
-            self._accounts.commit(charged, state_digest(mean))
-        return mean
+        digest = state_digest(mean)
+        self._unpublished = (self._planned(round, mechanism), digest)
+        self._sent = None
+        if not mechanism.correlation:
+            self.publish()
 
     def noted(self, state: RunState, round: int) -> RunState:
-        """Return the state with its noise's stream as it stands after ``round`` was released."""
+        """Return the state with its noise's stream as it stands after ``round`` was released and settled."""
         if self._stream and self._unpublished:
             return replace(state, stream=self._stream.state_after(round, self._unpublished[1]))
         return state
 
     def recorded(self, state: RunState) -> RunState:
-        """Write the digest of what came of a round's releases down; return the state, which rests on that line."""
-        return replace(state, ledger_head=self._accounts.publish(self._run_id, state.round, digest_of(state)))
+        """Write the digest of what came of a round's releases down; return the state, which rests on that line.
+
+        A line that says so already, of a process that died after it, is not repeated.
+        """
+        digest = digest_of(state)
+        last = [entry for entry in self._accounts.entries() if isinstance(entry, Published)][-1:]
+        if last and (last[0].run_id, last[0].round, last[0].digest) == (self._run_id, state.round, digest):
+            return replace(state, ledger_head=last[0].hash)
+        return replace(state, ledger_head=self._accounts.publish(self._run_id, state.round, digest))
 
     def publish(self) -> None:
         """Record the outcome that waits for its checkpoint; only then may the new model be shown to anybody."""
         if self._unpublished:
-            self._accounts.commit(*self._unpublished)
+            self._accounts.settle(*self._unpublished)
             self._unpublished = None
-
-    def _charged(self, planned: Release) -> Charged:
-        if self._sent is None or self._sent[0] != planned.round:
-            return self._accounts.charge(planned)
-        charged, self._sent = self._sent[1], None
-        return charged
 
     def _planned(self, round: int, mechanism: Mechanism) -> Release:
         return Release(

@@ -1,6 +1,7 @@
 """Where a federated run stands: what a checkpoint keeps and what a round reports. Knows no files and no transport."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 from torch import Tensor
@@ -108,10 +109,19 @@ class Randomness:
 
     cohort_seed: int | None = field(repr=False)
     noise_seed: int | None = field(repr=False)
+    attempts: int = 0
+    """How many cohorts of the round were drawn before, and came to nothing."""
+
+    def attempt(self, attempts: int) -> Self:
+        """Return the randomness of a round after so many attempts at it that were abandoned."""
+        return replace(self, attempts=attempts)
 
     def cohort(self, round: int) -> np.random.Generator:
         """Return the generator that draws the cohort of ``round``."""
-        return np.random.default_rng(None if self.cohort_seed is None else [self.cohort_seed, round])
+        if self.cohort_seed is None:
+            return np.random.default_rng()
+        later = [self.attempts] if self.attempts else []
+        return np.random.default_rng([self.cohort_seed, round, *later])
 
     def rotation(self, run_id: str) -> str:
         """Return what a public rotation of users is drawn from."""

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
@@ -19,30 +20,32 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedrec.codecs import round_codec
-from fedrec.errors import BudgetExceededError, RoundFailedError
+from fedrec.errors import BudgetExceededError, FedRecError
+from fedrec.faults import reach
 from fedrec.flower.clock import Clock
+from fedrec.flower.events import Fact, What
 from fedrec.flower.exchange import exchange
 from fedrec.flower.folding import Asked, Tally, fold_for
-from fedrec.flower.journal import Journal, MemoryJournal
+from fedrec.flower.journal import Aggregated, Journal, MemoryJournal, Opened
+from fedrec.flower.opening import asks_of, is_open, opened_anew, task_for
+from fedrec.flower.progress import Progress
 from fedrec.flower.releases import Releases
+from fedrec.flower.reporting import report_of
 from fedrec.flower.roster import Whereabouts, enrol
-from fedrec.flower.round_in_play import Ask, Round
+from fedrec.flower.round_in_play import Round
 from fedrec.flower.selection import select_cohort
 from fedrec.flower.shortfall import lack_of_replies, lack_of_shares
 from fedrec.flower.state import Randomness, RoundReport, RunState
-from fedrec.flower.steps import after_release
+from fedrec.flower.telling import Teller
 from fedrec.flower.templates import contribution_template
 from fedrec.flower.terms import Hooks, Terms
 from fedrec.flower.traffic import wire_bytes
 from fedrec.flower.wire import RollCall, read_shared, task_message, write_arrays
-from fedrec.models.split import SharedState, check_fits, structure_digest
+from fedrec.models.split import SharedState, check_fits
 from fedrec.privacy.accounts.ledger import Ledger
-from fedrec.privacy.adaptive_clipping import released_share
-from fedrec.privacy.mechanism import Mechanism
 from fedrec.privacy.planning.run import RunPlan
-from fedrec.rounds import Contribution, TrainTask, carried, contribution_of, release_name
+from fedrec.rounds import Contribution, TrainTask, contribution_of, release_name
 from fedrec.training.server_step import ServerOptimizer
-from fedrec.training.start import start_from_statistics
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +55,12 @@ its answer with the connection that carried it, and starting a client app on a s
 
 REMEMBERED_ROUNDS = 8
 """Rounds of which a late reply is told from one that was never asked for."""
+
+
+RETRY_SECONDS = 5.0
+"""Pause after a round was abandoned while nodes were silent, doubled with each in a row."""
+
+Done = TypeVar("Done")
 
 
 class FedRecStrategy(Strategy):
@@ -82,24 +91,25 @@ class FedRecStrategy(Strategy):
         self._ledger = ledger
         self._randomness = randomness
         self._hooks = hooks or Hooks()
-        self._state = resume
+        self._resume = resume
+        self._progress: Progress | None = None
         self._run_id = resume.run_id if resume else run_id or secrets.token_hex(8)
-        self._optimizer = ServerOptimizer(terms.training)
         self._releases: Releases | None = None
         self._whereabouts: Whereabouts | None = None
         self._round: Round | None = None
         self._timeout = terms.federation.round_timeout
-        self._saved = resume
+        self._teller = Teller(self._run_id, self._hooks.on_event, self._clock)
         self._former: deque[frozenset[str]] = deque(maxlen=REMEMBERED_ROUNDS)
-        self.stopped: str | None = None
+
+    @property
+    def stopped(self) -> str | None:
         """Why the run ended before its last round: ``early-stop`` or ``budget``; None otherwise."""
+        return self._progress.stopped if self._progress else None
 
     @property
     def state(self) -> RunState:
         """Where the run stands."""
-        if self._state is None:
-            raise RuntimeError("the run has not started")
-        return self._state
+        return self._kept().state
 
     def start(
         self,
@@ -116,63 +126,43 @@ class FedRecStrategy(Strategy):
         ``initial_arrays``: the shared parameters, which a resumed run takes from its state instead. Settings come with
         the constructor and evaluation through hooks, so the last three arguments must be None.
 
-        Raises ``RoundFailedError`` if too few nodes enrol or reply, the model unchanged and nothing charged;
-        ``BudgetExceededError`` if not even the first release fits the budget; ``ModelMismatchError`` for a state of
-        another model. A later release that does not fit ends the run, as an early stop does.
+        Raises ``RoundFailedError`` if too few nodes enrol, or ``federation.abandoned_in_a_row`` rounds are abandoned
+        one after the other, the state being one to resume from; ``BudgetExceededError`` if not even the first release
+        fits the budget; ``ModelMismatchError`` for a state of another model. A later release that does not fit ends
+        the run, as an early stop does.
         """
         if train_config is not None or evaluate_config is not None or evaluate_fn is not None:
             raise ValueError("FedRecStrategy takes its settings in the constructor and evaluates through hooks")
         self._timeout = timeout
-        self._begin(grid, read_shared(initial_arrays))
-        arrays = self._carried_in(self.state.round + 1)
-        for number in range(self.state.round + 1, num_rounds + 1):
-            if self.stopped or not self._affords(number):
-                break
-            try:
-                messages = self.configure_train(number, arrays, ConfigRecord(), grid)
-                self.aggregate_train(number, self._replies(grid, messages))
-            except BudgetExceededError:  # another run on the same people was faster
-                if self.state.round == 0:
-                    raise
-                self.stopped = "budget"
-                break
-            arrays = self._carried_in(number + 1)
-        self._checkpoint()
+        try:
+            self._begin(grid, read_shared(initial_arrays), num_rounds)
+            while self.state.round < num_rounds and not self.stopped:
+                self._next_round(grid)
+            self._kept().checkpoint()
+        except FedRecError as error:
+            self._end(f"failed: {error}")
+            raise
+        except (KeyboardInterrupt, SystemExit):
+            self._end("stopped")
+            raise
+        self._end(self.stopped or "completed")
         return Result(arrays=write_arrays(self.state.shared))
-
-    def _carried_in(self, number: int) -> ArrayRecord:
-        return write_arrays(carried(self._contribution(number), self.state.shared))
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Draw the round's cohort and return the tasks of the nodes where its users live, in order of key."""
-        current = self._open_round(server_round, self._cohort(server_round), arrays)
+        current = self._open_round(server_round, arrays)
         return self._messages(current, {ask.key for ask in current.asks})
-
-    def _cohort(self, number: int) -> NDArray[np.int64]:
-        return select_cohort(
-            number,
-            population=self.state.roster.population,
-            contribution=self._contribution(number),
-            training=self._terms.training,
-            mechanism=self._mechanism(number),
-            randomness=self._randomness,
-            run_id=self._run_id,
-        )
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Fold the replies, charge the ledger, release, step; return the new shared parameters and no metrics."""
-        contribution = self._current().task.contribution
-        mean, report = self._conclude(replies)
-        if mean is not None:
-            noised = self._releases is not None
-            self._state = after_release(
-                self._terms, self.state, self._optimizer, contribution, mean, server_round, noised=noised
-            )
-        self._finish(replace(self.state, round=server_round), report)
+        """Fold the replies, charge the ledger, release, step; return the new shared parameters and no metrics.
+
+        Of a round that is abandoned nothing changes but that it was tried.
+        """
+        self._conclude(replies)
         return write_arrays(self.state.shared), None
 
     def configure_evaluate(
@@ -189,33 +179,49 @@ class FedRecStrategy(Strategy):
         """Log the terms on one line."""
         logger.info("terms: %s", self._terms)
 
-    # --- beginning ------------------------------------------------------------------------------------------------
-    def _begin(self, grid: Grid, initial: SharedState) -> None:
+    # --- beginning and ending -------------------------------------------------------------------------------------
+    def _begin(self, grid: Grid, initial: SharedState, num_rounds: int) -> None:
         call = RollCall(run_id=self._run_id, catalogue_digest=self._terms.catalogue_digest)
-        self._whereabouts = Whereabouts(
+        self._whereabouts = whereabouts = Whereabouts(
             grid,
             call,
             min(self._timeout, ROLL_CALL_SECONDS),
             enrolment=self._terms.enrolment,
             users_per_device=self._terms.federation.users_per_device,
         )
-        resumed = self._state is not None
-        if self._state is None:
-            roster = enrol(self._whereabouts, self._terms.minimum_nodes, self._timeout)
-            clip_norm = self._terms.adaptive.start if self._terms.adaptive else None
-            self._state = RunState(
-                run_id=self._run_id, round=0, roster=roster, shared=initial, optimizer={}, clip_norm=clip_norm
-            )
-        check_fits(self._state.shared, initial, "the state to resume from")
-        self._releases = self._planned_releases(self._state.roster.population)
+        resumed = self._resume is not None
+        state = self._resume or self._first_state(whereabouts, initial)
+        check_fits(state.shared, initial, "the state to resume from")
+        self._progress = progress = Progress(state, self._terms, self._hooks, self._journal, self._teller)
+        progress.releases = self._releases = self._planned_releases(state.roster.population)
+        facts: dict[str, Fact] = {"population": state.roster.population, "nodes": len(state.roster.cards)}
+        self._teller.tell(What.RUN_BEGAN, state.round, rounds=num_rounds, resumed=resumed, **facts)
         if resumed:
-            self._resume(self._state)
-            return
-        if self._releases:
-            self._state = self._releases.begin(self._state)
-        if self._releases.mechanism(0) is not None if self._releases else self._terms.popularity:
-            self._start_from_popularity(grid)
-        self._checkpoint()
+            progress.resumed(self._taken_up(state))
+        else:
+            statistics = self._releases.mechanism(0) is not None if self._releases else self._terms.popularity
+            state = replace(state, awaits_statistics=statistics)
+            progress.state = self._releases.begin(state) if self._releases else state
+        while progress.state.awaits_statistics and not progress.stopped:
+            self._next_round(grid)
+        if not progress.stopped:
+            progress.checkpoint()
+
+    def _first_state(self, whereabouts: Whereabouts, initial: SharedState) -> RunState:
+        sleep, monotonic = self._clock.sleep, self._clock.monotonic
+        roster = enrol(whereabouts, self._terms.minimum_nodes, self._timeout, sleep=sleep, clock=monotonic)
+        clip_norm = self._terms.adaptive.start if self._terms.adaptive else None
+        return RunState(run_id=self._run_id, round=0, roster=roster, shared=initial, optimizer={}, clip_norm=clip_norm)
+
+    def _taken_up(self, state: RunState) -> RunState:
+        """Return a state that may be gone on from."""
+        if state.optimizer:
+            ServerOptimizer(self._terms.training).load_state(state.optimizer)  # it is of this kind, or raises
+        if self._releases is None:
+            return state
+        self._releases.verify(state.ledger_head)
+        waits = self._journal.aggregated(state.run_id, state.round + 1) is not None
+        return self._releases.begin(state, aggregated=waits)
 
     def _planned_releases(self, population: int) -> Releases | None:
         plan = self._plan_for(population)
@@ -236,86 +242,117 @@ class FedRecStrategy(Strategy):
     def _contribution(self, number: int) -> Contribution:
         return contribution_of(self._terms.training, number)
 
-    def _resume(self, state: RunState) -> None:
-        if state.optimizer:
-            self._optimizer.load_state(state.optimizer)
-        if self._releases:
-            self._releases.verify(state.ledger_head)
-            self._state = self._releases.begin(state)
+    def _kept(self) -> Progress:
+        if self._progress is None:
+            raise RuntimeError("the run has not started")
+        return self._progress
 
-    def _start_from_popularity(self, grid: Grid) -> None:
-        """Play round 0: every user contributes its item statistics, and what is released starts the model."""
-        if not self._affords(0):
+    def _end(self, why: str) -> None:
+        self._teller.tell(What.RUN_ENDED, self._progress.state.round if self._progress else 0, why=why)
+
+    # --- a round --------------------------------------------------------------------------------------------------
+    def _next_round(self, grid: Grid) -> None:
+        """Play the next round from wherever a process before this one has left it."""
+        number = 0 if self.state.awaits_statistics else self.state.round + 1
+        aggregated = self._journal.aggregated(self._run_id, number)
+        if aggregated is not None:
+            self._kept().commit(aggregated)
             return
-        everyone = np.arange(self.state.roster.population, dtype=np.int64)
-        carries = carried(Contribution.POPULARITY, self.state.shared)
-        current = self._open_round(0, everyone, write_arrays(carries))
-        messages = self._messages(current, {ask.key for ask in current.asks})
-        mean, report = self._conclude(self._replies(grid, messages))
-        if mean is not None:
-            counts = mean["counts"]
-            population, mechanism = self.state.roster.population, self._mechanism(0)
-            shared = start_from_statistics(self._terms.model, self.state.shared, mean, population, mechanism)
-            self._state = replace(self.state, shared=shared, popularity=counts)
-        self._finish(self.state, report)
+        self._hooks.before_round(self.state.round)
+        task = self._task(number)
+        if self._releases and is_open(self._journal.opened(), self.state, task, self._terms.config_digest):
+            self._releases.reopen(number)
+        if not self._affords(number):
+            return
+        if number == 0:
+            self._kept().checkpoint()  # whoever dies from here on goes on with this roster, and under this name
+        try:
+            messages = self.configure_train(number, write_arrays(task.shared), ConfigRecord(), grid)
+            self.aggregate_train(number, self._replies(grid, messages))
+        except BudgetExceededError:  # another run on the same people was faster
+            if self.state.round == 0:
+                raise
+            self._kept().stopped = "budget"
 
-    def _mechanism(self, number: int) -> Mechanism | None:
-        return self._releases.mechanism(number) if self._releases else None
+    def _task(self, number: int) -> TrainTask:
+        mechanism = self._releases.mechanism(number) if self._releases else None
+        return task_for(self._terms, self.state, number, self._contribution(number), mechanism)
 
     def _affords(self, number: int) -> bool:
         """Return whether the round's release fits the budget, before any node is troubled; if not, stop."""
         if self._releases is None or self._releases.affords(number):
             return True
         logger.info("round %d would pass the budget", number)
-        self.stopped = "budget"
+        self._kept().stopped = "budget"
         return False
 
     # --- asking ---------------------------------------------------------------------------------------------------
-    def _open_round(self, number: int, cohort: NDArray[np.int64], arrays: ArrayRecord) -> Round:
-        contribution, mechanism = self._contribution(number), self._mechanism(number)
-        shared = carried(contribution, self.state.shared)
-        asks = tuple(
-            Ask(key=card.key, nonce=secrets.token_hex(16), participants=participants)
-            for card, participants in self.state.roster.divide(cohort)
+    def _open_round(self, number: int, arrays: ArrayRecord) -> Round:
+        """Write the round down and return it; of one that was open when a process died, as that had written it."""
+        task, digest, releases = self._task(number), self._terms.config_digest, self._releases
+        known = self._journal.opened()
+        if known and is_open(known, self.state, task, digest):
+            opened, again = known, True
+        else:
+            opened, again = opened_anew(self.state, task, digest, self._cohort(task)), False
+            reach("round.opening")
+            self._durably(number, lambda: self._journal.open(opened))
+        reach("round.opened")
+        if releases:
+            self._durably(number, lambda: releases.before_tasks(number))
+        self._round = current = self._in_play(replace(task, participants=opened.cohort), opened, arrays, again=again)
+        self._former.append(frozenset(opened.nonces.values()))
+        self._teller.tell(
+            What.ROUND_OPENED,
+            number,
+            asked=len(current.asks),
+            users=len(opened.cohort),
+            contribution=task.contribution.value,
+            again=again,
         )
-        task = TrainTask(
+        return current
+
+    def _cohort(self, task: TrainTask) -> NDArray[np.int64]:
+        """Return whom the round asks: in round 0, everybody. An attempt after an abandoned one draws anew."""
+        if task.round == 0:
+            return np.arange(self.state.roster.population, dtype=np.int64)
+        return select_cohort(
+            task.round,
+            population=self.state.roster.population,
+            contribution=task.contribution,
+            training=self._terms.training,
+            mechanism=task.mechanism,
+            randomness=self._randomness.attempt(self.state.abandoned),
             run_id=self._run_id,
-            round=number,
-            nonce="",
-            contribution=contribution,
-            shared=shared,
-            model=self._terms.model,
-            model_digest=structure_digest(shared),
-            catalogue_digest=self._terms.catalogue_digest,
-            participants=cohort,
-            local=self._terms.training.local,
-            mechanism=mechanism,
-            interaction=self._terms.interaction,
-            codec=self._terms.federation.codec,
         )
-        asked = [Asked(key=ask.key, nonce=ask.nonce, num_users=len(ask.participants)) for ask in asks]
-        if self._releases:
-            self._releases.before_tasks(number)
+
+    def _in_play(self, task: TrainTask, opened: Opened, arrays: ArrayRecord, *, again: bool) -> Round:
+        asks = asks_of(opened, self.state.roster)
         sent: dict[str, int] = {}
-        self._round = Round(
-            number=number,
+        started = self._clock.monotonic()
+
+        def on_reply(what: What, facts: Mapping[str, Fact]) -> None:
+            self._teller.tell(what, task.round, **facts, seconds=self._clock.monotonic() - started)
+
+        fold = fold_for(
+            task,
+            [Asked(key=ask.key, nonce=ask.nonce, num_users=len(ask.participants)) for ask in asks],
+            self._terms.num_items,
+            enrolment=self._terms.enrolment,
+            sent=sent,
+            former=frozenset().union(*self._former),
+            on_reply=on_reply,
+        )
+        return Round(
+            number=task.round,
             task=task,
             asks=asks,
-            fold=fold_for(
-                task,
-                asked,
-                self._terms.num_items,
-                enrolment=self._terms.enrolment,
-                sent=sent,
-                former=frozenset().union(*self._former),
-            ),
+            fold=fold,
             arrays=arrays,
             timeout=self._timeout,
-            started=self._clock.monotonic(),
+            started=started,
             sent=sent,
         )
-        self._former.append(frozenset(ask.nonce for ask in asks))
-        return self._round
 
     def _messages(self, current: Round, keys: set[str]) -> list[Message]:
         """Return the tasks of those of ``keys`` that are online with the users that the roster has frozen."""
@@ -359,99 +396,72 @@ class FedRecStrategy(Strategy):
         return self._round
 
     # --- concluding -----------------------------------------------------------------------------------------------
-    def _conclude(self, replies: Iterable[Message]) -> tuple[SharedState | None, RoundReport]:
-        """Return the mean contribution, released if the round has a mechanism, and the report. Order is the promise.
+    def _conclude(self, replies: Iterable[Message]) -> None:
+        """Fold the replies and commit what they come to, or abandon the round. Order is the promise.
 
-        Too few replies: raise before anything is charged. Then charge, on disk, before noise is drawn; then release.
-        Where devices have added the noise, the charge came before they were asked.
+        Too few replies: nothing is charged. Else charge, on disk, before noise is drawn; then release; then write what
+        was released down, so that it is drawn once. Where devices have added the noise, the charge came before they
+        were asked.
         """
         current = self._current()
         for reply in replies:
             current.fold.take(reply)
         tally = current.fold.close()
-        self._require_replies(current, tally)
-        mean = self._mean(current, tally)
+        reach("round.collected")
+        silent = current.fold.silent_keys()
+        for key in sorted(silent):
+            self._teller.tell(What.NODE_SILENT, current.number, node=key)
+        federation = self._terms.federation
+        lack = lack_of_replies(current.number, len(current.asks), federation.minimum_replies, tally)
+        shares = lack_of_shares(current.task.mechanism, tally.num_users)
         self._round = None
-        return mean, self._report(current, tally, mean)
+        if lack or shares:
+            self._abandon(current, tally, lack or f"round {current.number}: {shares}", silent)
+            return
+        self._teller.tell(What.ROUND_AGGREGATED, current.number, usable=len(tally.usable), users=tally.num_users)
+        mean = self._mean(current, tally)
+        reach("round.drawn")
+        report = self._report(current, tally, mean)
+        aggregated = Aggregated(run_id=self._run_id, number=current.number, mean=mean, report=report)
+        self._durably(current.number, lambda: self._journal.aggregate(aggregated))
+        reach("round.aggregated")
+        self._kept().commit(aggregated)
+
+    def _abandon(self, current: Round, tally: Tally, why: str, silent: set[str]) -> None:
+        private = current.task.mechanism is not None
+        answered = [ask for ask in current.asks if ask.key not in silent and ask.key not in tally.refused]
+        spent = sum(len(ask.participants) for ask in answered) if private else 0
+        self._kept().abandon(self._report(current, tally, None, why), spent)
+        if silent:  # who refuses has been heard; who is away may come back
+            self._clock.sleep(min(RETRY_SECONDS * 2 ** (self.state.abandoned - 1), current.timeout))
 
     def _mean(self, current: Round, tally: Tally) -> SharedState | None:
-        """Return the released mean, or without privacy the plain one: None where no user contributed, or too few."""
+        """Return the released mean, or without privacy the plain one: None where no user contributed."""
         if self._releases:
-            mean = self._released(self._releases, current, tally)
-            self._state = self._releases.noted(self.state, current.number)
-            return mean
+            return self._released(self._releases, current, tally)
         if tally.num_users == 0:
             return None
         return _like({name: total / tally.num_users for name, total in tally.total.items()}, current.fold.allowed)
 
-    def _released(self, releases: Releases, current: Round, tally: Tally) -> SharedState | None:
-        """Return the released mean; None where fewer users added their share of noise than make up the whole."""
+    def _released(self, releases: Releases, current: Round, tally: Tally) -> SharedState:
         task, number = current.task, current.number
-        lack = lack_of_shares(task.mechanism, tally.num_users)
-        if lack:
-            logger.warning("round %d is void: %s", number, lack)
-            releases.void(number, tally.num_users, lack)
-            if number == 0:
-                raise RoundFailedError(f"round 0: {lack}; bring more nodes online, or lower privacy.minimum_users")
-            return None
         like, total, codec = current.fold.allowed, tally.total, round_codec(task)
         if current.fold.bits is None:
             total = _like(total, like)
         else:
             like = contribution_template(task.contribution, task.model, task.shared, self._terms.num_items)
+        self._durably(number, lambda: releases.charge(number))
+        reach("round.charged")
         # the plain mean of decoded replies needs no projection: it lies there
-        return releases.make(total, number, lambda mean: codec.project(_like(mean, like)))
+        return releases.draw(total, number, lambda mean: codec.project(_like(mean, like)))
 
-    def _require_replies(self, current: Round, tally: Tally) -> None:
-        minimum = self._terms.federation.minimum_replies
-        lack = lack_of_replies(current.number, len(current.asks), minimum, tally)
-        if lack is None:
-            return
-        if self._releases:
-            self._releases.void(current.number, tally.num_users, "too few nodes replied usably")
-        if current.number:  # a state before the popularity release is none to go on from
-            self._checkpoint()
-        raise RoundFailedError(lack)
+    def _report(self, current: Round, tally: Tally, mean: SharedState | None, why: str | None = None) -> RoundReport:
+        seconds = self._clock.monotonic() - current.started
+        epsilon = self._releases.spent() if self._releases else None
+        return report_of(current, tally, mean, seconds=seconds, epsilon=epsilon, abandoned=why)
 
-    def _report(self, current: Round, tally: Tally, mean: SharedState | None) -> RoundReport:
-        return RoundReport(
-            round=current.number,
-            contribution=current.task.contribution,
-            sampled_users=sum(len(ask.participants) for ask in current.asks),
-            asked=len(current.asks),
-            usable=len(tally.usable),
-            num_users=tally.num_users,
-            refused={key: refusal.reason.value for key, refusal in tally.refused.items()},
-            quarantined=tally.quarantined,
-            reasons=tally.reasons,
-            failed=tally.failed,
-            bytes_down=current.bytes_down,
-            bytes_up=tally.bytes_up,
-            seconds=self._clock.monotonic() - current.started,
-            epsilon=self._releases.spent() if self._releases else None,
-            clip_norm=current.task.mechanism.clip_norm if current.task.mechanism else None,
-            within=released_share(mean or {}),
-            void=mean is None and self._releases is not None,
-        )
-
-    def _finish(self, state: RunState, report: RoundReport) -> None:
-        """Take the new state, save it where it is due, and let the caller look.
-
-        A state that rests on a release is saved at once: to repeat a round after a crash would be another release.
-        """
-        self._state = state = self._releases.recorded(state) if self._releases else state
-        if self._releases or state.round % self._terms.federation.checkpoint_every == 0:
-            self._checkpoint()
-        if self._releases:
-            self._releases.publish()
-        self._hooks.on_round(report, state)
-        if self._hooks.should_stop(report, state):
-            self.stopped = "early-stop"
-
-    def _checkpoint(self) -> None:
-        if self._saved is not self._state and self._state is not None:
-            self._hooks.on_checkpoint(self._state)
-            self._saved = self._state
+    def _durably(self, number: int, act: Callable[[], Done]) -> Done:
+        return self._teller.when_there_is_room(number, act)
 
 
 def _like(state: Mapping[str, Tensor], template: SharedState) -> SharedState:

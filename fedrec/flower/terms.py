@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from fedrec.config import FederationConfig, InteractionConfig, ModelConfig, TrainingConfig
+from fedrec.config import FederationConfig, InteractionConfig, ModelConfig, RobustnessConfig, TrainingConfig
 from fedrec.flower.enrolment import Enrolment
 from fedrec.flower.events import Event
 from fedrec.flower.state import RoundReport, RunState
@@ -31,6 +31,8 @@ class Terms:
     enrolment: Enrolment | None = field(default=None, repr=False)
     """The server's list of devices, whose seals cards and replies then need; None in a simulation, where nodes are of
     the server's own making."""
+    robustness: RobustnessConfig = field(default_factory=RobustnessConfig)
+    """How replies are aggregated, and what follows an alarm."""
 
 
 def _ignore(report: RoundReport, state: RunState) -> None:
@@ -45,19 +47,30 @@ def _at_ease(before: RunState, after: RunState, report: RoundReport) -> tuple[st
     return ()
 
 
+def _at_once(round: int) -> None:
+    """Do nothing."""
+
+
 def _go_on(report: RoundReport, state: RunState) -> bool:
     return False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hooks:
-    """What the caller does after a round, in this order; after round 0 too. ``should_stop`` may end the run early."""
+    """What the caller does around a round; after round 0 too. ``should_stop`` may end the run early.
 
+    A hook that raises ``OSError`` because the disk is full is called again once there is room. ``on_round`` may be told
+    of a round twice, with equal reports: a crash may have come before what it did was on the disk. An abandoned round
+    (``RoundReport.abandoned``) is told too; the state is then as it was.
+    """
+
+    before_round: Callable[[int], None] = _at_once
+    """Called with the last committed round before another opens; returns once it may. For whoever pauses a run."""
     on_checkpoint: Callable[[RunState], None] = lambda state: None
     on_round: Callable[[RoundReport, RunState], None] = _ignore
     should_stop: Callable[[RoundReport, RunState], bool] = _go_on
     on_event: Callable[[Event], None] = _unheard
-    """Told of everything that happens, when it happens. Must not raise."""
+    """Told of everything that happens, when it happens, at least once. May raise ``OSError``, which is logged."""
     inspect: Callable[[RunState, RunState, RoundReport], tuple[str, ...]] = _at_ease
     """Asked before a round is committed: what is alarming about the step from the one state to the other. With
     ``robustness.on_alarm = hold`` an alarming step is not taken."""

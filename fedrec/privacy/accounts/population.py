@@ -70,6 +70,22 @@ class Accounts:
             raise
         return Charged(own=own, shared=shared)
 
+    def charged(self, release: Release) -> bool:
+        """Return whether ``release`` is on the run's ledger already, without an outcome."""
+        return _waiting(self._ledger, release) is not None
+
+    def reopened(self, release: Release) -> Charged | None:
+        """Return the lines that a process which died wrote for ``release`` and that have no outcome; None without any.
+
+        For a release of which nothing was seen, or of which the same is seen again: the caller answers for that. Where
+        the process died between the two ledgers, the second is charged now.
+        """
+        shared = _waiting(self._shared, release) if self._shared else None
+        own = _waiting(self._ledger, release)
+        if own is None and shared is not None:
+            own = self._ledger.charge(release, self._budget)
+        return Charged(own=own, shared=shared) if own else None
+
     def commit(self, charged: Charged, digest: str) -> None:
         """Record on both ledgers that the release was made; ``digest`` is that of what was released."""
         self._ledger.commit(charged.own, digest)
@@ -138,6 +154,15 @@ class Accounts:
                 "privacy.noise_multiplier"
             )
         return ""
+
+
+def _waiting(ledger: Ledger, release: Release) -> Charge | None:
+    """Return the charge of ``release``, by this mechanism and under this claim, that waits for its outcome."""
+    charge = ledger.unsettled(release.run_id, release.name, release.round)
+    if charge is None:
+        return None
+    same = (charge.mechanism, charge.event, charge.guarantee) == (release.mechanism, release.spent, release.guarantee)
+    return charge if same else None
 
 
 def check_population(population: PopulationBudget, guarantee: Guarantee, own: Path | None = None) -> None:
