@@ -99,8 +99,8 @@ class GeometricMedian(Kept):
 
     Found by the smoothed Weiszfeld iteration. Bears less than half of the nodes.
 
-    ``smoothing`` is what a distance counts at least, relative to the median distance to the mean; the iteration ends
-    when the point moves by less than ``tolerance`` of that, or after ``most`` steps.
+    ``smoothing`` is what a distance counts at least, relative to the median distance to the coordinates' medians, where
+    it begins; it ends when the point moves by less than ``tolerance`` of that, or after ``most`` steps.
     """
 
     smoothing: float = 1e-6
@@ -109,12 +109,11 @@ class GeometricMedian(Kept):
 
     def estimate(self) -> tuple[dict[str, Tensor], dict[str, str]]:
         """Return the geometric median; everybody has some weight."""
-        weights = torch.ones(len(self.keys), dtype=torch.float64)
-        point = self.weighted(weights)
+        point = self.empty()
+        for name, part, rows in self.blocks():  # a start that no minority can carry away, as it could the mean
+            point[name].view(-1)[part] = rows.median(dim=0).values
         distances = self._distances(point)
-        scale = float(distances.median())
-        if scale == 0:
-            scale = float(distances.max())
+        scale = float(distances.median())  # 0: half of the replies are this point, and so it is the one
         for _ in range(self.most if scale else 0):
             moved = self.weighted(1 / distances.clamp_min(self.smoothing * scale))
             step = sum(float((moved[name] - point[name]).square().sum()) for name in point) ** 0.5
