@@ -8,7 +8,9 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from clients.artefacts import versions
@@ -24,6 +26,8 @@ MAX_SIZE = 2 << 30
 """Bytes of a version's files together that are fetched at most."""
 RESERVE = 32 << 20
 """Bytes that stay free on the disk beside a version: events and the ledger need room too."""
+
+_PIECE = 1 << 20
 
 OpenFile = Callable[[str, int], Iterable[bytes]]
 """Yields a published file in pieces, by its SHA-256 and its size in bytes."""
@@ -79,7 +83,7 @@ def install(
     incoming.mkdir(mode=0o700)
     try:
         for name, file in sorted(manifest.files.items()):
-            _fetch(incoming / name, name, file, open_file)
+            _fetch(incoming / name, name, file, partial(_kept_or, open_file, _kept(folder, file)))
         reach("artefact.fetched")
         for check in checks:
             reason = check(incoming, manifest)
@@ -153,6 +157,27 @@ def _check_room(folder: Path, manifest: Manifest, free: FreeBytes) -> None:
             f"version {manifest.version} of the {manifest.subject} needs {manifest.size} bytes and {RESERVE} to spare, "
             f"{room} are free on the disk of {folder}: make room; the version before it goes on counting"
         )
+
+
+def _kept(folder: Path, file: ManifestFile) -> Path | None:
+    """Return a file of a version that is here with the same hash, whole: it need not come over the network again."""
+    for version in reversed(versions.versions(folder)):
+        with suppress(DataError):
+            for name, sha256 in versions.digests(folder / str(version)).items():
+                path = folder / str(version) / name
+                if sha256 == file.sha256 and versions.hash_of(path) == sha256:
+                    return path
+    return None
+
+
+def _kept_or(open_file: OpenFile, kept: Path | None, digest: str, size: int) -> Iterable[bytes]:
+    return open_file(digest, size) if kept is None else _pieces(kept)
+
+
+def _pieces(path: Path) -> Iterable[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            yield piece
 
 
 def _fetch(path: Path, name: str, file: ManifestFile, open_file: OpenFile) -> None:

@@ -54,7 +54,13 @@ def run_node(home: DeviceHome, stop: threading.Event) -> None:
             link=link,
             start=lambda: start_supernode(home),
             probes=machine_probes(home, store, lambda: _own(home)),
-            updater=Updater(home, lambda: Link(settings.server.public_url, home.authority), steady_now, content_checks),
+            updater=Updater(
+                home,
+                lambda: Link(settings.server.public_url, home.authority),
+                steady_now,
+                content_checks,
+                key=settings.key,
+            ),
             now=steady_now,
         )
         with _metrics(home, settings, store):

@@ -71,7 +71,7 @@ def first_versions(home: DeviceHome, settings: DeviceSettings) -> str:
     try:
         orders = follow(home, link.read(NAME, LIMIT))
         fetch(home, link, "catalogue", orders.catalogue_version, content_checks("catalogue"))
-        fetch(home, link, "model", orders.model_version, content_checks("model"))
+        fetch(home, link, "model", orders.model_for(settings.key), content_checks("model"))
     except (FedRecError, OSError) as error:
         return str(error)
     return ""

@@ -62,7 +62,11 @@ class Updater:
         now: Callable[[], float],
         checks: Callable[[Subject], Sequence[Check]],
         backoff: BackOff | None = None,
+        *,
+        key: str = "",
     ) -> None:
+        """``key``: the device's name, by which it finds whether it is one that tries a new model first."""
+        self._key = key
         self._home, self._link, self._now, self._checks = home, link, now, checks
         self._backoff = backoff or BackOff()
         self._thread: threading.Thread | None = None
@@ -101,6 +105,9 @@ class Updater:
         logger.warning("the catalogue or model cannot be brought up to date: %s", detail)
 
     def _missing(self, orders: Orders) -> list[tuple[Subject, int]]:
-        wanted: list[tuple[Subject, int]] = [("catalogue", orders.catalogue_version), ("model", orders.model_version)]
+        wanted: list[tuple[Subject, int]] = [
+            ("catalogue", orders.catalogue_version),
+            ("model", orders.model_for(self._key)),
+        ]
         folders = {"catalogue": self._home.catalogues, "model": self._home.models}
         return [(name, version) for name, version in wanted if version and not holds(folders[name], version)]

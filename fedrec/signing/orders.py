@@ -1,5 +1,6 @@
 """Standing orders of a server to all its devices: one signed file, the same for everybody, polled by each of them."""
 
+import hashlib
 from dataclasses import asdict, dataclass
 from typing import Self
 
@@ -9,6 +10,7 @@ from fedrec.errors import SignatureError
 from fedrec.signing.documents import read_document, sign_document
 
 KIND = "orders"
+PERMILLE = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +19,9 @@ class Orders:
 
     ``stop``: the kill switch; devices end training and polling, and go on recommending. ``catalogue_version`` and
     ``model_version``: of the manifests that a device should have, 0 for none. ``reason``: for the owner, one line.
+    ``canary_version``: of a model that ``canary_permille`` of a thousand devices should have instead, 0 for none. Which
+    ones follows from their names and the version alone, so that a device knows without being told apart, and those of a
+    small share are among those of a larger one.
     """
 
     sequence: int
@@ -24,17 +29,31 @@ class Orders:
     catalogue_version: int = 0
     model_version: int = 0
     reason: str = ""
+    canary_version: int = 0
+    canary_permille: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("sequence", "catalogue_version", "model_version"):
+        for name in ("sequence", "catalogue_version", "model_version", "canary_version", "canary_permille"):
             if type(getattr(self, name)) is not int or not 0 <= getattr(self, name) < 2**53:
                 raise ValueError(f"{name} must be a whole number from 0")
         if type(self.stop) is not bool or not isinstance(self.reason, str) or len(self.reason) > 500:
             raise ValueError("stop must be true or false, reason a short text")
+        if self.canary_permille > PERMILLE or bool(self.canary_version) != bool(self.canary_permille):
+            raise ValueError("canary_permille must be from 1 to 1000 where there is a canary, else 0")
+
+    def model_for(self, key: str) -> int:
+        """Return the version of the model that the device of this name should have, 0 for none."""
+        return self.canary_version if self.is_canary(key) else self.model_version
+
+    def is_canary(self, key: str) -> bool:
+        """Return whether the device of this name is one that tries the canary."""
+        drawn = hashlib.sha256(f"canary {self.canary_version} {key}".encode()).digest()
+        return int.from_bytes(drawn[:8]) % PERMILLE < self.canary_permille
 
     def signed(self, key: Ed25519PrivateKey) -> bytes:
         """Return the signed file of these orders."""
-        return sign_document(KIND, asdict(self), key)
+        said = {name: value for name, value in asdict(self).items() if value or not name.startswith("canary_")}
+        return sign_document(KIND, said, key)
 
     @classmethod
     def read(cls, content: bytes, signer: str) -> Self:

@@ -15,11 +15,11 @@ from typing import Self
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from fedrec.errors import DataError
+from fedrec.errors import ConfigError, DataError
 from fedrec.faults import reach
 from fedrec.runs.atomic import write_atomically
 from fedrec.signing.manifest import Manifest, ManifestFile, Subject
-from fedrec.signing.orders import Orders
+from fedrec.signing.orders import PERMILLE, Orders
 
 _CHUNK = 1 << 20
 
@@ -83,29 +83,90 @@ class Publications:
             orders = replace(self.orders(), stop=stop, reason=reason)
             return self._follow(orders)
 
-    def publish(self, subject: Subject, catalogue_digest: str, files: dict[str, Path]) -> Manifest:
-        """Publish the next version of a ``subject``: copies of ``files`` by plain name, its manifest, the orders."""
+    def publish(
+        self, subject: Subject, catalogue_digest: str, files: dict[str, Path], *, permille: int = PERMILLE
+    ) -> Manifest:
+        """Publish the next version of a ``subject``: copies of ``files`` by plain name, its manifest, the orders.
+
+        ``permille``: how many of a thousand devices are to have it for now; fewer only of a model. Raises
+        ``ConfigError`` for a model while another is being rolled out.
+        """
         with self._changing():
             orders = self.orders()
-            version = 1 + (orders.catalogue_version if subject == "catalogue" else orders.model_version)
+            self._refuse_second(subject, orders)
             kept = {name: self._keep(path) for name, path in sorted(files.items())}
-            manifest = Manifest(subject=subject, version=version, catalogue_digest=catalogue_digest, files=kept)
             reach("publications.files")
-            write_atomically(self._folder / subject / f"{version}.json", manifest.signed(self._key))
-            reach("publications.manifest")
-            if subject == "catalogue":
-                self._follow(replace(orders, catalogue_version=version))
-            else:
-                self._follow(replace(orders, model_version=version))
-            return manifest
+            return self._name(orders, subject, catalogue_digest, kept, permille)
+
+    def roll_out(self, permille: int) -> Orders:
+        """Let more devices have the model that is being rolled out; all of them with 1000, which ends the roll-out.
+
+        Raises ``ConfigError`` if none is, or if that were fewer than now: take it back instead.
+        """
+        with self._changing():
+            orders = self.orders()
+            if not orders.canary_version or not orders.canary_permille <= permille <= PERMILLE:
+                raise ConfigError(
+                    f"{permille} of 1000 devices cannot have the model that is being rolled out: "
+                    + (f"{orders.canary_permille} have" if orders.canary_version else "there is none")
+                )
+            if permille < PERMILLE:
+                return self._follow(replace(orders, canary_permille=permille))
+            return self._follow(
+                replace(orders, model_version=orders.canary_version, canary_version=0, canary_permille=0)
+            )
+
+    def republish(self, subject: Subject, version: int) -> Manifest:
+        """Publish what an earlier version had as the next one, for all devices, which take no older number.
+
+        A roll-out that is under way ends by it. Raises ``DataError`` for a version that there never was.
+        """
+        with self._changing():
+            orders = self.orders()
+            former = self.manifest(subject, version)
+            return self._name(orders, subject, former.catalogue_digest, dict(former.files), PERMILLE)
+
+    def manifest(self, subject: Subject, version: int) -> Manifest:
+        """Return the manifest of any version; ``DataError`` if there is none."""
+        path = self._folder / subject / f"{version}.json"
+        try:
+            return Manifest.read(path.read_bytes(), self.signer, subject)
+        except FileNotFoundError as error:
+            raise DataError(f"there is no version {version} of the {subject}: none was published") from error
+
+    def path_of(self, file: ManifestFile) -> Path:
+        """Return where a published file lies."""
+        return self._folder / "files" / file.sha256
+
+    def _name(
+        self, orders: Orders, subject: Subject, catalogue_digest: str, files: dict[str, ManifestFile], permille: int
+    ) -> Manifest:
+        """Sign the next version and let the orders name it."""
+        highest = max(orders.model_version, orders.canary_version)
+        version = 1 + (orders.catalogue_version if subject == "catalogue" else highest)
+        manifest = Manifest(subject=subject, version=version, catalogue_digest=catalogue_digest, files=files)
+        write_atomically(self._folder / subject / f"{version}.json", manifest.signed(self._key))
+        reach("publications.manifest")
+        if subject == "catalogue":
+            self._follow(replace(orders, catalogue_version=version))
+        elif permille < PERMILLE:
+            self._follow(replace(orders, canary_version=version, canary_permille=permille))
+        else:
+            self._follow(replace(orders, model_version=version, canary_version=0, canary_permille=0))
+        return manifest
+
+    def _refuse_second(self, subject: Subject, orders: Orders) -> None:
+        if subject == "model" and orders.canary_version:
+            raise ConfigError(
+                f"model {orders.canary_version} is being rolled out, to {orders.canary_permille / 10:g} % so far: "
+                "finish that with 'fedrec server rollout', or take it back with 'fedrec server rollback'"
+            )
 
     def current(self, subject: Subject) -> Manifest | None:
         """Return the manifest that the orders name, None before the first."""
         orders = self.orders()
         version = orders.catalogue_version if subject == "catalogue" else orders.model_version
-        if not version:
-            return None
-        return Manifest.read((self._folder / subject / f"{version}.json").read_bytes(), self.signer, subject)
+        return self.manifest(subject, version) if version else None
 
     def _follow(self, orders: Orders) -> Orders:
         next_ = replace(orders, sequence=orders.sequence + 1)

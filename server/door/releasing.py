@@ -9,6 +9,7 @@ from fedrec.errors import ConfigError
 from fedrec.runs.folder import RunFolder
 from fedrec.serving.export import export_catalogue, export_run
 from fedrec.signing.manifest import Manifest
+from fedrec.signing.orders import PERMILLE
 from server.door.publications import Publications
 
 
@@ -20,11 +21,12 @@ class Published:
     model: Manifest | None
 
 
-def release(publications: Publications, path: Path) -> Published:
+def release(publications: Publications, path: Path, *, permille: int = PERMILLE) -> Published:
     """Publish what the folder ``path`` holds: a run's catalogue and, after its first round, its model; or a catalogue.
 
     A catalogue that is published already is not published again, so that devices keep what they made for it. A model
-    follows its catalogue, never the other way round.
+    follows its catalogue, never the other way round. ``permille``: how many of a thousand devices are to have the model
+    for now; fewer than all only of a catalogue that all have.
     """
     run = RunFolder(path)
     if not run.config_path.is_file():
@@ -36,9 +38,18 @@ def release(publications: Publications, path: Path) -> Published:
         trained = _trained(run)
         if trained:  # before anything is published: what cannot be served is refused by name
             export_run(path, folders / "model")
+        if permille < PERMILLE:
+            _refuse_new_catalogue(publications, digest)
         catalogue = _catalogue(publications, folders / "catalogue", digest)
-        model = publications.publish("model", digest, _files(folders / "model")) if trained else None
+        files = _files(folders / "model") if trained else {}
+        model = publications.publish("model", digest, files, permille=permille) if trained else None
     return Published(catalogue=catalogue, model=model)
+
+
+def _refuse_new_catalogue(publications: Publications, digest: str) -> None:
+    before = publications.current("catalogue")
+    if before is None or before.catalogue_digest != digest:
+        raise ConfigError("the model is of a catalogue that devices do not have: publish the catalogue first")
 
 
 def _trained(run: RunFolder) -> bool:
