@@ -47,6 +47,9 @@ NORM_TOLERANCE = 1e-4
 MOST_TEXTS = 100
 """Replies of a round of which it is kept in words what was wrong; the others are counted."""
 
+MOST_PARTS = 64
+"""Fields of a reply's records, of which there are fewer, and tensors beside four for each that the task has."""
+
 
 def _unheard(what: What, facts: Mapping[str, Fact]) -> None:
     """Do nothing."""
@@ -79,7 +82,7 @@ class Tally:
     failed: tuple[str, ...]
     """What was reported for each message that came to nothing."""
     bytes_up: int
-    """On the wire (``fedrec.flower.traffic``), of all replies that brought content, usable or not."""
+    """On the wire (``fedrec.flower.traffic``), of all replies, usable or not, but those of absurdly many parts."""
     left_out: Mapping[str, str] = field(default_factory=dict)
     """Why the round's rule gave a usable reply no weight, by node key."""
     frozen_rows: int = 0
@@ -131,9 +134,10 @@ class Fold:
             if len(self._failed) < MOST_TEXTS:
                 self._failed.append(printable(message.error.reason or f"error {message.error.code}"))
             return
-        self._bytes_up += wire_bytes(message)
         position = self._by_nonce.get(nonce_of(message))
         try:
+            self._check_parts(message)
+            self._bytes_up += wire_bytes(message)
             if position is not None:
                 self._check_source(message, position)
             self._take(read_reply(message, self._template))
@@ -163,6 +167,12 @@ class Fold:
             left_out=aggregate.left_out,
             frozen_rows=aggregate.frozen_rows,
         )
+
+    def _check_parts(self, message: Message) -> None:
+        """Raise if a message has far more parts than any reply: to look at each of them would take its time."""
+        parts = sum(len(record) for record in message.content.values())
+        if parts > MOST_PARTS + 4 * len(self.allowed):
+            raise ProtocolError(f"the message has {parts} tensors and fields, no reply of this round has as many")
 
     def _check_source(self, message: Message, position: int) -> None:
         """Note who is heard; raise if a task is answered from elsewhere than it was sent to.

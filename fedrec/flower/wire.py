@@ -8,7 +8,7 @@ are carried under their codec as they are; who encodes and decodes is ``clients.
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
@@ -317,6 +317,8 @@ def read_arrays(record: ArrayRecord, dtypes: Mapping[str, torch.dtype]) -> dict[
 
 def _check_declared(record: ArrayRecord, allowed: Mapping[str, Tensor]) -> None:
     """Compare names and declared shapes before a byte is parsed, so that a flood of tensors costs nothing."""
+    if len(record) > 2 * len(allowed) + 1:
+        raise ProtocolError(f"the record has {len(record)} tensors, the task has {len(allowed)}")
     surplus, missing = sorted(set(record) - set(allowed)), sorted(set(allowed) - set(record))
     if surplus or missing:
         raise ProtocolError(f"tensor {printable((surplus or missing)[0])!r} is {'surplus' if surplus else 'missing'}")
@@ -324,9 +326,14 @@ def _check_declared(record: ArrayRecord, allowed: Mapping[str, Tensor]) -> None:
         array = record[name]
         if tuple(array.shape) != tuple(tensor.shape) or _DTYPES.get(array.dtype) != tensor.dtype:
             raise ProtocolError(
-                f"tensor {name!r} is {tuple(array.shape)} {printable(array.dtype)}, "
+                f"tensor {name!r} is {_shape_words(array.shape)} {printable(array.dtype)}, "
                 f"the task has {tuple(tensor.shape)} {tensor.dtype}"
             )
+
+
+def _shape_words(shape: Sequence[int]) -> str:
+    """Return a declared shape for a message, which is as long as whoever declared it likes."""
+    return str(tuple(shape)) if len(shape) <= _MAX_DIMS else f"of {len(shape)} dimensions"
 
 
 def _tensor(name: str, array: Array, dtypes: Mapping[str, torch.dtype]) -> Tensor:
