@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from fedrec.flower.defending import with_rows_held
 from fedrec.flower.journal import Aggregated
 from fedrec.flower.state import RunState
 from fedrec.flower.terms import Terms
@@ -68,7 +69,7 @@ def after_release(
     optimizer = ServerOptimizer(training)
     if state.optimizer:
         optimizer.load_state(state.optimizer)
-    shared = optimizer.step(state.shared, update, number)
+    shared = with_rows_held(terms, optimizer.step(state.shared, update, number), state.popularity)
     average = running_average(state.average, shared, number, training.rounds, training.tail_average)
     if number == training.rounds:
         shared, average = averaged(shared, average), {}

@@ -23,6 +23,7 @@ from fedrec.codecs import round_codec
 from fedrec.errors import BudgetExceededError, FedRecError
 from fedrec.faults import reach
 from fedrec.flower.clock import Clock
+from fedrec.flower.defending import rule_for
 from fedrec.flower.events import Fact, What
 from fedrec.flower.exchange import exchange
 from fedrec.flower.folding import Asked, Tally, fold_for
@@ -264,6 +265,10 @@ class FedRecStrategy(Strategy):
             self._releases.reopen(number)
         if not self._affords(number):
             return
+        if self._releases and self._releases.released(number):
+            text = f"round {number} was released before, and what came of it is lost: it is charged and released anew"
+            logger.error("%s", text)
+            self._teller.tell(What.ALARM, number, kind="replay", text=text)
         if number == 0:
             self._kept().checkpoint()  # whoever dies from here on goes on with this roster, and under this name
         try:
@@ -341,6 +346,7 @@ class FedRecStrategy(Strategy):
             enrolment=self._terms.enrolment,
             sent=sent,
             former=frozenset().union(*self._former),
+            rule=rule_for(self._terms, task, self.state.roster),
             on_reply=on_reply,
         )
         return Round(

@@ -1,0 +1,55 @@
+"""Which of a scenario's defences apply to a round: by what its replies are, and by where their noise is.
+
+Under noise of the devices a reply is longer than any bound on a user's share of it, and integers that are summed by a
+modulus have no length; neither is clipped here.
+"""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from fedrec.aggregation.defences import Defence, Known
+from fedrec.aggregation.exact_sum import ExactSum
+from fedrec.aggregation.rule import Rule
+from fedrec.aggregation.wrappers import Capped, owner_weights
+from fedrec.flower.roster import Roster
+from fedrec.flower.templates import allowed_reply
+from fedrec.flower.terms import Terms
+from fedrec.models.split import SharedState
+from fedrec.privacy.adaptive_clipping import WITHIN
+from fedrec.rounds import Contribution, TrainTask
+from fedrec.training.head_rows import ITEM_PARAMETERS
+
+ITEM_TABLES = frozenset(ITEM_PARAMETERS)
+
+
+def rule_for(terms: Terms, task: TrainTask, roster: Roster) -> Rule:
+    """Return what takes the replies to a task. Rounds of statistics are summed: of counts there is no median."""
+    template = allowed_reply(task, terms.num_items)
+    placement = task.mechanism.placement if task.mechanism else None
+    weights = {} if placement == "distributed" else weights_of(terms, roster)
+    if task.contribution is not Contribution.UPDATE or placement == "distributed":
+        return _capped(ExactSum(template), weights)
+    config = terms.robustness
+    if placement == "device":
+        config = config.model_copy(update={"clip_norm": None, "row_clip_norm": None, "aggregate_row_norm": None})
+    known = Known(item_tables=ITEM_TABLES, template=template, weights=weights, apart={WITHIN})
+    return Defence(config=config).rule(known)
+
+
+def weights_of(terms: Terms, roster: Roster) -> dict[str, float]:
+    """Return the weights of nodes whose owner has more than ``robustness.owner_share`` of the roster's users."""
+    if terms.enrolment is None or terms.robustness.owner_share == 1:
+        return {}
+    owners = {card.key: terms.enrolment.owner(card.key) or f"device {card.key}" for card in roster.cards}
+    users = {card.key: card.num_users for card in roster.cards}
+    return owner_weights(users, owners, terms.robustness.owner_share)
+
+
+def with_rows_held(terms: Terms, shared: SharedState, popularity: Tensor | None) -> SharedState:
+    """Return the shared parameters that a step of training ends with, item rows held to their kind."""
+    return Defence(config=terms.robustness).settled(shared, popularity, ITEM_TABLES)
+
+
+def _capped(rule: Rule, weights: Mapping[str, float]) -> Rule:
+    return Capped(inner=rule, weights=weights) if weights else rule
