@@ -55,7 +55,10 @@ def federation_of(context: Context) -> Federation:
         ledger=folder.ledger_path,
         checkpoints=folder.checkpoints,
         minimum_nodes=scenario.federation.nodes,
-        hooks=Hooks(on_round=lambda report, state: folder.append_metrics(metrics_row(report))),
+        hooks=Hooks(
+            on_round=lambda report, state: folder.append_metrics(metrics_row(report)),
+            on_event=lambda event: folder.append_event(event.to_row()),
+        ),
         enrolment=_enrolment(),
     )
 
@@ -78,6 +81,7 @@ def metrics_row(report: RoundReport, phase: str = "final") -> dict[str, object]:
         "round": report.round,
         "phase": phase,
         "cohort": report.num_users,
+        "asked": report.asked,
         "bytes_down": report.bytes_down,
         "bytes_up": report.bytes_up,
         "seconds": report.seconds,

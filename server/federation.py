@@ -1,7 +1,8 @@
 """One training run, composed from a scenario: everything but the grid that it will run on."""
 
 import hashlib
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -9,10 +10,13 @@ from flwr.serverapp import Grid
 
 from fedrec.config import Scenario
 from fedrec.data.catalogue import Catalogue
+from fedrec.flower.clock import Clock
 from fedrec.flower.dimensions import dimensions_of
 from fedrec.flower.enrolment import Enrolment
+from fedrec.flower.events import What
 from fedrec.flower.state import Randomness, RunState
 from fedrec.flower.strategy import FedRecStrategy
+from fedrec.flower.telling import Teller
 from fedrec.flower.terms import Hooks, Terms
 from fedrec.flower.wire import write_arrays
 from fedrec.models import SharedState, build_model
@@ -21,6 +25,7 @@ from fedrec.privacy.adaptive_clipping import AdaptiveClipping
 from fedrec.privacy.planning.run import RunPlan, plan_run
 from fedrec.training.pretrained_items import pretrained_items
 from server.checkpoint import Checkpoints
+from server.journal import FOLDER, FileJournal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,25 +56,47 @@ class Federation:
     hooks: Hooks = field(default_factory=Hooks)
     enrolment: Enrolment | None = None
     """The deployed server's list of devices; None takes nodes as they come: in a simulation."""
+    clock: Clock = field(default_factory=Clock)
 
     def train(self, grid: Grid) -> Outcome:
         """Run to the last round, an early stop or the end of the budget; see ``FedRecStrategy.start``."""
         initial = self.initial()
-        kept = Checkpoints(self.checkpoints, self.catalogue.digest) if self.checkpoints else None
+        if self.checkpoints is None:
+            return self._train(grid, initial, None)
+        kept = Checkpoints(self.checkpoints, self.catalogue.digest)
+        with kept.locked():
+            return self._train(grid, initial, kept)
+
+    def _train(self, grid: Grid, initial: SharedState, kept: Checkpoints | None) -> Outcome:
         plan_for = lru_cache(self.plan)  # solving for noise takes a while, and the outcome asks again
+        resume = kept.latest(initial) if kept else None
+        journal = FileJournal(self.checkpoints / FOLDER) if self.checkpoints else None
+        hooks = self.hooks
+        if kept:
+            hooks = replace(hooks, on_checkpoint=_both(kept.save, hooks.on_checkpoint))
+            self._tell_of_losses(kept.lost, resume)
         strategy = FedRecStrategy(
             self._terms(),
             plan_for=plan_for,
             ledger=Ledger(self.ledger),
             randomness=self.randomness or randomness_of(self.scenario),
-            hooks=_saving(self.hooks, kept) if kept else self.hooks,
-            resume=kept.latest(initial) if kept else None,
+            hooks=hooks,
+            resume=resume,
             run_id=self.run_id,
+            journal=journal,
+            clock=self.clock,
         )
         training, federation = self.scenario.played, self.scenario.federation
         strategy.start(grid, write_arrays(initial), training.all_rounds, federation.round_timeout)
         plan = plan_for(strategy.state.roster.population)
         return Outcome(state=strategy.state, stopped=strategy.stopped, plan=plan)
+
+    def _tell_of_losses(self, lost: Sequence[str], resume: RunState | None) -> None:
+        """Raise the alarm over checkpoints that were damaged."""
+        if resume is not None:
+            teller = Teller(resume.run_id, self.hooks.on_event, self.clock)
+            for text in lost:
+                teller.tell(What.ALARM, resume.round, kind="checkpoint", text=text)
 
     def initial(self) -> SharedState:
         """Return the shared parameters that a run begins with: of its seed and what is public of items."""
@@ -100,6 +127,7 @@ class Federation:
             adaptive=AdaptiveClipping.of(scenario.privacy),
             config_digest=hashlib.sha256(scenario.model_dump_json().encode()).hexdigest(),
             enrolment=self.enrolment,
+            robustness=scenario.robustness,
         )
 
 
@@ -113,9 +141,9 @@ def randomness_of(scenario: Scenario) -> Randomness:
     return Randomness(cohort_seed=None if secret else scenario.run.seed, noise_seed=scenario.noise_seed)
 
 
-def _saving(hooks: Hooks, checkpoints: Checkpoints) -> Hooks:
-    def save(state: RunState) -> None:
-        checkpoints.save(state)
-        hooks.on_checkpoint(state)
+def _both(first: Callable[[RunState], None], second: Callable[[RunState], None]) -> Callable[[RunState], None]:
+    def call(state: RunState) -> None:
+        first(state)
+        second(state)
 
-    return Hooks(on_checkpoint=save, on_round=hooks.on_round, should_stop=hooks.should_stop)
+    return call

@@ -126,11 +126,11 @@ def terms_digest(task: TrainTask, config_digest: str) -> str:
 
 
 def report_fields(report: RoundReport) -> dict[str, Any]:
-    """Return a report as JSON's values; ``report_of`` reads them."""
+    """Return a report as JSON's values; ``report_from`` reads them."""
     return {**asdict(report), "contribution": report.contribution.value}
 
 
-def report_of(fields: dict[str, Any]) -> RoundReport:
+def report_from(fields: dict[str, Any]) -> RoundReport:
     """Return the report of what ``report_fields`` wrote; raise ``TypeError``, ``KeyError`` or ``ValueError``."""
     return RoundReport(
         **{

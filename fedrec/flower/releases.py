@@ -12,7 +12,7 @@ from fedrec.flower.state import Randomness, RunState
 from fedrec.flower.state_tensors import digest_of
 from fedrec.models.split import SharedState, state_digest
 from fedrec.privacy.accounts.budget import Budget
-from fedrec.privacy.accounts.entries import Published, Release
+from fedrec.privacy.accounts.entries import Charge, Outcome, Published, Release
 from fedrec.privacy.accounts.ledger import Ledger
 from fedrec.privacy.accounts.population import Accounts, Charged
 from fedrec.privacy.mechanism import Mechanism
@@ -125,6 +125,13 @@ class Releases:
         """
         if self.charges_first(round):
             self.charge(round)
+
+    def released(self, round: int) -> bool:
+        """Return whether the ledger has the outcome of a release of ``round`` already."""
+        name, lines = self._name_of(round), self._accounts.entries()
+        made = {line.charge for line in lines if isinstance(line, Outcome) and line.kind == "commit"}
+        own = [line for line in lines if isinstance(line, Charge) and (line.run_id, line.name) == (self._run_id, name)]
+        return any(line.round == round and line.entry in made for line in own)
 
     def charges_first(self, round: int) -> bool:
         """Return whether ``round`` is charged before its nodes are asked."""

@@ -29,7 +29,11 @@ def test_a_run_folder_is_all_that_the_app_needs(bench, folder):
     rows = folder.metrics()
     assert [row["round"] for row in rows] == [0, 1, 2, 3]
     assert all(row["bytes_up"] > 0 and row["bytes_down"] > 0 for row in rows)
-    assert len(list(folder.checkpoints.iterdir())) == 3
+    assert len(list(folder.checkpoints.glob("*.safetensors"))) == 3
+    told = [event["what"] for event in folder.events()]
+    assert told[0] == "run-began"
+    assert told[-1] == "run-ended"
+    assert told.count("round-committed") == 4
 
 
 def test_the_environment_names_the_folder_where_the_run_does_not(folder, monkeypatch):

@@ -14,7 +14,7 @@ from fedrec.flower.roster import Roster
 from fedrec.flower.state import RunState
 from fedrec.models.split import SharedState
 from fedrec.rounds import NodeCard
-from server.checkpoint import KEPT, Checkpoints, read_checkpoint
+from server.checkpoint import KEPT, SCHEMA, Checkpoints, read_checkpoint
 
 CATALOGUE = "c" * 64
 SHARED = SharedState({"tower.weight": torch.randn(2, 3, generator=torch.Generator().manual_seed(0))})
@@ -107,28 +107,89 @@ def test_a_checkpoint_of_another_catalogue_is_refused(kept, tmp_path):
         Checkpoints(tmp_path / "checkpoints", "d" * 64).latest(SHARED)
 
 
-def test_a_damaged_checkpoint_is_refused_by_file(kept, tmp_path):
-    kept.save(state())
-    path = next((tmp_path / "checkpoints").iterdir())
-    intact = path.read_bytes()
-    for damaged in (intact[:-1], intact[:10], b"", intact[:-5] + bytes([intact[-5] ^ 1]) + intact[-4:]):
-        path.write_bytes(damaged)
-        with pytest.raises(DataError, match=r"round-000004\.safetensors is"):
-            kept.latest(SHARED)
+def damages(intact: bytes) -> list[bytes]:
+    """Cut short, emptied, zeroed, and flipped in a number or in the head."""
+    flipped = [intact[:at] + bytes([intact[at] ^ 1]) + intact[at + 1 :] for at in (-5, intact.index(b"run-1") + 4)]
+    return [intact[:-1], intact[:10], b"", bytes(len(intact)), *flipped]
 
 
-@pytest.mark.parametrize("change", [{"schema": 2}, {"roster": []}, {"roster": [{"key": "a"}]}, {"round": None}, None])
-def test_a_head_that_is_not_ours_is_refused_by_file(kept, tmp_path, change):
+@pytest.mark.fault
+def test_a3_a_damaged_newest_checkpoint_is_named_and_the_one_before_it_counts(kept, tmp_path):
+    folder = tmp_path / "checkpoints"
+    for number in (3, 4):
+        kept.save(state(number))
+    intact = (folder / "round-000004.safetensors").read_bytes()
+    for damaged in damages(intact):
+        (folder / "round-000004.safetensors").write_bytes(damaged)
+        opened = Checkpoints(folder, CATALOGUE)
+        assert opened.latest(SHARED).round == 3
+        (said,) = opened.lost
+        assert "round-000004.safetensors is damaged" in said
+        assert "the checkpoint before it counts" in said
+        assert (folder / "round-000004.safetensors.damaged").read_bytes() == damaged
+
+
+@pytest.mark.fault
+def test_a3_when_every_checkpoint_is_damaged_no_run_is_begun_in_their_place(kept, tmp_path):
     kept.save(state())
-    path = next((tmp_path / "checkpoints").iterdir())
+    (tmp_path / "checkpoints" / "round-000004.safetensors").write_bytes(b"")
+    for _ in range(2):
+        with pytest.raises(DataError, match="no checkpoint in .* is whole"):
+            Checkpoints(tmp_path / "checkpoints", CATALOGUE).latest(SHARED)
+
+
+def rewritten(path, change):
+    """Change the head of a checkpoint, or remove it."""
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
         head = json.loads(file.metadata()["checkpoint"])
-    if change is not None and change.get("round", 0) is None:
-        del head["round"]
-        change = {}
-    save_file(tensors, path, metadata=None if change is None else {"checkpoint": json.dumps({**head, **change})})
-    with pytest.raises(DataError, match="remove it to go on from the one before"):
+    if change is not None:
+        head = {key: value for key, value in {**head, **change}.items() if value != "gone"}
+    save_file(tensors, path, metadata=None if change is None else {"checkpoint": json.dumps(head)})
+
+
+@pytest.mark.fault
+def test_a4_a_checkpoint_of_the_former_schema_is_read_as_this_one_s(kept, tmp_path):
+    kept.save(state())
+    path = next((tmp_path / "checkpoints").iterdir())
+    rewritten(path, {"schema": 1, "head_digest": "gone", "abandoned": "gone", "awaits_statistics": "gone"})
+    back, _ = read_checkpoint(path)
+    assert (back.round, back.abandoned, back.awaits_statistics) == (4, 0, False)
+
+
+@pytest.mark.fault
+def test_a4_a_checkpoint_of_a_newer_schema_is_refused_and_left_alone(kept, tmp_path):
+    kept.save(state())
+    path = next((tmp_path / "checkpoints").iterdir())
+    rewritten(path, {"schema": SCHEMA + 1})
+    before = path.read_bytes()
+    with pytest.raises(DataError, match=f"has schema {SCHEMA + 1}, this fedrec knows {SCHEMA}") as caught:
+        kept.latest(SHARED)
+    assert caught.value.exit_code != 0
+    assert path.read_bytes() == before
+
+
+@pytest.mark.fault
+def test_a12_a_second_server_on_one_folder_is_refused_and_told_who_has_it(kept, tmp_path):
+    with kept.locked(), pytest.raises(DataError, match=f"is written by process {os.getpid()}"):
+        with Checkpoints(tmp_path / "checkpoints", CATALOGUE).locked():
+            pass
+    with kept.locked():  # whoever is gone holds nothing
+        pass
+
+
+def test_a_state_before_its_first_release_comes_back_as_one(kept):
+    kept.save(replace(state(), awaits_statistics=True, abandoned=2))
+    back = kept.latest(SHARED)
+    assert (back.awaits_statistics, back.abandoned) == (True, 2)
+
+
+@pytest.mark.parametrize("change", [{"roster": []}, {"roster": [{"key": "a"}]}, {"round": "gone"}, {"round": 5}, None])
+def test_a_head_that_is_not_ours_is_refused_by_file(kept, tmp_path, change):
+    kept.save(state())
+    path = next((tmp_path / "checkpoints").iterdir())
+    rewritten(path, change)
+    with pytest.raises(DataError, match=r"round-000004\.safetensors is damaged"):
         read_checkpoint(path)
 
 
