@@ -24,6 +24,8 @@ from fedrec.runs.folder import RunFolder
 from server.door.enrolments import Enrolments
 from server.door.home import ServerHome
 from server.federation import Federation, Outcome
+from server.operations.gate import Gate
+from server.operations.logs import log_as_json
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +50,7 @@ def make_server_app(
 def federation_of(context: Context) -> Federation:
     """Compose the run of a run folder, which must hold a scenario and a catalogue."""
     folder = RunFolder.open(_run_path(context))
-    scenario = _dated(folder)
+    scenario, gate = _dated(folder), Gate(folder)
     return Federation(
         scenario=scenario,
         catalogue=Catalogue.load(folder.catalogue),
@@ -56,8 +58,9 @@ def federation_of(context: Context) -> Federation:
         checkpoints=folder.checkpoints,
         minimum_nodes=scenario.federation.nodes,
         hooks=Hooks(
+            before_round=gate.before_round,
             on_round=lambda report, state: folder.append_metrics(metrics_row(report)),
-            on_event=lambda event: folder.append_event(event.to_row()),
+            on_event=gate.on_event,
         ),
         enrolment=_enrolment(),
     )
@@ -67,6 +70,7 @@ def _enrolment() -> Enrolment | None:
     """Return the server's list of devices; None, with a warning, where no server's folder is named."""
     folder = os.environ.get("FEDREC_SERVER")
     if folder:
+        log_as_json()
         return Enrolments.open(ServerHome(Path(folder)).enrolments)
     logger.warning(
         "no list of devices: cards and replies are taken unsigned, from whoever Flower lets in; set FEDREC_SERVER to "

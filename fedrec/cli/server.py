@@ -12,7 +12,7 @@ from fedrec.cli.output import write_json, write_line, write_note, write_table
 from fedrec.cli.server_folder import Folder, Json
 from fedrec.cli.server_folder import open_server as _open
 from fedrec.cli.server_folder import publications as _publications
-from fedrec.cli.server_operations import operate, pause, resume, runs
+from fedrec.cli.server_operations import figures, operate, pause, resume, rollback, rollout, runs
 from fedrec.cli.server_runs import publish, stop_runs, train
 from server.door.enrolments import Enrolments
 from server.door.home import ServerSettings
@@ -150,6 +150,8 @@ def status(folder: Folder, json: Json = False) -> None:
     switch = f"on ({orders.reason})" if orders.reason else "on"
     write_line(f"kill switch: {switch if orders.stop else 'off'}; orders {orders.sequence}")
     write_line(f"published: catalogue {orders.catalogue_version or 'none'}, model {orders.model_version or 'none'}")
+    if orders.canary_version:
+        write_line(f"rolling out: model {orders.canary_version} to {orders.canary_permille / 10:g} % of the devices")
     if found.certificate_days < RENEW_DAYS:
         write_line(f"the certificate is valid for {found.certificate_days} days: run 'fedrec server renew {folder}'")
     if found.devices:
@@ -169,6 +171,6 @@ def renew(folder: Folder) -> None:
 
 server_app.command()(publish)
 server_app.command()(train)
-for _command in (runs, pause, resume):
+for _command in (runs, pause, resume, rollback, rollout, figures):
     server_app.command()(_command)
 server_app.command(hidden=True)(operate)

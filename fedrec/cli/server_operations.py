@@ -59,22 +59,91 @@ def resume(folder: Folder, run: Run) -> None:
     _say(_commands(folder).resume(run))
 
 
-def operate(folder: Folder) -> None:
-    """Look after runs until SIGTERM: 'fedrec server up' starts this."""
-    import fcntl  # only this command holds the watch
+def rollback(
+    folder: Folder,
+    run: Annotated[str, typer.Argument(metavar="[RUN]", help="A run's name; without it, the served model.")] = "",
+    to: Annotated[int | None, typer.Option("--to", help="The round, or the model's version, to go back to.")] = None,
+    why: Why = "",
+) -> None:
+    """Take a run back to an earlier round, or the served model back to an earlier version.
 
-    from server.operations.logs import log_as_json  # only what runs for long logs
-    from server.operations.operator import TICK_SECONDS, make_operator  # flwr
-    from server.operations.submitting import WATCH_LOCK  # the same
+    A run that is training is stopped first and goes on from there. What it has released stays paid for, and what it
+    releases again is paid for again. A model comes as a new version, as devices take no older number.
+    """
+    commands = _commands(folder)
+    if not run:
+        _say(commands.rollback_model(to, why))
+        return
+    if to is None:
+        raise typer.BadParameter("say which round: --to N", param_hint="--to")
+    from server.operations.stopping import while_stopped  # flwr
 
     home, settings = open_server(folder)
-    with (home.run / WATCH_LOCK).open("ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        log_as_json()
-        operator = make_operator(home, settings)
-        while True:
-            operator.tick()
-            time.sleep(TICK_SECONDS)
+    with while_stopped(home, settings, publications(home), run) as again:
+        _say(commands.rollback(run, to))
+    if again.flower_run:
+        write_line(f"{run} trains on as run {again.flower_run}")
+    else:
+        write_line(f"to train on: fedrec server train {folder} {home.runs / run}")
+
+
+def rollout(
+    folder: Folder,
+    percent: Annotated[float | None, typer.Argument(metavar="[PERCENT]", help="Of the devices; 100 ends it.")] = None,
+    json: Json = False,
+) -> None:
+    """Say how the roll-out of a model stands, or let more devices have it. 'publish --canary' begins one."""
+    from dataclasses import asdict  # only this command prints views
+
+    home, settings = open_server(folder)
+    if percent is not None:
+        _say(_commands(folder).rollout(round(percent * 10)))
+        return
+    from server.operations.rollout import Rollouts  # SQLAlchemy
+    from server.operations.store import OperationsStore  # the same
+
+    rollouts = Rollouts(publications=publications(home), store=OperationsStore.of(home, settings), clock=time.time)
+    rollouts.current()
+    views = rollouts.all()
+    if json:
+        write_json([asdict(view) for view in views])
+        return
+    for view in views[:5]:
+        why = f": {view.why}" if view.why else ""
+        write_line(f"model {view.version}, {view.permille / 10:g} % beside {view.base}, {view.standing}{why}")
+    if not views:
+        write_line("no model has been rolled out by shares: 'fedrec server publish --canary' begins with 1 %")
+
+
+def figures(
+    folder: Folder,
+    version: Annotated[int, typer.Option("--model", help="The version that these devices had.")],
+    devices: Annotated[int, typer.Option(help="How many devices the means are of, 20 at least.")],
+    latency_ms: Annotated[float | None, typer.Option(help="Mean milliseconds of a list.")] = None,
+    quality: Annotated[float | None, typer.Option(help="Mean quality as released, the same measure each time.")] = None,
+) -> None:
+    """Put down how devices fare with a version of the model: a roll-out that is worse is taken back by itself."""
+    from server.operations.rollout import Figures, Rollouts  # SQLAlchemy
+    from server.operations.store import OperationsStore  # the same
+
+    home, settings = open_server(folder)
+    found = Figures(version=version, devices=devices, latency_ms=latency_ms, quality=quality)
+    store = OperationsStore.of(home, settings)
+    Rollouts(publications=publications(home), store=store, clock=time.time).record(found)
+    write_line(f"noted for model {version}: the server compares it within seconds while it is up")
+
+
+def operate(folder: Folder) -> None:
+    """Look after runs until SIGTERM: 'fedrec server up' starts this."""
+    from server.operations.logs import log_as_json  # only what runs for long logs
+    from server.operations.operator import TICK_SECONDS, make_operator  # flwr
+
+    home, settings = open_server(folder)
+    log_as_json()
+    operator = make_operator(home, settings)
+    while True:
+        operator.tick()
+        time.sleep(TICK_SECONDS)
 
 
 def _commands(folder: Folder) -> "Commands":

@@ -15,6 +15,9 @@ from fedrec.cli.server_folder import Folder, open_server, publications
 from fedrec.errors import ConfigError
 from server.door.home import ServerHome, ServerSettings
 
+CANARY_PERMILLE = 10
+"""Of a thousand devices, which have a model first."""
+
 if TYPE_CHECKING:
     from fedrec.runs.folder import RunFolder
 
@@ -22,12 +25,16 @@ if TYPE_CHECKING:
 def publish(
     folder: Folder,
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or a catalogue's.")],
+    canary: Annotated[
+        bool, typer.Option("--canary", help="The model to 1 % of the devices first; 'rollout' lets more have it.")
+    ] = False,
 ) -> None:
     """Sign and publish a run's catalogue, where it is a new one, and its model, where a round has ended."""
+    from fedrec.signing.orders import PERMILLE  # with cryptography
     from server.door.releasing import release  # torch
 
     home, _ = open_server(folder)
-    done = release(publications(home), run)
+    done = release(publications(home), run, permille=CANARY_PERMILLE if canary else PERMILLE)
     for manifest in (done.catalogue, done.model):
         if manifest is not None:
             size = f"{manifest.size / 1e6:.1f} MB in {len(manifest.files)} files"

@@ -4,16 +4,14 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from fedrec.data.catalogue import Catalogue
-from fedrec.errors import ConfigError, DataError
+from fedrec.errors import ConfigError
 from fedrec.runs.folder import RunFolder
 from fedrec.serving.export import export_catalogue, export_run
-from fedrec.serving.package import ServedModel
 from fedrec.signing.manifest import Manifest
 from fedrec.signing.orders import PERMILLE
 from server.door.publications import Publications
+from server.door.served import oddity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,18 +46,6 @@ def release(publications: Publications, path: Path, *, permille: int = PERMILLE)
         files = _files(folders / "model") if trained else {}
         model = publications.publish("model", digest, files, permille=permille) if trained else None
     return Published(catalogue=catalogue, model=model)
-
-
-def oddity(folder: Path) -> str | None:
-    """Return what is wrong with a served model's files: damaged, or a number that is not finite; None for nothing."""
-    try:
-        model = ServedModel.load(folder)
-    except DataError as error:
-        return str(error)
-    for name, array in {**model.arrays, **model.rows}.items():
-        if array.size and np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
-            return f"{name} holds a number that is not finite"
-    return None
 
 
 def _refuse_oddity(folder: Path) -> None:

@@ -7,11 +7,13 @@ does not stop a command: it is reported as ``noted=False``.
 import getpass
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fedrec.errors import ConfigError
+from fedrec.signing.manifest import ManifestFile
+from fedrec.signing.orders import PERMILLE
 from server.door.home import ServerHome
 from server.door.publications import Publications
 from server.operations.control import Control
@@ -67,6 +69,46 @@ class Commands:
         stopped = self.stop_runs() if on else 0
         text = f"the kill switch is {'on' if on else 'off'} (orders {orders.sequence})"
         return self._done("kill" if on else "unkill", "", why, f"{text}; {stopped} runs stopped" if on else text)
+
+    def rollback(self, run: str, round: int) -> Done:
+        """Take a run back to an earlier committed round; it must not be training. See ``rolling_back.roll_back``."""
+        from server.operations.rolling_back import roll_back  # torch, which no other command waits for
+
+        was = roll_back(self._folder(run), round)
+        return self._done("rollback", run, f"from {was} to {round}", f"{run} stands after round {round}, was {was}")
+
+    def rollback_model(self, version: int | None = None, why: str = "") -> Done:
+        """Publish an earlier model again, as the next version: the one before the last, or ``version``.
+
+        Where a model is being rolled out, and no ``version`` is named, that one is taken back.
+        """
+        orders = self.publications.orders()
+        current = orders.canary_version or orders.model_version
+        wanted = version or (orders.model_version if orders.canary_version else self._before(orders.model_version))
+        if wanted < 1 or wanted >= current:
+            raise ConfigError(f"model {wanted} is no earlier one than {current}: name one by --to")
+        manifest = self.publications.republish("model", wanted)
+        text = f"what model {wanted} was is published as {manifest.version}, for all devices"
+        return self._done("rollback-model", "", why or f"from {current} to {wanted}", text)
+
+    def rollout(self, permille: int) -> Done:
+        """Let more devices have the model that is being rolled out."""
+        orders = self.publications.roll_out(permille)
+        version = orders.canary_version or orders.model_version
+        who = f"{permille / 10:g} % of the" if permille < PERMILLE else "all"
+        text = f"{who} devices are to have model {version}"
+        return self._done("rollout", "", f"{permille}/1000", text)
+
+    def _before(self, version: int) -> int:
+        """Return the version before the one that this model was first published as, 0 for none."""
+        if not version:
+            return 0
+        files = self.publications.manifest("model", version).files
+        first = next(number for number in range(1, version + 1) if self._files(number) == files)
+        return first - 1
+
+    def _files(self, version: int) -> Mapping[str, ManifestFile]:
+        return self.publications.manifest("model", version).files
 
     def _folder(self, run: str) -> Path:
         folder = self.home.runs / run

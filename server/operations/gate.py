@@ -1,18 +1,48 @@
-"""Where a run waits between two rounds while its operator has paused it. Runs in the server app."""
+"""What an operator sees and asks of a run while it goes on: events written down, rounds that wait while it is paused.
+
+Runs in the server app, and needs neither database nor network.
+"""
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fedrec.errors import DataError
 from fedrec.flower.clock import Clock
 from fedrec.flower.events import Event, What
+from fedrec.runs.folder import RunFolder
 from server.operations.control import Control
 
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
 """Between two looks while a run is paused: how soon it goes on."""
+
+
+_OFTEN = (What.REPLY_TAKEN, What.NODE_SILENT)
+"""Events of every node in every round: in the run's folder, not in the log."""
+
+
+@dataclass
+class Gate:
+    """A run's events on their way to its folder and the log, and the gate before each of its rounds."""
+
+    folder: RunFolder
+    clock: Clock = field(default_factory=Clock)
+    _run_id: str = ""
+
+    def on_event(self, event: Event) -> None:
+        """Write an event down. Raises ``OSError`` if there is no room for it."""
+        self._run_id = event.run_id
+        level = logging.DEBUG if event.what in _OFTEN else logging.INFO
+        said = {"run": event.run_id, "round": event.round, "event": event.what.value, "facts": event.facts}
+        logger.log(level, "round %d: %s", event.round, event.what.value, extra=said)
+        self.folder.append_event(event.to_row())
+
+    def before_round(self, round: int) -> None:
+        """Return once the next round may open."""
+        wait_while_paused(self.folder.path, self._run_id, round, self.on_event, self.clock)
 
 
 def wait_while_paused(

@@ -7,10 +7,10 @@ another fails: a database that is down is one sentence in the log.
 import logging
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 from fedrec.errors import FedRecError
@@ -21,6 +21,7 @@ from server.door.home import ServerHome, ServerSettings
 from server.door.publications import Publications, load_signing_key
 from server.door.training import submit
 from server.operations.database import OperationsError
+from server.operations.rollout import Rollouts, published_oddity
 from server.operations.standing import standing_of
 from server.operations.store import OperationsStore
 from server.operations.under_way import session_of
@@ -45,8 +46,8 @@ class Operator:
     watch: Watch
     clock: Callable[[], float] = time.time
     free: Callable[[Path], int] = lambda folder: shutil.disk_usage(folder).free
-    duties: Sequence[Callable[[OperationsStore], None]] = ()
-    """More that is done with the store, once a tick."""
+    duties: Mapping[str, Callable[[OperationsStore], None]] = field(default_factory=dict)
+    """More that is done with the store, once a tick, by name."""
     _store: OperationsStore | None = None
     _ticks: int = 0
     _failing: dict[str, str] = field(default_factory=dict)
@@ -76,8 +77,8 @@ class Operator:
         self._attempt("disk", self._look_at_disk)
         if self._ticks % DEVICES_EVERY == 0:
             self._attempt("devices", lambda: self._look_at_devices(store))
-        for duty in self.duties:
-            self._attempt(duty.__name__, partial(duty, store))
+        for name, duty in self.duties.items():
+            self._attempt(name, partial(duty, store))
 
     def _look_at_disk(self) -> None:
         free = self.free(self.home.path)
@@ -137,7 +138,16 @@ def make_operator(home: ServerHome, settings: ServerSettings) -> Operator:
         clock=time.time,
         alarm=alarm,
     )
+    look_at = lru_cache(maxsize=4)(partial(published_oddity, publications))  # a version's files do not change
+
+    def roll_out(store: OperationsStore) -> None:
+        Rollouts(publications=publications, store=store, clock=time.time, look_at=look_at).look()
+
     operator = Operator(
-        home=home, superlink=superlink, open_store=lambda: OperationsStore.of(home, settings), watch=watch
+        home=home,
+        superlink=superlink,
+        open_store=lambda: OperationsStore.of(home, settings),
+        watch=watch,
+        duties={"roll-out": roll_out},
     )
     return operator

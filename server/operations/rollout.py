@@ -19,7 +19,7 @@ from fedrec.errors import ConfigError
 from fedrec.signing.orders import PERMILLE
 from server.door.metrics import SMALLEST
 from server.door.publications import Publications
-from server.door.releasing import oddity
+from server.door.served import oddity
 from server.operations import tables
 from server.operations.database import speaking, upsert
 from server.operations.store import OperationsStore

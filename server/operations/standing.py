@@ -27,7 +27,7 @@ def _ended(path: Path) -> str:
         except (ValueError, TypeError, KeyError):
             continue
         if what == What.RUN_ENDED:
-            why = str(facts.get("why"))
+            why = str(facts.get("why")).partition(":")[0]
             return why if why in OWN_DECISIONS else ""
         if what in (What.RUN_BEGAN, What.ROUND_OPENED):
             return ""

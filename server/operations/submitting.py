@@ -15,8 +15,6 @@ from server.operations.standing import standing_of
 from server.operations.under_way import UnderWay, forget, session_of
 
 _POLL_SECONDS = 1.0
-WATCH_LOCK = "operator.lock"
-"""Below ``run/``; held by the process that has the watch."""
 
 
 def submit_under_watch(
@@ -89,9 +87,9 @@ def _next(home: ServerHome, flower_run: int, sleep: Callable[[float], None]) -> 
 
 
 def is_watched(home: ServerHome) -> bool:
-    """Return whether a process has the watch."""
+    """Return whether somebody runs this server, and so has the watch, though its parts may be starting anew."""
     try:
-        descriptor = os.open(home.run / WATCH_LOCK, os.O_RDWR)
+        descriptor = os.open(home.lock, os.O_RDWR)
     except OSError:
         return False
     try:
