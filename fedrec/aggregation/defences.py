@@ -73,11 +73,9 @@ RULES: dict[RuleName, Callable[[RobustnessConfig, Mapping[str, Tensor]], Rule]] 
     "geometric-median": lambda config, template: GeometricMedian(),
 }
 
-NONE = RobustnessConfig(clip_norm=None, row_clip_norm=None, aggregate_row_norm=None, supporters=0, growth=None)
-
 
 def _with(**settings: object) -> Defence:
-    return Defence(config=RobustnessConfig.model_validate({**NONE.model_dump(), **settings}))
+    return Defence(config=RobustnessConfig.model_validate({**RobustnessConfig.none().model_dump(), **settings}))
 
 
 def defences(*, clip_norm: float, row_clip_norm: float) -> dict[str, Defence]:

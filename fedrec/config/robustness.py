@@ -1,6 +1,6 @@
 """What a server does about clients who lie: rules, bounds and alarms."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
@@ -16,10 +16,12 @@ class RobustnessConfig(Section):
     """How replies become one; ``mean`` alone can be released under central noise."""
     liars: Annotated[float, Field(ge=0, lt=0.5)] = 0.1
     """Share of nodes that ``trimmed-mean`` cuts at each end, and that ``krum`` and ``multi-krum`` take to lie."""
-    clip_norm: Positive | None = None
-    """Bound of one user's whole update, beside that of ``privacy``; None for no bound of its own."""
-    row_clip_norm: Positive | None = None
-    """Bound of one user's change of one item, over all item tables together; None for none."""
+    clip_norm: Positive | None = 5.0
+    """Bound of one user's whole update, beside that of ``privacy``; None for no bound of its own. Not under noise of
+    the devices. Honest updates of the default local training are at most 3.4 on MovieLens-100K."""
+    row_clip_norm: Positive | None = 0.5
+    """Bound of one user's change of one item, over all item tables together; None for none. Honest ones are at most
+    0.36 there."""
     aggregate_row_norm: Positive | None = None
     """Bound of the mean update's change of one item; None for none."""
     supporters: Annotated[int, Field(ge=0)] = 0
@@ -32,3 +34,8 @@ class RobustnessConfig(Section):
     privacy."""
     on_alarm: Literal["warn", "hold"] = "warn"
     """``hold`` leaves the model as it was in a round that raises an alarm."""
+
+    @classmethod
+    def none(cls) -> Self:
+        """Return what does nothing about anybody: a plain mean without bounds."""
+        return cls(clip_norm=None, row_clip_norm=None, growth=None)

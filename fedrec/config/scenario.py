@@ -46,6 +46,7 @@ class Scenario(Section):
         self._check_interaction()
         self._check_correlation()
         self._check_placement()
+        self._check_robustness()
         collected = self.training.popularity_start and (self.privacy.popularity_share > 0 or not self.privacy.enabled)
         if self.model.members and not collected:
             raise ValueError(
@@ -145,6 +146,28 @@ class Scenario(Section):
             raise ValueError(
                 f"privacy.noise_seed seeds the server's noise, and with privacy.placement={placement} devices draw "
                 "their own, from their operating systems: leave it out"
+            )
+
+    def _check_robustness(self) -> None:
+        """Raise if the server is to choose among replies where what it releases must be their bounded sum."""
+        placement, robustness = self.privacy.placement, self.robustness
+        if not self.privacy.enabled or placement == "device":
+            return
+        if robustness.rule != "mean":
+            raise ValueError(
+                f"robustness.rule={robustness.rule} is no bounded sum, for which the noise of "
+                f"privacy.placement={placement} is made: set it to mean, or privacy.placement=device"
+            )
+        if robustness.supporters > 1:
+            raise ValueError(
+                f"robustness.supporters={robustness.supporters} lets one user more or less bring a row to life, for "
+                f"which the noise of privacy.placement={placement} is not made: set it to 0, or "
+                "privacy.placement=device"
+            )
+        if placement == "distributed" and robustness.owner_share < 1:
+            raise ValueError(
+                f"robustness.owner_share={robustness.owner_share} weighs replies, and privacy.placement=distributed "
+                "sums them unseen by a modulus: set it to 1, and bound an owner's devices by owner_quota in server.toml"
             )
 
     @property
