@@ -1,0 +1,44 @@
+"""``fedrec bench aggregate``: how many replies a server takes in a second, and what memory a cohort needs."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from fedrec.cli.output import write_json, write_line, write_note, write_table
+from fedrec.cli.races import AsJson, Repeats, note_lap, race_record, with_range, write_foot
+from simulations.benches.aggregation import FLOWER, OURS, SEALED, Work, memory, throughput
+from simulations.benches.machine import Machine
+
+ASKED = 200
+"""Replies a second that a round of dense 1 MB replies is held to."""
+
+
+def aggregate(
+    numbers: Annotated[int, typer.Option(min=64, help="float32 numbers of a reply, a multiple of 64.")] = 250_048,
+    replies: Annotated[int, typer.Option(min=10, help="Replies of a round.")] = 100,
+    repeats: Repeats = 5,
+    as_json: AsJson = False,
+) -> None:
+    """Race the round's fold, bare and under seals, beside Flower's FedAvg; fold cohorts of 10, 100 and 1,000.
+
+    One thread. FedAvg judges no reply and holds all of them; a fold parses, bounds and sums each as it comes.
+    """
+    machine, work = Machine.here(threads=1), Work(numbers=numbers - numbers % 64, replies=replies)
+    found = throughput(work, repeats, note_lap)
+    write_note("memory by cohort")
+    cohorts = memory(work)
+    if as_json:
+        sizes = [asdict(one) for one in cohorts]
+        write_json({"machine": asdict(machine), "work": asdict(work), **race_record(found), "memory": sizes})
+        return
+    rows = []
+    for name in (OURS, SEALED, FLOWER):
+        speed, ratio = found.spread(name, "replies_per_second"), found.ratio(name, FLOWER, "replies_per_second")
+        rows.append([name, with_range(speed), with_range(ratio)])
+    write_table(
+        f"replies a second, {4 * work.numbers / 1e6:.1f} MB each", ("who", "replies a second", "FedAvg's"), rows
+    )
+    write_line(f"asked of the fold: {ASKED}")
+    write_table("memory of a fold", ("cohort", "MiB"), [[str(one.cohort), f"{one.fold_mib:.1f}"] for one in cohorts])
+    write_foot(machine, found.repeats)
