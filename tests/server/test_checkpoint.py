@@ -134,7 +134,7 @@ def test_a3_when_every_checkpoint_is_damaged_no_run_is_begun_in_their_place(kept
     kept.save(state())
     (tmp_path / "checkpoints" / "round-000004.safetensors").write_bytes(b"")
     for _ in range(2):
-        with pytest.raises(DataError, match="no checkpoint in .* is whole"):
+        with pytest.raises(DataError, match=r"no checkpoint in .* is whole"):
             Checkpoints(tmp_path / "checkpoints", CATALOGUE).latest(SHARED)
 
 
@@ -171,9 +171,9 @@ def test_a4_a_checkpoint_of_a_newer_schema_is_refused_and_left_alone(kept, tmp_p
 
 @pytest.mark.fault
 def test_a12_a_second_server_on_one_folder_is_refused_and_told_who_has_it(kept, tmp_path):
+    second = Checkpoints(tmp_path / "checkpoints", CATALOGUE).locked()
     with kept.locked(), pytest.raises(DataError, match=f"is written by process {os.getpid()}"):
-        with Checkpoints(tmp_path / "checkpoints", CATALOGUE).locked():
-            pass
+        second.__enter__()
     with kept.locked():  # whoever is gone holds nothing
         pass
 
