@@ -90,13 +90,19 @@ def _say_ready(settings: ServerSettings) -> None:
 @server_app.command(hidden=True)
 def door(folder: Folder) -> None:
     """Run the door service alone, once the SuperLink answers: ``up`` starts both."""
-    import uvicorn  # comes with flwr; only this command serves
+    from dataclasses import replace  # only this command serves
 
+    import uvicorn  # comes with flwr
+
+    from server.door.flower import SuperLink, answers  # flwr
     from server.door.service import make_door, make_service, wait_for_superlink  # the same
+    from server.operations.health import make_health  # SQLAlchemy
 
     home, settings = _open(folder)
     wait_for_superlink(home, settings)
-    service = make_service(make_door(home, settings))
+    superlink = SuperLink.of(home, settings)
+    health = make_health(home, settings, lambda: answers(superlink))
+    service = make_service(replace(make_door(home, settings), problems=health.problems, run_metrics=health.metrics))
     uvicorn.run(
         service, host="127.0.0.1", port=settings.door_port, access_log=False, log_level="warning", server_header=False
     )

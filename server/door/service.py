@@ -74,6 +74,10 @@ class Door:
     metrics: DoorMetrics
     last_round: Callable[[], Mapping[str, Any] | None] = lambda: None
     """What the current run's metrics say of its last round."""
+    problems: Callable[[], Mapping[str, str]] = dict
+    """What keeps the server from being ready, by what was looked at."""
+    run_metrics: Callable[[], str] = lambda: ""
+    """Metrics of runs, in Prometheus' text form."""
     clock: Callable[[], float] = time.time
 
     def join(self, asked: Joining) -> dict[str, Any]:
@@ -150,9 +154,14 @@ def make_service(door: Door) -> FastAPI:
     def healthz() -> Response:
         return Response("ok\n", media_type="text/plain")
 
+    @service.get("/readyz")
+    def readyz() -> Response:
+        problems = dict(door.problems())
+        return JSONResponse({"ready": not problems, "problems": problems}, 503 if problems else 200)
+
     @service.get("/metrics")
     def metrics() -> Response:
-        text = door.metrics.text(door.enrolments.devices(), door.last_round())
+        text = door.metrics.text(door.enrolments.devices(), door.last_round()) + door.run_metrics()
         return Response(text, media_type="text/plain; version=0.0.4")
 
     return service

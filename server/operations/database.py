@@ -34,11 +34,13 @@ def database_url(url: str, *, password_file: Path | None = None, environment: Ma
 
     Raises ``ConfigError`` for a password in ``url``, another kind of database, or a password file that others may read.
     """
+    if url == "" or url.startswith(":"):
+        raise ConfigError(f"operations = {url!r} would be in memory: name a file, or postgresql://USER@HOST/NAME")
     if "://" not in url:
         return URL.create("sqlite", database=url)
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:
         raise ConfigError("operations is no database URL: postgresql://USER@HOST/NAME, or a file's name") from error
     if parsed.password is not None:
         raise ConfigError(

@@ -28,12 +28,14 @@ class JsonFormatter(logging.Formatter):
 
 
 def log_as_json(stream: TextIO | None = None, level: int = logging.INFO) -> logging.Handler:
-    """Let fedrec's logs of this process go to ``stream`` (stderr) as JSON; return the handler that does it."""
+    """Let fedrec's logs of this process go to ``stream`` (stderr) as JSON, once; return the handler that does it."""
+    found = [one for one in logging.getLogger("server").handlers if isinstance(one.formatter, JsonFormatter)]
+    if found:
+        return found[0]
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter())
     for name in ("fedrec", "server"):
         logger = logging.getLogger(name)
         logger.addHandler(handler)
         logger.setLevel(level)
-        logger.propagate = False
     return handler

@@ -88,6 +88,12 @@ class OperationsStore:
             by_round.setdefault(row._mapping["round"], []).append(_reply(row))
         return [_round(row, by_round.get(row._mapping["round"], [])) for row in rows]
 
+    def standings(self, run: str) -> dict[str, int]:
+        """Return how many of a run's rounds are ``open``, ``aggregated``, ``committed`` and ``abandoned``."""
+        column = tables.rounds.c.standing
+        query = select(column, func.count()).where(tables.rounds.c.run == run).group_by(column)
+        return {row[0]: row[1] for row in self._rows(query)}
+
     def events(self, run: str, after: int = 0, *, most: int = MOST) -> list[EventView]:
         """Return a run's events whose sequence number is above ``after``, in order, at most ``most``."""
         table = tables.events
