@@ -16,6 +16,7 @@ from typer.core import TyperCommand
 
 from fedrec.audit.findings import Level
 from fedrec.cli.audit_function import function_app
+from fedrec.cli.audit_models import models_app
 from fedrec.cli.audit_outcome import SEEDS, never_a_pass, seed_or_drawn, tell
 from fedrec.cli.output import write_note
 from fedrec.errors import ConfigError
@@ -28,10 +29,14 @@ _RANGE = re.compile(r"([1-5])(?:-([1-5]))?")
 class AuditCommand(TyperCommand):
     """``fedrec audit PATH...``, which hands ``fedrec audit function ...`` to the command for functions.
 
-    A run folder called ``function`` is named ``./function``.
+    And ``fedrec audit models ...`` to that for devices' logs. A run folder called ``function`` or ``models`` is named
+    ``./function`` or ``./models``.
     """
 
-    commands: ClassVar[dict[str, click.Command]] = {"function": typer.main.get_command(function_app)}
+    commands: ClassVar[dict[str, click.Command]] = {
+        "function": typer.main.get_command(function_app),
+        "models": typer.main.get_command(models_app),
+    }
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
@@ -46,7 +51,9 @@ audit_app = typer.Typer(add_completion=False)
 
 
 @audit_app.command(
-    cls=AuditCommand, epilog="fedrec audit function --help: the same for an aggregator that is not fedrec's."
+    cls=AuditCommand,
+    epilog="fedrec audit function --help: the same for an aggregator that is not fedrec's. fedrec audit models --help: "
+    "whether devices were all sent the same models.",
 )
 def audit(
     runs: Annotated[
