@@ -311,8 +311,9 @@ def fold_for(
     former: Collection[str] = frozenset(),
     rule: Rule | None = None,
     on_reply: Callable[[What, Mapping[str, Fact]], None] = _unheard,
+    again: bool = False,
 ) -> Fold:
-    """Return the fold of a round's replies; ``task``: of the whole cohort. The rest: see ``Fold``."""
+    """Return the fold of a round's replies; ``task``: of the whole cohort. The rest: see ``Fold`` and ``Seals``."""
     mechanism = task.mechanism
     shares = mechanism.fixed_point if mechanism and mechanism.placement == "distributed" else None
     return Fold(
@@ -323,7 +324,7 @@ def fold_for(
         noise_std=mechanism.noise_std if mechanism and mechanism.placement == "device" else 0.0,
         bits=shares.bits if shares else None,
         codec=lambda num_users: reply_codec(task, num_users),
-        seals=seals_of(enrolment, task),
+        seals=seals_of(enrolment, task, again=again),
         sent={} if sent is None else sent,
         former=former,
         rule=rule,

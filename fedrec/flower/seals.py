@@ -25,6 +25,9 @@ class Seals:
     model_digest: str
     """``state_digest`` of the shared parameters that were sent."""
     catalogue_digest: str
+    again: bool = False
+    """Whether a process before this one asked under the same nonces, and may have counted replies before it died. The
+    nonce then keeps a reply single: it is of this round, which has come to nothing yet."""
 
     def check(self, reply: TrainReply, key: str) -> None:
         """Raise ``QuarantineError`` unless node ``key`` has signed this very reply to the task of its nonce."""
@@ -51,7 +54,8 @@ class Seals:
         """Count the reply's number for good; raise ``QuarantineError`` if it, or a later one, was counted before."""
         sequence = reply.seal.envelope.sequence if reply.seal else 0
         reach("reply.accepting")
-        if not self.enrolment.accept(key, sequence):
+        counted = self.enrolment.accept(key, sequence)
+        if not counted and not (self.again and sequence and self.enrolment.public_key(key) is not None):
             text = f"reply {sequence} of node {key!r} has been counted before: it is a replay, or the device was copied"
             raise QuarantineError(QuarantineReason.REPLAYED, text)
         reach("reply.accepted")
@@ -95,8 +99,8 @@ def never_asked() -> QuarantineError:
     return QuarantineError(QuarantineReason.NEVER_ASKED, text)
 
 
-def seals_of(enrolment: Enrolment | None, task: TrainTask) -> Seals | None:
-    """Return the judge of a round's seals; None where there is no list of devices to judge by."""
+def seals_of(enrolment: Enrolment | None, task: TrainTask, *, again: bool = False) -> Seals | None:
+    """Return the judge of a round's seals; None where there is no list of devices to judge by. ``again``: ``Seals``."""
     if enrolment is None:
         return None
     return Seals(
@@ -106,4 +110,5 @@ def seals_of(enrolment: Enrolment | None, task: TrainTask) -> Seals | None:
         round=task.round,
         model_digest=state_digest(task.shared),
         catalogue_digest=task.catalogue_digest,
+        again=again,
     )

@@ -348,6 +348,7 @@ class FedRecStrategy(Strategy):
             former=frozenset().union(*self._former),
             rule=rule_for(self._terms, task, self.state.roster),
             on_reply=on_reply,
+            again=again,
         )
         return Round(
             number=task.round,
