@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 STAGES = (10, 100, PERMILLE)
 """Of a thousand devices."""
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,19 +45,26 @@ class Bounds:
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """Means over at least ``SMALLEST`` devices that had one version. None: not measured."""
+    """Means over at least ``SMALLEST`` devices that had one version. None: not measured.
+
+    ``odd``: name of the figure that was measured and was no number; it is None here.
+    """
 
     version: int
     devices: int
     latency_ms: float | None = None
     quality: float | None = None
+    odd: str = ""
 
     def __post_init__(self) -> None:
         if self.devices < SMALLEST:
             raise ConfigError(f"figures of {self.devices} devices are not taken: means are of at least {SMALLEST}")
         for name in ("latency_ms", "quality"):
             value = getattr(self, name)
-            if value is not None and value < 0:
+            if value is not None and not math.isfinite(value):
+                object.__setattr__(self, "odd", name)
+                object.__setattr__(self, name, None)
+            elif value is not None and value < 0:
                 raise ConfigError(f"{name} must not be negative, got {value}")
 
 
@@ -79,18 +87,17 @@ def trouble(canary: Figures | None, rest: Figures | None, bounds: Bounds) -> str
     """
     if canary is None:
         return None
-    for name, value in (("latency", canary.latency_ms), ("quality", canary.quality)):
-        if value is not None and not math.isfinite(value):
-            return f"its {name} is not a number"
+    if canary.odd:
+        return f"its {canary.odd} is not a number"
     if rest is None:
         return None
     if canary.latency_ms is not None and rest.latency_ms:
         more = canary.latency_ms / rest.latency_ms - 1
-        if more >= bounds.latency:
+        if more >= bounds.latency - _ROUNDING:
             return f"a list takes {more:.0%} longer ({canary.latency_ms:g} ms, before {rest.latency_ms:g} ms)"
     if canary.quality is not None and rest.quality:
         less = 1 - canary.quality / rest.quality
-        if less >= bounds.quality:
+        if less >= bounds.quality - _ROUNDING:
             return f"its quality is {less:.0%} lower ({canary.quality:g}, before {rest.quality:g})"
     return None
 

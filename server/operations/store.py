@@ -91,8 +91,8 @@ class OperationsStore:
     def standings(self, run: str) -> dict[str, int]:
         """Return how many of a run's rounds are ``open``, ``aggregated``, ``committed`` and ``abandoned``."""
         column = tables.rounds.c.standing
-        query = select(column, func.count()).where(tables.rounds.c.run == run).group_by(column)
-        return {row[0]: row[1] for row in self._rows(query)}
+        query = select(column, func.count().label("number")).where(tables.rounds.c.run == run).group_by(column)
+        return {row._mapping["standing"]: row._mapping["number"] for row in self._rows(query)}
 
     def events(self, run: str, after: int = 0, *, most: int = MOST) -> list[EventView]:
         """Return a run's events whose sequence number is above ``after``, in order, at most ``most``."""

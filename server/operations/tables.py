@@ -144,4 +144,6 @@ figures = Table(
     Column("devices", Integer, nullable=False),
     Column("latency_ms", Float(53)),
     Column("quality", Float(53)),
+    Column("odd", String(20), nullable=False, default=""),
 )
+"""``odd``: the figure that was no number, which databases do not keep alike."""
