@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
-from flwr.app import Context, Message
+from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from fedrec import faults
@@ -20,7 +20,7 @@ from fedrec.flower.state import Randomness, RoundReport, RunState
 from fedrec.flower.strategy import FedRecStrategy
 from fedrec.flower.templates import allowed_reply
 from fedrec.flower.terms import Hooks, Terms
-from fedrec.flower.wire import read_roll_call, read_task, write_arrays, write_card, write_refusal, write_reply
+from fedrec.flower.wire import VERSION, read_roll_call, read_task, write_arrays, write_card, write_refusal, write_reply
 from fedrec.models.split import SharedState
 from fedrec.privacy.accounts.ledger import Ledger
 from fedrec.privacy.mechanism import Mechanism
@@ -51,6 +51,8 @@ class SmallRun:
     on_alarm: str = "warn"
     away: tuple[tuple[int, int], ...] = ()
     """Rounds and how many of their first attempts every node refuses."""
+    bad: dict[int, str] = field(default_factory=dict)
+    """What is wrong with all that a node sends, by its number: ``nan``, ``huge``, ``shape`` or ``garbage``."""
     slept: list[float] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     reports: list[RoundReport] = field(default_factory=list)
@@ -161,6 +163,22 @@ class SmallRun:
         else:
             shift = 0.1 * number + 0.01 * task.round
             total = SharedState({name: count * (shift - 0.3 * tensor) for name, tensor in task.shared.items()})
+        if number in self.bad:
+            return bad_reply(self.bad[number], total, task, message)
         codec, allowed = reply_codec(task, count), allowed_reply(replace(task, shared=total), NUM_ITEMS)
         reply = TrainReply(nonce=task.nonce, total=codec.encode(total), num_users=count)
         return write_reply(reply, codec.template(allowed), to=message)
+
+
+def bad_reply(kind: str, total: SharedState, task: TrainTask, message: Message) -> Message:
+    """Return what no honest node sends."""
+    if kind == "garbage":
+        return Message(RecordDict({"reply": ConfigRecord({"nonce": task.nonce, "num-users": -1})}), reply_to=message)
+    wrong = {
+        "nan": lambda tensor: torch.full_like(tensor, float("nan")),
+        "huge": lambda tensor: torch.full_like(tensor, 1e38),
+        "shape": lambda tensor: torch.zeros(7),
+    }[kind]
+    sent = SharedState({name: wrong(tensor) for name, tensor in total.items()})
+    record = ConfigRecord({"version": VERSION, "nonce": task.nonce, "num-users": len(task.participants)})
+    return Message(RecordDict({"arrays": write_arrays(sent), "reply": record}), reply_to=message)

@@ -16,6 +16,7 @@ from clients.guard.envelope import Sealer
 from fedrec.errors import ProtocolError
 from fedrec.faults import Fault, FaultPlan, InjectedCrashError, What, installed
 from fedrec.flower.enrolment import DictEnrolment
+from fedrec.flower.journal import MemoryJournal
 from fedrec.flower.wire import (
     read_roll_call,
     read_task,
@@ -454,3 +455,17 @@ def test_i88_a_device_that_changes_its_version_within_a_run_refuses_its_task_by_
     play(fleet, rounds=2, should_stop=upgrade_after_round_1)
     assert bench.reports[1].refused == {"node-1": "upgrade-required"}
     assert bench.reports[1].usable == 2
+
+
+@pytest.mark.fault
+def test_a1_replies_that_were_counted_before_a_server_died_count_when_the_same_bytes_come_again(bench, shared):
+    fleet, journal = Fleet(), MemoryJournal()
+    settings = {"enrolment": fleet.enrolment, "journal": journal, "minimum_nodes": 3}
+    died = FaultPlan(faults=(Fault(where="round.collected", what=What.CRASH),))
+    with installed(died), pytest.raises(InjectedCrashError):
+        bench.start(bench.strategy(**settings), fleet.grid(), 1)
+    assert fleet.enrolment.accepted == dict.fromkeys(fleet.names, 1)
+    resumed = bench.strategy(**settings, resume=bench.saved[-1])
+    assert_equal(bench.start(resumed, fleet.grid(), 1), grown(shared, 1.0))
+    assert (bench.reports[-1].usable, bench.reports[-1].reasons) == (3, {})
+    assert len(fleet.replies) == 3  # nobody has trained twice
