@@ -26,6 +26,7 @@ from fedrec.privacy.planning.run import RunPlan, plan_run
 from fedrec.training.pretrained_items import pretrained_items
 from server.checkpoint import Checkpoints
 from server.journal import FOLDER, FileJournal
+from server.watching import watching
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +72,7 @@ class Federation:
         plan_for = lru_cache(self.plan)  # solving for noise takes a while, and the outcome asks again
         resume = kept.latest(initial) if kept else None
         journal = FileJournal(self.checkpoints / FOLDER) if self.checkpoints else None
-        hooks = self.hooks
+        hooks = self._watched(self.hooks)
         if kept:
             hooks = replace(hooks, on_checkpoint=_both(kept.save, hooks.on_checkpoint))
             self._tell_of_losses(kept.lost, resume)
@@ -90,6 +91,15 @@ class Federation:
         strategy.start(grid, write_arrays(initial), training.all_rounds, federation.round_timeout)
         plan = plan_for(strategy.state.roster.population)
         return Outcome(state=strategy.state, stopped=strategy.stopped, plan=plan)
+
+    def _watched(self, hooks: Hooks) -> Hooks:
+        """Return hooks that also look at each step for signs of an attack."""
+        scenario = self.scenario
+        model = build_model(scenario.model, self.catalogue, scenario.run.seed)
+        look = watching(model, scenario.robustness, scenario.run.seed)
+        if look is None:
+            return hooks
+        return replace(hooks, inspect=lambda *step: (*hooks.inspect(*step), *look(*step)))
 
     def _tell_of_losses(self, lost: Sequence[str], resume: RunState | None) -> None:
         """Raise the alarm over checkpoints that were damaged."""

@@ -47,16 +47,21 @@ def exposures(scores: NDArray[np.float32], histories: Histories, k: int) -> NDAr
     return share
 
 
-def jumps(before: NDArray[np.float64], after: NDArray[np.float64], bound: float) -> NDArray[np.int64]:
-    """Return the items whose exposure rose by more than ``bound`` and by more than twice the others' largest change.
+def standing_out(
+    shown: NDArray[np.float64], popularity: NDArray[np.float32], bound: float, times: float = 3.0, window: int = 51
+) -> NDArray[np.int64]:
+    """Return the items with more exposure than ``bound`` and than ``times`` that of items of like popularity.
 
-    Worst first. Where the whole list turns over, as it does early in training, nothing stands out; one item that alone
-    enters the lists of many does.
+    Worst first. What an item is held against is the third-largest exposure among the ``window`` items nearest to it in
+    popularity, itself among them: of them all, so that honest taste is allowed for, but not to one or two alone, who
+    may be the attacker's. Needs no former round, so that an item that is lifted slowly is found as well.
     """
-    rise = after - before
-    order = np.argsort(-rise, kind="stable")
-    moved = np.sort(np.abs(rise))[::-1]
-    return np.array(
-        [item for item in order[:8] if rise[item] > bound and rise[item] > 2 * float(np.median(moved[1:9]))],
-        dtype=np.int64,
-    )
+    order = np.argsort(popularity, kind="stable")
+    window = min(window, len(order))
+    bands = np.lib.stride_tricks.sliding_window_view(shown[order], window)
+    third = np.sort(bands, axis=1)[:, max(window - 3, 0)]
+    first = np.clip(np.arange(len(order)) - window // 2, 0, len(bands) - 1)
+    usual = np.empty_like(shown)
+    usual[order] = third[first]
+    found = np.flatnonzero((shown > bound) & (shown > times * usual))
+    return found[np.argsort(-shown[found], kind="stable")].astype(np.int64)

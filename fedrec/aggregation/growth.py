@@ -26,10 +26,10 @@ def within_band(
     there are fewer items than ``window``.
     """
     order = popularity.argsort(stable=True)
+    if len(order) < window:
+        return after
     held = {
-        name: _held(table, order, growth, window)
-        if name in item_tables and len(order) == len(table) >= window
-        else table
+        name: _held(table, order, growth, window) if name in item_tables and len(table) == len(order) else table
         for name, table in after.items()
     }
     return SharedState(held)

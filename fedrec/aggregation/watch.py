@@ -1,7 +1,7 @@
 """All monitors together, over a run: what is alarming about the step from one shared model to the next.
 
-Bounds are on changes, not on levels, where a level is a matter of data and model. It remembers exposures and drift
-from round to round in memory: a resumed run begins to watch anew.
+Where a level is a matter of data and model, bounds are on changes, or beside items of like popularity. Drift is
+remembered from round to round in memory: a resumed run begins to watch it anew.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedrec.aggregation.alarms import Alarm
-from fedrec.aggregation.exposure import exposures, jumps, probe_histories
+from fedrec.aggregation.exposure import exposures, probe_histories, standing_out
 from fedrec.aggregation.monitors import Drift, growth_beside, popularity_alignment, uniformity
 from fedrec.data.histories import Histories
 from fedrec.models.split import SharedState
@@ -26,8 +26,8 @@ NAMED = 5
 class Bounds:
     """Above what a monitor speaks up; found on honest runs (docs/robustness.md), far from what they reach."""
 
-    exposure: float = 0.1
-    """Rise of one item's share of made-up users in a step."""
+    exposure: float = 0.05
+    """Share of made-up users who see an item that is seen three times as much as those of like popularity."""
     exposure_k: int = 10
     uniformity: float = 0.15
     """Rise of the log of the mean potential in a step: vectors collapse."""
@@ -58,7 +58,6 @@ class Watch:
     bounds: Bounds = field(default_factory=Bounds)
     seed: int = 0
     _probes: Histories | None = field(init=False, default=None)
-    _shown: NDArray[np.float64] | None = field(init=False, default=None)
     _drift: Drift = field(init=False, default_factory=Drift)
 
     def inspect(self, before: SharedState, after: SharedState, popularity: Tensor | None) -> tuple[Alarm, ...]:
@@ -68,7 +67,7 @@ class Watch:
         return tuple(
             alarm
             for alarm in (
-                self._exposure(before, after, counts),
+                self._exposure(after, counts) if popularity is not None else None,
                 self._uniformity(old, new),
                 self._alignment(old, new, counts) if popularity is not None else None,
                 self._growth(old, new, counts),
@@ -77,23 +76,14 @@ class Watch:
             if alarm is not None
         )
 
-    def _exposure(self, before: SharedState, after: SharedState, counts: Tensor) -> Alarm | None:
+    def _exposure(self, after: SharedState, counts: Tensor) -> Alarm | None:
         bounds = self.bounds
         if self._probes is None:
             self._probes = probe_histories(counts.numpy(), bounds.users, bounds.history, self.seed)
-        if self._shown is None:
-            self._shown = exposures(self.scores(before, self._probes), self._probes, bounds.exposure_k)
         shown = exposures(self.scores(after, self._probes), self._probes, bounds.exposure_k)
-        found = jumps(self._shown, shown, bounds.exposure)
-        worst = float((shown - self._shown).max())
-        self._shown = shown
-        return _alarm(
-            "exposure",
-            "the share of made-up users who see it jumped for {} alone",
-            found.tolist(),
-            worst,
-            bounds.exposure,
-        )
+        found = standing_out(shown, counts.numpy(), bounds.exposure).tolist()
+        text = "far more made-up users than of items of like popularity see {}"
+        return _alarm("exposure", text, found, float(shown[found].max()) if found else 0.0, bounds.exposure)
 
     def _uniformity(self, old: Tensor, new: Tensor) -> Alarm | None:
         rise = uniformity(new) - uniformity(old)
