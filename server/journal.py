@@ -38,6 +38,7 @@ class FileJournal:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._open_number: int | None = None
         self.lost: list[str] = []
         """What could not be read, in sentences."""
         if folder.is_dir():
@@ -60,6 +61,7 @@ class FileJournal:
         self._made()
         reach("journal.opening")
         write_atomically(self._open_path, text, mode=0o600)
+        self._open_number = opened.number
 
     def opened(self) -> Opened | None:
         """Return the round that is open; None, and a line in ``lost``, if its file is damaged."""
@@ -123,8 +125,13 @@ class FileJournal:
         )
 
     def close(self, number: int) -> None:
-        """Forget that the round is open."""
-        self._open_path.unlink(missing_ok=True)
+        """Forget that the round is open, if it is this one: a later one may be, after a state that was saved before."""
+        if self._open_number is None:
+            opened = self.opened()
+            self._open_number = opened.number if opened else None
+        if self._open_number == number:
+            self._open_path.unlink(missing_ok=True)
+            self._open_number = None
 
     def forget(self, before: int) -> None:
         """Forget what came of the rounds before one."""

@@ -4,7 +4,8 @@ Measuring reads every user's held-out events and private parameters, without noi
 no message carries it, and the rows that it yields are marked as the researcher's own.
 """
 
-from collections.abc import Callable, Mapping
+import shutil
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from fedrec.data.histories import Histories
 from fedrec.data.splits import Split
 from fedrec.errors import FedRecError
 from fedrec.evaluation.metrics import RankingResult, evaluate_ranking
+from fedrec.flower.events import Event
 from fedrec.flower.state import RoundReport, RunState
 from fedrec.flower.terms import Hooks
 from fedrec.models import FusedRecommender, PrivateState, SharedState, build_model
@@ -36,6 +38,8 @@ from simulations.population import locate_in, node_folder, private_reader, willi
 from simulations.progress import Progress
 
 Row = dict[str, Any]
+WRITTEN = "written"
+"""File among the nodes' folders that is there once all of them are, and holds their number."""
 Found = TypeVar("Found", NDArray[np.float32], dict[str, NDArray[np.float32]])
 
 
@@ -51,29 +55,70 @@ class Layout:
 
 @dataclass(kw_only=True)
 class Traffic:
-    """Messages and bytes, summed over the phase: all of them, and those of training rounds alone."""
+    """Messages and bytes, summed over the phase: all of them, and those of training rounds alone.
 
-    bytes_down: int = 0
-    bytes_up: int = 0
-    messages: int = 0
-    """Of training rounds."""
-    rounds_down: int = 0
-    rounds_up: int = 0
-    start_up: float = 0.0
-    """Bytes that one node sent before training."""
-    rounds: int = 0
+    A round that is told twice counts once; of one that was abandoned, so does each attempt.
+    """
+
+    _rounds: dict[int, tuple[int, int, int]] = field(default_factory=dict)
+    """Nodes asked, bytes down and bytes up, by round."""
+    _abandoned: list[tuple[int, int, int]] = field(default_factory=list)
+
+    @classmethod
+    def of_rows(cls, rows: Iterable[Row]) -> "Traffic":
+        """Return what a run's rows say of the rounds that it has played before."""
+        traffic = cls()
+        for row in rows:
+            if "bytes_up" in row:
+                traffic._rounds[row["round"]] = row.get("asked", 0), row["bytes_down"], row["bytes_up"]
+        return traffic
 
     def add(self, report: RoundReport) -> None:
         """Count a round."""
-        self.bytes_down += report.bytes_down
-        self.bytes_up += report.bytes_up
-        if report.round == 0:
-            self.start_up = report.bytes_up / max(report.asked, 1)
-            return
-        self.messages += report.asked
-        self.rounds_down += report.bytes_down
-        self.rounds_up += report.bytes_up
-        self.rounds += 1
+        counted = report.asked, report.bytes_down, report.bytes_up
+        if report.abandoned is None:
+            self._rounds[report.round] = counted
+        else:
+            self._abandoned.append(counted)
+
+    @property
+    def bytes_down(self) -> int:
+        """Of all rounds."""
+        return sum(down for _, down, _ in [*self._rounds.values(), *self._abandoned])
+
+    @property
+    def bytes_up(self) -> int:
+        """Of all rounds."""
+        return sum(up for _, _, up in [*self._rounds.values(), *self._abandoned])
+
+    @property
+    def messages(self) -> int:
+        """Of training rounds."""
+        return sum(asked for asked, _, _ in self._training())
+
+    @property
+    def rounds_down(self) -> int:
+        """Bytes of training rounds."""
+        return sum(down for _, down, _ in self._training())
+
+    @property
+    def rounds_up(self) -> int:
+        """Bytes of training rounds."""
+        return sum(up for _, _, up in self._training())
+
+    @property
+    def start_up(self) -> float:
+        """Bytes that one node sent before training."""
+        asked, _, up = self._rounds.get(0, (0, 0, 0))
+        return up / max(asked, 1)
+
+    @property
+    def rounds(self) -> int:
+        """Training rounds."""
+        return len(self._training())
+
+    def _training(self) -> list[tuple[int, int, int]]:
+        return [counted for number, counted in self._rounds.items() if number]
 
 
 @dataclass(kw_only=True)
@@ -90,6 +135,7 @@ class Phase:
     look_every: int
     """Rounds between measurements; 0 measures none on the way."""
     on_row: Callable[[Row], None]
+    on_event: Callable[[Event], None] = lambda event: None
     canaries: Canaries | None = None
     """Users who are trained on beside those of ``split``, and never measured; ``catalogue`` has their items last."""
     should_stop: Callable[[int, Mapping[str, float]], bool] = lambda round, metrics: False
@@ -115,7 +161,20 @@ class Phase:
         return self._outcomes[0]
 
     def _write_nodes(self) -> int:
-        """Write the folders of the users' nodes, and of one more for all canaries; return how many there are."""
+        """Write the folders of the users' nodes, and of one more for all canaries; return how many there are.
+
+        Those of a run that goes on are there, with what their users have learned and spent.
+        """
+        nodes, written = self.layout.nodes, self.layout.nodes / WRITTEN
+        if written.is_file():
+            return int(written.read_text())
+        if self.layout.checkpoints is None or not any(self.layout.checkpoints.glob("round-*")):
+            shutil.rmtree(nodes, ignore_errors=True)  # what a process left that died before it had written them all
+        number = self._written_anew()
+        written.write_text(f"{number}\n")
+        return number
+
+    def _written_anew(self) -> int:
         train, canaries = self.split.train, self.canaries
         train = train if BY_TIME in self.scenario.model.members else replace(train, times=None)  # 8 bytes an event
         write = partial(
@@ -184,16 +243,16 @@ class Phase:
             ledger=self.layout.ledger,
             checkpoints=self.layout.checkpoints,
             minimum_nodes=num_nodes,
-            hooks=Hooks(on_round=self._on_round, should_stop=lambda report, state: self._stop),
+            hooks=Hooks(on_round=self._on_round, should_stop=lambda report, state: self._stop, on_event=self.on_event),
         )
 
     def _on_round(self, report: RoundReport, state: RunState) -> None:
-        self.traffic.add(report)
         row: Row = {**metrics_row(report, self.name), "fusion": self.fusion(state.shared)}
-        if self._is_due(report.round):
+        if self._is_due(report.round) and report.abandoned is None:
             row["metrics"] = self.measure(state).means()
             self._stop = self.should_stop(report.round, row["metrics"])
         self.on_row(row)
+        self.traffic.add(report)
         self.progress.round(row)
 
     def _is_due(self, round: int) -> bool:

@@ -11,7 +11,7 @@ import torch
 
 from fedrec.baselines.dp_popularity import whole_budget
 from fedrec.baselines.floors import DPRelease, Floor, floor_notes, measure_floors
-from fedrec.config import Scenario
+from fedrec.config import Scenario, TrainingConfig
 from fedrec.data.canaries import Canaries
 from fedrec.data.catalogue import Catalogue
 from fedrec.data.load import Dataset, load_dataset
@@ -39,7 +39,7 @@ from simulations.ablation import ALONE, measure_parts
 from simulations.able import without_the_unable
 from simulations.appraisal import Appraisal, appraise
 from simulations.canary_users import plant
-from simulations.phase import Layout, Phase, Row
+from simulations.phase import Layout, Phase, Row, Traffic
 from simulations.progress import Progress, Silence
 from simulations.ratings import measure_ratings, predicts_ratings, refuse_unfit_ratings
 from simulations.selection import EarlyStop
@@ -58,12 +58,30 @@ def simulate(scenario: Scenario, out: Path, *, progress: Progress | None = None)
         simulation.trackers.end(None)
 
 
-class _Simulation:
-    """The steps of one simulation, in the order of ``run``."""
+def resume(out: Path, *, progress: Progress | None = None) -> Summary:
+    """Go on with a run that was ended before its last round, and return its summary.
 
-    def __init__(self, scenario: Scenario, out: Path, progress: Progress) -> None:
+    The scenario is the folder's, and so are nodes, ledger and checkpoints: what was committed stays, and a round that
+    was under way goes on from where it was. The result is that of a run that was not interrupted, for the same seeds.
+    Raises ``ConfigError`` if ``out`` is no run, or was simulated to its end.
+    """
+    folder = RunFolder.open(out)
+    if folder.summary_path.is_file():
+        raise ConfigError(f"{out} has ended: its summary.json is there; 'fedrec compare {out}' shows it")
+    simulation = _Simulation(folder.scenario(), out, progress or Silence(), resumed=True)
+    try:
+        return simulation.run()
+    finally:
+        simulation.trackers.end(None)
+
+
+class _Simulation:
+    """The steps of one simulation, in the order of ``run``. ``resumed``: ``out`` holds a run to go on with."""
+
+    def __init__(self, scenario: Scenario, out: Path, progress: Progress, *, resumed: bool = False) -> None:
         self.scenario = scenario
         self.out = out
+        self.resumed = resumed
         self.progress = progress
         self.began = datetime.now(UTC)
         self.trackers = TrackerGroup.of(scenario, out / "tracking")
@@ -78,7 +96,7 @@ class _Simulation:
         if self.scenario.run.threads:
             torch.set_num_threads(self.scenario.run.threads)
         self._refuse_what_cannot_work()
-        folder = RunFolder.create(self.out, self.scenario)
+        folder = RunFolder.open(self.out) if self.resumed else RunFolder.create(self.out, self.scenario)
         self.trackers.begin(self.scenario)
         self.catalogue.save(folder.catalogue)
         if self.canaries is not None:
@@ -186,8 +204,12 @@ class _Simulation:
             return self.scenario
         # The schedule of the final training falls over the same number of rounds as that of the search.
         searched = training.model_copy(update={"schedule_rounds": training.schedule_rounds or training.rounds})
+        chosen = folder.chosen_rounds()
+        if chosen is not None:  # by a process that was ended later
+            return self._chosen(searched, chosen)
         stop = EarlyStop(config=selection)
         scratch = folder.path / "selection"
+        shutil.rmtree(scratch, ignore_errors=True)
         phase = Phase(
             name="selection",
             scenario=self.scenario.model_copy(update={"training": searched.model_copy(update={"fusion_rounds": 0})}),
@@ -207,7 +229,11 @@ class _Simulation:
             self._last_row(folder, phase, outcome, result)
         rounds = stop.best_round
         shutil.rmtree(scratch)
-        self._note(f"{rounds} rounds were chosen by {selection.metric} on the validation events")
+        folder.choose_rounds(rounds)
+        return self._chosen(searched, rounds)
+
+    def _chosen(self, searched: TrainingConfig, rounds: int) -> Scenario:
+        self._note(f"{rounds} rounds were chosen by {self.scenario.selection.metric} on the validation events")
         return self.scenario.model_copy(update={"training": searched.model_copy(update={"rounds": rounds})})
 
     def _final_phase(self, scenario: Scenario, folder: RunFolder) -> Phase:
@@ -227,6 +253,8 @@ class _Simulation:
             progress=self.progress,
             look_every=scenario.evaluation.every,
             on_row=self._into(folder),
+            on_event=lambda event: folder.append_event(event.to_row()),
+            traffic=Traffic.of_rows(row for row in folder.metrics() if row["phase"] == "final"),
         )
 
     def _into(self, folder: RunFolder) -> Callable[[Row], None]:

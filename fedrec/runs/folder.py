@@ -77,6 +77,7 @@ class RunFolder:
         self.per_user_path = path / "evaluation" / "per_user.npz"
         self.per_user_parquet_path = self.per_user_path.with_suffix(".parquet")
         self.canaries_path = path / "audit" / "canaries.json"
+        self.chosen_path = path / "chosen.json"
         self.checkpoints = path / "checkpoints"
         self.nodes = path / "nodes"
         self.catalogue = path / "catalogue"
@@ -110,6 +111,19 @@ class RunFolder:
         """
         earlier = self.config_path.is_file() and _SOLVED_FOR in self.config_path.read_bytes()
         return load_scenario(self.config_path, ["privacy.noise_multiplier=none"] if earlier else [])
+
+    def choose_rounds(self, rounds: int) -> None:
+        """Keep how many rounds the validation events favour, for whoever goes on with the run."""
+        write_atomically(self.chosen_path, f"{json.dumps({'rounds': rounds})}\n".encode())
+
+    def chosen_rounds(self) -> int | None:
+        """Return what ``choose_rounds`` kept; None if nothing was chosen yet; ``DataError`` if it is damaged."""
+        try:
+            return int(json.loads(self.chosen_path.read_bytes())["rounds"])
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{self.chosen_path} is damaged: remove it, and the rounds are chosen anew") from error
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
         """Add one ``MetricsRow`` to ``metrics.jsonl``, on the disk when this returns; a row of wrong form raises."""

@@ -115,6 +115,17 @@ def test_a1_killed_after_an_unseeded_cohort_was_drawn_the_same_nodes_are_asked_a
 
 
 @pytest.mark.fault
+def test_a1_rounds_that_no_checkpoint_has_yet_are_taken_from_the_journal_and_the_open_one_is_asked_again(
+    tmp_path, whole
+):
+    run = SmallRun(tmp_path, private=False)  # with a checkpoint after every third round
+    assert run.killed(kill("round.collected", nth=3))
+    assert run.latest().round == 0
+    assert_same(run.play(), whole[False][1])
+    assert run.trained() == whole[False][0].trained()
+
+
+@pytest.mark.fault
 def test_a1_a_journal_and_its_folder_are_for_their_owner_alone(tmp_path):
     run = SmallRun(tmp_path)
     run.killed(kill("round.aggregated"))
