@@ -26,8 +26,9 @@ Inspect = Callable[[RunState, RunState, RoundReport], tuple[str, ...]]
 def watching(model: FusedRecommender, config: RobustnessConfig, seed: int) -> Inspect | None:
     """Return what looks at the steps of a run (``Hooks.inspect``).
 
-    None where nothing is to be looked at, or items are too few to compare. It looks at rounds of updates, every ``watch_every`` of them; a held run at all. Items that an alarm is about are
-    logged for the operator, and not told in events.
+    None where nothing is to be looked at, or items are too few to compare. It looks at rounds of updates, every
+    ``watch_every`` of them; where alarms hold steps, at all. Items that an alarm is about are logged for the operator,
+    and not told in events.
     """
     every = 1 if config.watch_every and config.on_alarm == "hold" else config.watch_every
     if not every or model.num_items < WINDOW or not set(ITEM_PARAMETERS) & set(model.shared_state()):
