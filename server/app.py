@@ -18,6 +18,7 @@ from fedrec.config import Scenario
 from fedrec.data.catalogue import Catalogue
 from fedrec.errors import ConfigError
 from fedrec.flower.enrolment import Enrolment
+from fedrec.flower.exchange import streaming
 from fedrec.flower.state import RoundReport
 from fedrec.flower.terms import Hooks
 from fedrec.runs.folder import RunFolder
@@ -42,7 +43,7 @@ def make_server_app(
 
     @app.main()
     def main(grid: Grid, context: Context) -> None:
-        deliver(compose(context).train(grid))
+        deliver(compose(context).train(streaming(grid)))
 
     return app
 

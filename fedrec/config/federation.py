@@ -27,6 +27,12 @@ class FederationConfig(Section):
     """Simulated nodes among which the users are divided; at most one a user."""
     minimum_replies: Rate = 0.5
     """Share of the asked nodes that must reply usably, else the round is void."""
+    minimum_cohort: Count = 1
+    """Users whose contributions must be in a round's sum, those lost on the way not counted; else it is abandoned."""
+    enough_replies: Rate = 1.0
+    """Share of the asked nodes whose usable replies close a round; the others' come late. To ask 1.3 times as many
+    users as are needed, raise ``training.sample_rate`` by 1.3 and set this to 0.77: what is accounted is who was asked,
+    and under privacy the update is divided by their number, so that it is as much shorter."""
     abandoned_in_a_row: Count = 3
     """Rounds that may be abandoned one after the other, for want of replies, before the run ends."""
     round_timeout: Positive = 600.0

@@ -144,6 +144,11 @@ class Fold:
         except ProtocolError as error:
             self._set_aside(error, None if position is None else self.asked[position].key)
 
+    @property
+    def num_usable(self) -> int:
+        """Nodes whose replies are good so far."""
+        return len(self._usable)
+
     def open_keys(self) -> set[str]:
         """Return the keys of nodes that have neither answered nor refused."""
         return {one.key for i, one in enumerate(self.asked) if i not in self._usable and one.key not in self._refused}

@@ -7,18 +7,24 @@ from fedrec.flower.folding import Tally
 from fedrec.privacy.mechanism import Mechanism
 
 
-def lack_of_replies(number: int, asked: int, minimum: float, tally: Tally) -> str | None:
-    """Return why round ``number`` has failed if less than the share ``minimum`` of ``asked`` nodes replied usably."""
+def lack_of_replies(number: int, asked: int, minimum: float, tally: Tally, minimum_cohort: int = 1) -> str | None:
+    """Return why round ``number`` has failed: less than the share ``minimum`` of ``asked`` nodes replied usably.
+
+    Or fewer than ``minimum_cohort`` users stand behind their replies, though a node was asked at all.
+    """
     needed = math.ceil(minimum * asked)
-    if len(tally.usable) >= needed:
+    seen = f"{len(tally.usable)} of {asked} nodes replied usably"
+    if len(tally.usable) < needed:
+        lack, remedy = f"{seen}, {needed} are needed", "lower federation.minimum_replies"
+    elif asked and tally.num_users < minimum_cohort:
+        lack = f"{seen} for {tally.num_users} users, {minimum_cohort} are needed"
+        remedy = "lower federation.minimum_cohort"
+    else:
         return None
     refusals = [f"{refusal.reason}: {refusal.detail}" for refusal in tally.refused.values()]
     reasons = Counter(map(_short, [*refusals, *tally.quarantined, *tally.failed]))
-    seen = "; ".join(f"{count} x {reason}" for reason, count in reasons.most_common(3)) or "no reply in time"
-    return (
-        f"round {number}: {len(tally.usable)} of {asked} nodes replied usably, {needed} are needed "
-        f"({seen}); the model is as before: mend the nodes and resume, or lower federation.minimum_replies"
-    )
+    why = "; ".join(f"{count} x {reason}" for reason, count in reasons.most_common(3)) or "no reply in time"
+    return f"round {number}: {lack} ({why}); the model is as before: mend the nodes and resume, or {remedy}"
 
 
 def lack_of_shares(mechanism: Mechanism | None, num_users: int) -> str | None:

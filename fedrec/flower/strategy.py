@@ -5,6 +5,7 @@ over one odd reply. It knows the grid and protocol values; files, clock times an
 """
 
 import logging
+import math
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -257,7 +258,8 @@ class FedRecStrategy(Strategy):
         number = 0 if self.state.awaits_statistics else self.state.round + 1
         aggregated = self._journal.aggregated(self._run_id, number)
         if aggregated is not None:
-            self._kept().commit(aggregated)
+            opened = self._journal.opened()
+            self._kept().commit(aggregated, told=opened is None or opened.number != number)
             return
         self._hooks.before_round(self.state.round)
         task = self._task(number)
@@ -389,9 +391,15 @@ class FedRecStrategy(Strategy):
     def _replies(self, grid: Grid, messages: Iterable[Message]) -> Iterator[Message]:
         """Yield the replies; those who stay silent are asked once more, with the same nonce."""
         current = self._current()
-        silent = partial(self._again, current)
+        needed = math.ceil(self._terms.federation.enough_replies * len(current.asks))
         return exchange(
-            grid, messages, again=silent, timeout=current.timeout, started=current.started, clock=self._clock.monotonic
+            grid,
+            messages,
+            again=partial(self._again, current),
+            timeout=current.timeout,
+            started=current.started,
+            enough=lambda: current.fold.num_usable >= needed,
+            clock=self._clock.monotonic,
         )
 
     def _again(self, current: Round) -> list[Message]:
@@ -419,7 +427,8 @@ class FedRecStrategy(Strategy):
         for key in sorted(silent):
             self._teller.tell(What.NODE_SILENT, current.number, node=key)
         federation = self._terms.federation
-        lack = lack_of_replies(current.number, len(current.asks), federation.minimum_replies, tally)
+        asked, cohort = len(current.asks), federation.minimum_cohort
+        lack = lack_of_replies(current.number, asked, federation.minimum_replies, tally, cohort)
         shares = lack_of_shares(current.task.mechanism, tally.num_users)
         self._round = None
         if lack or shares:

@@ -1,0 +1,107 @@
+"""Replies are handed on as they come, few at a time, and no longer than there is a need for them."""
+
+from collections.abc import Iterable
+
+import pytest
+from flwr.app import Message, MessageType, RecordDict
+
+from fedrec.flower.exchange import TOGETHER, StreamingGrid, exchange, streaming
+from fedrec.flower.identity import assign_message_id
+from simulations.grid import InProcessGrid
+
+
+class LateGrid(InProcessGrid):
+    """Holds replies ready at set times, as Flower's grids do: ``pull_messages`` returns a list of what is there."""
+
+    def __init__(self, ready: Iterable[float]) -> None:
+        self.now = 0.0
+        self.ready = list(ready)
+        self.naps: list[float] = []
+        self.pulled: list[int] = []
+        self.pushed: dict[str, tuple[int, Message]] = {}
+
+    def sleep(self, seconds: float) -> None:
+        self.naps.append(seconds)
+        self.now += seconds
+
+    def push_messages(self, messages):
+        ids = []
+        for message in messages:
+            name = f"m{len(self.pushed):04d}"
+            assign_message_id(message, name)
+            self.pushed[name] = (len(self.pushed), message)
+            ids.append(name)
+        return ids
+
+    def pull_messages(self, message_ids):
+        there = [name for name in message_ids if name in self.pushed and self.ready[self.pushed[name][0]] <= self.now]
+        self.pulled.append(len(there))
+        return [self._answered(name) for name in there]
+
+    def _answered(self, name: str) -> Message:
+        return Message(RecordDict(), reply_to=self.pushed.pop(name)[1])
+
+    send_and_receive = None  # nothing may fall back on it
+
+
+def questions(count: int) -> list[Message]:
+    return [Message(RecordDict(), node + 1, MessageType.TRAIN) for node in range(count)]
+
+
+def streamed(ready: Iterable[float]) -> tuple[LateGrid, StreamingGrid]:
+    grid = LateGrid(ready)
+    return grid, StreamingGrid(grid, grid.sleep, lambda: grid.now)
+
+
+def test_a_cohort_s_replies_never_lie_in_memory_together():
+    grid, stream = streamed([0.0] * 100)
+    replies = stream.send_and_receive(questions(100), timeout=60.0)
+    next(replies)
+    assert sum(grid.pulled) == TOGETHER
+    assert len(list(replies)) == 99
+    assert max(grid.pulled) == TOGETHER
+    assert grid.naps == []
+
+
+def test_replies_are_handed_on_when_they_come_and_the_wait_ends_with_the_time():
+    grid, stream = streamed([0.0, 2.0, 3.5, 90.0])
+    came = [grid.now for _ in stream.send_and_receive(questions(4), timeout=10.0)]
+    assert came == [0.0, 2.0, 4.0]
+    assert grid.now == pytest.approx(10.0)
+
+
+def test_flower_s_grids_are_made_to_stream_and_our_own_is_as_it_is():
+    own = InProcessGrid(None, [])
+    assert streaming(own) is own
+    assert isinstance(streaming(Listing(None, [])), StreamingGrid)
+
+
+class Listing(InProcessGrid):
+    """A grid that returns all replies together."""
+
+    def send_and_receive(self, messages, *, timeout=None):
+        return []
+
+
+def test_silent_nodes_are_asked_again_after_half_the_time_and_none_if_all_have_answered():
+    grid, stream = streamed([0.0, 99.0, 0.0])
+    asked_again = []
+
+    def again() -> list[Message]:
+        asked_again.append(grid.now)
+        return questions(1)
+
+    told = {"timeout": 20.0, "started": 0.0, "clock": lambda: grid.now}
+    assert len(list(exchange(stream, questions(2), again=again, **told))) == 1
+    assert asked_again == [10.0]
+    assert grid.now == 20.0
+
+
+def test_enough_replies_end_the_round_at_once():
+    grid, stream = streamed([0.0, 1.0, 2.0, 50.0])
+    heard: list[Message] = []
+    told = {"timeout": 60.0, "started": 0.0, "clock": lambda: grid.now}
+    for reply in exchange(stream, questions(4), again=list, enough=lambda: len(heard) >= 3, **told):
+        heard.append(reply)
+    assert len(heard) == 3
+    assert grid.now == 2.0
