@@ -62,6 +62,7 @@ COMMANDS = (
     ),
     LazyCommand("sweep", "fedrec.cli.sweep:sweep", "Search settings on validation events, its privacy cost told."),
     LazyCommand("compare", "fedrec.cli.compare:compare", "Set runs side by side, with paired intervals."),
+    LazyCommand("dashboard", "fedrec.cli.dashboard:dashboard", "Show runs on a page, live and afterwards."),
     LazyCommand("recommend", "fedrec.cli.recommend:recommend", "Recommend to a user never seen before, from raw ids."),
     LazyCommand("data", "fedrec.cli.data:data_app", "Get, inspect and audit interaction data."),
     LazyCommand("privacy", "fedrec.cli.privacy:privacy_app", "Plan noise for a budget, or the epsilon of a plan."),
