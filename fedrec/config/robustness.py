@@ -17,14 +17,15 @@ class RobustnessConfig(Section):
     liars: Annotated[float, Field(ge=0, lt=0.5)] = 0.1
     """Share of nodes that ``trimmed-mean`` cuts at each end, and that ``krum`` and ``multi-krum`` take to lie."""
     clip_norm: Positive | None = 2.0
-    """Bound of one user's whole update, beside that of ``privacy``; None for no bound of its own. Not under noise of
-    the devices. The median of honest updates of the default local training is 1.7 on MovieLens-100K, the largest 3.4:
-    change it with ``training.local``."""
+    """Bound of one user's whole update in runs without user-level privacy, whose own bound takes its place; None for
+    none. Of a node that speaks for several users it is their sum that is bounded, by as many times as much. The median
+    of honest updates of the default local training is 1.7 on MovieLens-100K, the largest 3.4: change it with
+    ``training.local``."""
     row_clip_norm: Positive | None = 0.15
-    """Bound of one user's change of one item, over all item tables together; None for none. The median of honest users'
+    """The same of one user's change of one item, over all item tables together. The median of honest users'
     largest changes is 0.13 there."""
     aggregate_row_norm: Positive | None = None
-    """Bound of the mean update's change of one item; None for none."""
+    """The same of the mean update's change of one item."""
     supporters: Annotated[int, Field(ge=0)] = 0
     """Nodes that must have moved an item, else its row stays as it is in that round; 0 for no such minimum."""
     owner_share: Rate = 1.0

@@ -1,7 +1,7 @@
 """Which of a scenario's defences apply to a round: by what its replies are, and by where their noise is.
 
-Under noise of the devices a reply is longer than any bound on a user's share of it, and integers that are summed by a
-modulus have no length; neither is clipped here.
+Under user-level privacy the bounds are the mechanism's, which devices keep and the fold checks. Those of ``robustness``
+are for runs without.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ def rule_for(terms: Terms, task: TrainTask, roster: Roster) -> Rule:
     if task.contribution is not Contribution.UPDATE or placement == "distributed":
         return _capped(ExactSum(template), weights)
     config = terms.robustness
-    if placement == "device":
+    if task.mechanism is not None:
         config = config.model_copy(update={"clip_norm": None, "row_clip_norm": None, "aggregate_row_norm": None})
     known = Known(item_tables=ITEM_TABLES, template=template, weights=weights, apart={WITHIN})
     return Defence(config=config).rule(known)
