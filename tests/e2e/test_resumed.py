@@ -15,6 +15,7 @@ import pytest
 from clients.policy import Policy
 from fedrec.config import DataConfig
 from fedrec.data.load import load_dataset
+from fedrec.flower.events import What
 from fedrec.privacy.accounts.ledger import Ledger
 from fedrec.runs.folder import RunFolder
 from server.door.enrolments import Enrolments
@@ -59,7 +60,7 @@ def processes(deployment: Deployment, *named: str) -> list[int]:
 
 
 def committed(run: RunFolder) -> int:
-    return max((row["round"] for row in run.metrics()), default=0)
+    return max((row["round"] for row in run.events() if row["what"] == What.ROUND_COMMITTED), default=0)
 
 
 @pytest.mark.fault
