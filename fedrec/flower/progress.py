@@ -55,8 +55,11 @@ class Progress:
         if aggregated:
             self._tell_of(aggregated.report)
 
-    def commit(self, aggregated: Aggregated) -> None:
+    def commit(self, aggregated: Aggregated, *, told: bool = False) -> None:
         """Take the step that a round's outcome comes to, once it is in the journal.
+
+        ``told``: whether a process before this one told its caller of the round, which is not measured again then:
+        nodes have learned since.
 
         In this order: the release's outcome on the ledger, the new state, what is alarming about it, its digest on the
         ledger, the checkpoint, and then the caller.
@@ -80,7 +83,8 @@ class Progress:
         if releases:
             self._durably(number, releases.publish)
         self._in_a_row = 0
-        self._tell_of(aggregated.report)
+        if not told:
+            self._tell_of(aggregated.report)
 
     def abandon(self, report: RoundReport, spent_on_devices: int) -> None:
         """Leave the model as it was after a round of which nothing comes.

@@ -61,7 +61,14 @@ def assert_as_whole(out: Path, whole: Path) -> None:
 
 @pytest.mark.fault
 @pytest.mark.parametrize(
-    ("where", "nth"), [("round.opened", 1), ("round.collected", 3), ("round.aggregated", 2), ("round.committed", 4)]
+    ("where", "nth"),
+    [
+        ("round.collected", 3),
+        *(
+            pytest.param(where, nth, marks=pytest.mark.slow)
+            for where, nth in [("round.opened", 1), ("round.aggregated", 2), ("round.committed", 4)]
+        ),
+    ],
 )
 def test_a1_a_simulation_that_crashed_and_went_on_has_the_summary_of_one_that_did_not(
     tmp_path: Path, whole: Path, where: str, nth: int
@@ -71,6 +78,7 @@ def test_a1_a_simulation_that_crashed_and_went_on_has_the_summary_of_one_that_di
     assert_as_whole(tmp_path / "run", whole)
 
 
+@pytest.mark.slow
 def test_a_private_simulation_that_crashed_charges_no_more_than_one_that_did_not(tmp_path: Path) -> None:
     simulate(tiny(*PRIVATE), tmp_path / "whole")
     crash(tiny(*PRIVATE), tmp_path / "run", "round.drawn", 3)
@@ -80,6 +88,7 @@ def test_a_private_simulation_that_crashed_charges_no_more_than_one_that_did_not
     assert [charge.round for charge in charges] == [0, 1, 2, 3]
 
 
+@pytest.mark.slow
 def test_a_simulation_that_crashed_after_its_rounds_were_chosen_does_not_choose_again(tmp_path: Path) -> None:
     chosen = ("selection.enabled=true", "selection.every=1", "training.rounds=2")
     simulate(tiny(*chosen), tmp_path / "whole")
@@ -92,6 +101,7 @@ def test_a_simulation_that_crashed_after_its_rounds_were_chosen_does_not_choose_
     assert_as_whole(tmp_path / "run", tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_nodes_that_were_not_all_written_are_written_again(tmp_path: Path, whole: Path) -> None:
     crash(tiny(), tmp_path / "run", "round.opened", 1)
     run = RunFolder(tmp_path / "run")
