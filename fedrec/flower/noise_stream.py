@@ -4,16 +4,17 @@ Two sums of one round under the same row of noise would differ by nothing but us
 order of a round is
 
 1. the charge, on the disk;
-2. the row is drawn, the sum released: in the server's memory alone, not even a digest of it is written;
-3. the checkpoint of the model that follows, on the disk, with that digest;
-4. the outcome with the digest, on the ledger;
-5. only now is anybody told: hooks, and the tasks of the next round.
+2. the row is drawn, the sum released: in the server's memory;
+3. the released mean in the journal, for the server's eyes alone (``fedrec.flower.journal``);
+4. the checkpoint of the model that follows, on the disk, with the mean's digest;
+5. the outcome with the digest, on the ledger;
+6. only now is anybody told: hooks, and the tasks of the next round.
 
-A crash before 3 has shown the sum to nobody, and leaves a charge without outcome: the round is played again, perhaps by
-other users, under the same row, and counted once with its stream. A crash after 3 resumes beyond the round, and writes
-its outcome first. Refused is what is left: a round whose outcome is on the ledger, or that has a later one, which is
-what a checkpoint that was removed or brought back from a copy would ask for; a stream whose mechanism is not that of
-its charges; and one whose key is lost. Two servers that play one run at a time are beyond what this can see.
+A crash before 3 has shown the sum to nobody, and leaves a charge without outcome: the round is asked again, and if
+others answer than before, their sum is put under the same row, and counted once with its stream. A crash after 3 goes
+on with the mean that is written. Refused is what is left: a round whose outcome is on the ledger, or that has a later
+one, and of which neither checkpoint nor journal has what came of it; a stream whose mechanism is not that of its
+charges; and one whose key is lost. Two servers that play one run at a time are kept apart by the checkpoints' lock.
 
 The key undoes all noise of the run for whoever has it and the models. It is in no checkpoint, message or log but in a
 file beside the checkpoints that its owner alone can read, and goes with the last round (``server.checkpoint``).

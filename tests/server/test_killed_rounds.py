@@ -13,7 +13,7 @@ from fedrec.faults import Fault, FaultPlan, What
 from fedrec.flower.events import What as Happened
 from fedrec.flower.state import RunState
 from fedrec.flower.terms import Hooks
-from fedrec.privacy.accounting.accountant import epsilon_pld
+from fedrec.privacy.accounting.accountant import epsilon_pld, epsilon_rdp
 from fedrec.privacy.accounts.entries import Outcome
 from server.checkpoint import KEPT
 from server.journal import FileJournal
@@ -253,6 +253,28 @@ def test_b32_killed_while_a_round_is_abandoned_the_run_comes_to_the_same_model(t
     assert run.killed(kill(where, nth=1 if where == "round.abandoned" else 3))
     assert_same(run.play(), expected)
     assert_ledger_exact(run)
+
+
+@pytest.mark.fault
+def test_f71_a_round_of_bad_replies_is_abandoned_and_what_devices_spent_on_it_is_said(tmp_path):
+    run = SmallRun(tmp_path, popularity=False, limit=1, bad=dict.fromkeys(range(3), "nan"))
+    with pytest.raises(RoundFailedError):
+        run.play()
+    (event,) = [event for event in run.events if event.what is Happened.ROUND_ABANDONED]
+    assert event.facts["spent_on_devices"] == 9  # all users: their devices trained, charged and answered
+    assert not run.ledger.path.exists()  # of the aggregate nothing was released
+
+
+@pytest.mark.fault
+def test_f70_epsilon_of_a_run_with_retries_and_kills_is_that_of_an_independent_accountant(tmp_path):
+    run = SmallRun(tmp_path, away=((2, 1),), bad={0: "huge"})
+    assert run.killed(kill("round.charged", nth=3))
+    run.play()
+    assert_ledger_exact(run)
+    events = [charge.event for charge in run.ledger.charges()]
+    spent = run.ledger.spent(1e-5)
+    assert epsilon_pld(events, 1e-5) == pytest.approx(spent, rel=1e-3)
+    assert spent <= epsilon_rdp(events, 1e-5) <= 1.35 * spent
 
 
 # --- disks --------------------------------------------------------------------------------------------------------
