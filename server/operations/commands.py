@@ -85,6 +85,10 @@ class Commands:
         orders = self.publications.orders()
         current = orders.canary_version or orders.model_version
         wanted = version or (orders.model_version if orders.canary_version else self._before(orders.model_version))
+        if not current:
+            raise ConfigError("no model is published, so there is no earlier one")
+        if wanted < 1 and version is None:
+            raise ConfigError(f"model {current} is the first: there is no earlier one")
         if wanted < 1 or wanted >= current:
             raise ConfigError(f"model {wanted} is no earlier one than {current}: name one by --to")
         manifest = self.publications.republish("model", wanted)
