@@ -38,6 +38,22 @@ def test_small_numbers_survive_beside_large_ones():
     assert summed([1e8, 2.0**-40, -1e8]) == 2.0**-40
 
 
+@pytest.mark.parametrize("largest", [1.0, 1e3], ids=["numbers that fine sums take", "numbers that are cut"])
+def test_hundreds_of_replies_give_the_sum_of_fractions_in_either_order(largest):
+    draw = torch.Generator().manual_seed(5)
+    replies = [(torch.rand(3, generator=draw) * 2 - 1) * largest / 10**n for n in range(4) for _ in range(200)]
+    forward, backward = ExactSum({"a": torch.empty(3)}), ExactSum({"a": torch.empty(3)})
+    for reply in replies:
+        forward.add("x", {"a": reply}, 1)
+    for reply in reversed(replies):
+        backward.add("x", {"a": reply}, 1)
+    found = forward.close().total["a"]
+    assert torch.equal(found, backward.close().total["a"])
+    for place in range(3):
+        exact = sum(Fraction(float(reply[place])) for reply in replies)
+        assert abs(Fraction(float(found[place])) - exact) <= abs(exact) * Fraction(2) ** -52 + 800 * Fraction(2) ** -51
+
+
 def test_integers_are_added_as_they_are():
     rule = ExactSum({"a": torch.empty(2, dtype=torch.int32)})
     for _ in range(3):

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from fedrec.codecs import codec_for
 from fedrec.config import CodecConfig
+from fedrec.flower.events import What
 from fedrec.flower.folding import NORM_TOLERANCE, Asked, Fold
 from fedrec.flower.traffic import wire_bytes
 from fedrec.flower.wire import write_refusal, write_reply
@@ -62,6 +63,19 @@ def test_the_sum_is_that_of_the_replies(fold):
     assert tally.usable == ("node-0", "node-1", "node-2", "node-3")
     assert tally.num_users == 1 + 2 + 3 + 4
     assert tally.bytes_up == sum(wire_bytes(reply(position)) for position in range(4))
+
+
+def test_each_reply_is_told_of_with_its_node_and_what_became_of_it():
+    told = []
+    fold = fresh(on_reply=lambda what, facts: told.append((what, dict(facts))))
+    bad = random_total(2, scale=float("nan"))
+    for message in (reply(0), refusal(1), reply(2, bad)):
+        fold.take(message)
+    assert told == [
+        (What.REPLY_TAKEN, {"node": "node-0", "bytes": wire_bytes(reply(0))}),
+        (What.REPLY_REFUSED, {"node": "node-1", "reason": "budget"}),
+        (What.REPLY_QUARANTINED, {"node": "node-2", "reason": "not-finite"}),
+    ]
 
 
 def test_no_order_of_arrival_changes_a_bit_of_the_sum():

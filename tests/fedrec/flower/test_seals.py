@@ -209,6 +209,36 @@ def test_b20_an_envelope_around_another_body_is_quarantined(round_, refused):
     assert refused(replace(round_.reply("node-1"), total=body)) == {"mismatch": 1}
 
 
+# --- colluding ----------------------------------------------------------------------------------------------------
+@pytest.mark.abuse
+@pytest.mark.parametrize("ring", [("node-1",), ("node-1", "node-2")], ids=["one", "two"])
+@pytest.mark.parametrize(
+    ("copied", "reason"),
+    [
+        (lambda honest, thief: honest, "duplicate"),
+        (lambda honest, thief: replace(honest, nonce=NONCES[thief]), "forged-source"),
+        (
+            lambda honest, thief: resealed(replace(honest, nonce=NONCES[thief]), thief, nonce=NONCES[thief]),
+            "forged-source",
+        ),
+        (lambda honest, thief: resealed(replace(honest, nonce=NONCES[thief]), thief, key=thief), "replayed"),
+        (lambda honest, thief: replace(honest, seal=None, nonce=NONCES[thief]), "unsigned"),
+    ],
+    ids=["its bytes", "under another nonce", "sealed anew in its name", "its nonce sealed anew", "without a seal"],
+)
+def test_d57_devices_that_send_an_honest_device_s_reply_again_add_nothing(round_, ring, copied, reason):
+    """What they sign themselves, nonce and key and all, is their own reply, and bounded like any."""
+    honest = round_.reply("node-0")
+    round_.send(honest)
+    for thief in ring:
+        round_.send(copied(honest, thief))
+    tally = round_.fold.close()
+    assert tally.usable == ("node-0",)
+    assert tally.reasons == {reason: len(ring)}
+    assert all(torch.equal(tally.total[name], value.double()) for name, value in round_.total("node-0").items())
+    assert round_.enrolment.accepted == {"node-0": 1}
+
+
 @pytest.mark.abuse
 def test_an_unsigned_reply_does_not_count(round_, refused):
     assert refused(replace(round_.reply("node-1"), seal=None)) == {"unsigned": 1}
