@@ -10,6 +10,7 @@ import torch
 import typer
 
 from fedrec.cli.bench_aggregate import aggregate
+from fedrec.cli.bench_churn import churn
 from fedrec.cli.bench_device import device_inference
 from fedrec.cli.bench_device_service import device_service
 from fedrec.cli.bench_device_training import device_training
@@ -58,6 +59,7 @@ from simulations.simulate import simulate
 bench_app = typer.Typer(no_args_is_help=True, add_completion=False, help="Measure what the documents claim.")
 
 bench_app.command()(aggregate)
+bench_app.command()(churn)
 bench_app.command()(device_training)
 bench_app.command()(device_service)
 bench_app.command()(device_inference)

@@ -1,0 +1,59 @@
+"""``fedrec bench churn``: a hundred rounds over a fleet of which half comes and goes, in virtual time."""
+
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import typer
+
+from fedrec.cli.output import write_json, write_line, write_note, write_table
+from fedrec.cli.races import AsJson, Seed
+from simulations.benches.machine import Machine
+from simulations.churn.soak import Found, Work, play
+
+
+def churn(
+    nodes: Annotated[int, typer.Option(min=20, help="Devices of one user each.")] = 1000,
+    rounds: Annotated[int, typer.Option(min=4, help="Rounds to commit.")] = 100,
+    stragglers: Annotated[float, typer.Option(min=0, max=0.9, help="Share of tasks slower than a round.")] = 0.3,
+    sample_rate: Annotated[float, typer.Option(min=0.01, max=1, help="Share of the users asked in a round.")] = 0.2,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Play rounds under user-level DP while half of the devices are away and change places in every round.
+
+    The server is the real one; devices answer with drawn updates. Minutes of this machine, a day of the fleet's.
+    """
+    machine = Machine.here(threads=1)
+    cohort = max(1, min(20, round(0.1 * sample_rate * nodes)))
+    work = Work(
+        nodes=nodes, rounds=rounds, stragglers=stragglers, sample_rate=sample_rate, minimum_cohort=cohort, seed=seed
+    )
+    with TemporaryDirectory() as folder:
+        found = play(work, Path(folder), _note)
+    if as_json:
+        record = {**asdict(found), "committed_share": found.committed_share, "rss_slope": found.rss_slope}
+        write_json({"machine": asdict(machine), "work": asdict(work), **record})
+        return
+    write_table(f"{nodes} devices, {rounds} rounds", ("what", "found", "asked"), _rows(found))
+    write_line("off devices are asked too and lost; slope: least squares over the second half of the rounds")
+    write_line(str(machine))
+
+
+def _note(number: int) -> None:
+    if number % 10 == 0:
+        write_note(f"round {number}")
+
+
+def _rows(found: Found) -> list[tuple[str, str, str]]:
+    rounds = found.committed + found.abandoned
+    epsilon = f"{found.epsilon:.4f} on the ledger, {found.recomputed:.4f} recomputed"
+    return [
+        ("rounds committed", f"{found.committed} of {rounds}, {found.committed_share:.1%}", ">= 95 %"),
+        ("usable replies of those asked", f"{found.usable} of {found.asked}", ""),
+        ("charges on the ledger", str(found.charges), str(found.committed)),
+        ("epsilon", epsilon, "equal"),
+        ("memory of the process", f"{found.rss_mib[-1]:.0f} MiB, {found.rss_slope:+.3f} a round", "slope 0"),
+        ("virtual time", f"{found.hours:.1f} h", ""),
+    ]
