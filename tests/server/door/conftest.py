@@ -127,7 +127,9 @@ class Front:
 
     def watch_memory(self) -> Callable[[], int]:
         """Return a function that returns by how many bytes the processes' peaks have grown, added up, since now."""
-        before = {process: _status(process, "VmRSS") for process in self.processes()}
+        operator = b"\0operate\0"  # it may still be loading, and nothing of a stranger's comes to it
+        seen = [one for one in self.processes() if operator not in Path(f"/proc/{one}/cmdline").read_bytes()]
+        before = {process: _status(process, "VmRSS") for process in seen}
         for process in before:
             Path(f"/proc/{process}/clear_refs").write_text("5")
         return lambda: sum(_status(process, "VmHWM") - size for process, size in before.items())

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import datetime
 import os
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -206,3 +207,11 @@ def test_errors_never_repeat_what_was_sent(client):
     secret = "canary-4711"
     for body in ({"code": secret, "key": secret}, {"code": secret, "key": secret, "public_key": secret, "proof": "00"}):
         assert secret not in client.post("/enroll", json=body).text
+
+
+def test_readiness_is_503_with_a_sentence_for_each_thing_that_is_missing(door):
+    assert Client(make_service(door)).get("/readyz").status_code == 200
+    ill = replace(door, problems=lambda: {"disk": "10 MiB are free"}, run_metrics=lambda: "fedrec_rounds 3\n")
+    answer = Client(make_service(ill)).get("/readyz")
+    assert (answer.status_code, answer.json()["problems"]) == (503, {"disk": "10 MiB are free"})
+    assert Client(make_service(ill)).get("/metrics").text.endswith("fedrec_rounds 3\n")
