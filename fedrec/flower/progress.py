@@ -86,17 +86,18 @@ class Progress:
         if not told:
             self._tell_of(aggregated.report)
 
-    def abandon(self, report: RoundReport, spent_on_devices: int) -> None:
+    def abandon(self, report: RoundReport, spent_on_devices: int, reason: str) -> None:
         """Leave the model as it was after a round of which nothing comes.
 
-        A round that was charged before its nodes were asked has used its number up; any other is tried again under it.
-        Raises ``RoundFailedError`` after ``federation.abandoned_in_a_row`` of them; the state is one to resume from.
+        ``reason``: for the ledger. A round that was charged before its nodes were asked has used its number up; any
+        other is tried again under it. Raises ``RoundFailedError`` after ``federation.abandoned_in_a_row`` of them; the
+        state is one to resume from.
         """
         number, why = report.round, report.abandoned or ""
         state = replace(self.state, abandoned=self.state.abandoned + 1)
         releases = self.releases
         if releases and releases.charges_first(number):
-            self._durably(number, lambda: releases.void(number, report.num_users, why))
+            self._durably(number, lambda: releases.void(number, report.num_users, reason))
             if number:
                 state = self._durably(number, lambda: releases.recorded(replace(state, round=number)))
         self.state = state

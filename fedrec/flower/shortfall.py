@@ -31,10 +31,7 @@ def lack_of_shares(mechanism: Mechanism | None, num_users: int) -> str | None:
     """Return why a round is void if fewer users have added their share of noise than make up the whole."""
     if mechanism is None or mechanism.placement != "distributed" or num_users >= mechanism.minimum_users:
         return None
-    return (
-        f"{num_users} users added their share of noise, {mechanism.minimum_users} make up the whole; bring more nodes "
-        "online, or lower privacy.minimum_users"
-    )
+    return f"{num_users} users added their share of noise, {mechanism.minimum_users} make up the whole"
 
 
 def _short(reason: str) -> str:

@@ -432,7 +432,9 @@ class FedRecStrategy(Strategy):
         shares = lack_of_shares(current.task.mechanism, tally.num_users)
         self._round = None
         if lack or shares:
-            self._abandon(current, tally, lack or f"round {current.number}: {shares}", silent)
+            advice = f"round {current.number}: {shares}; bring more nodes online, or lower privacy.minimum_users"
+            reason = shares if lack is None else None
+            self._abandon(current, tally, lack or advice, reason or "too few nodes replied usably", silent)
             return
         self._teller.tell(What.ROUND_AGGREGATED, current.number, usable=len(tally.usable), users=tally.num_users)
         mean = self._mean(current, tally)
@@ -443,11 +445,12 @@ class FedRecStrategy(Strategy):
         reach("round.aggregated")
         self._kept().commit(aggregated)
 
-    def _abandon(self, current: Round, tally: Tally, why: str, silent: set[str]) -> None:
+    def _abandon(self, current: Round, tally: Tally, why: str, reason: str, silent: set[str]) -> None:
+        """``why``: with advice, for people; ``reason``: for the ledger."""
         private = current.task.mechanism is not None
         answered = [ask for ask in current.asks if ask.key not in silent and ask.key not in tally.refused]
         spent = sum(len(ask.participants) for ask in answered) if private else 0
-        self._kept().abandon(self._report(current, tally, None, why), spent)
+        self._kept().abandon(self._report(current, tally, None, why), spent, reason)
         if silent:  # who refuses has been heard; who is away may come back
             self._clock.sleep(min(RETRY_SECONDS * 2 ** (self.state.abandoned - 1), current.timeout))
 

@@ -177,10 +177,24 @@ def test_a_round_of_too_few_shares_steps_nothing_and_charges_what_it_showed(benc
     assert f"{fewer.event.shares} users added their share of noise, 30 make up the whole" == outcomes[0].reason
 
 
-def test_too_few_nodes_are_an_error_and_what_they_sent_stays_charged(bench):
+def test_f71_what_too_few_nodes_sent_stays_charged_and_the_round_s_number_is_used_up(bench):
+    silence(bench, 0)
+    reports: list[RoundReport] = []
+    state = bench.train(
+        *DEVICE,
+        "federation.minimum_replies=1.0",
+        hooks=Hooks(on_round=lambda report, state: reports.append(report)),
+    ).state
+    assert (state.round, state.abandoned) == (1, 1)
+    assert "2 of 3 nodes replied usably, 3 are needed" in str(reports[-1].abandoned)
+    charge, outcome = lines(bench.folder)
+    assert (charge.round, outcome.kind, outcome.reason) == (1, "abort", "too few nodes replied usably")
+
+
+def test_after_as_many_rounds_in_a_row_as_are_allowed_the_run_ends(bench):
     silence(bench, 0)
     with pytest.raises(RoundFailedError, match="2 of 3 nodes replied usably, 3 are needed"):
-        bench.train(*DEVICE, "federation.minimum_replies=1.0")
+        bench.train(*DEVICE, "federation.minimum_replies=1.0", "federation.abandoned_in_a_row=1")
     charge, outcome = lines(bench.folder)
     assert (charge.round, outcome.kind, outcome.reason) == (1, "abort", "too few nodes replied usably")
 
