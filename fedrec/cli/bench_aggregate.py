@@ -29,16 +29,17 @@ def aggregate(
     write_note("memory by cohort")
     cohorts = memory(work)
     if as_json:
-        sizes = [asdict(one) for one in cohorts]
-        write_json({"machine": asdict(machine), "work": asdict(work), **race_record(found), "memory": sizes})
+        memories = [asdict(one) for one in cohorts]
+        write_json({"machine": asdict(machine), "work": asdict(work), **race_record(found), "memory": memories})
         return
     rows = []
     for name in (OURS, SEALED, FLOWER):
         speed, ratio = found.spread(name, "replies_per_second"), found.ratio(name, FLOWER, "replies_per_second")
-        rows.append([name, with_range(speed), with_range(ratio)])
-    write_table(
-        f"replies a second, {4 * work.numbers / 1e6:.1f} MB each", ("who", "replies a second", "FedAvg's"), rows
-    )
+        alone = found.spread(name, "replies_per_processor_second")
+        rows.append([name, with_range(speed), with_range(alone), with_range(ratio)])
+    heads = ("who", "replies a second", "a processor second", "of FedAvg's")
+    write_table(f"replies a second, {4 * work.numbers / 1e6:.1f} MB each", heads, rows)
     write_line(f"asked of the fold: {ASKED}")
-    write_table("memory of a fold", ("cohort", "MiB"), [[str(one.cohort), f"{one.fold_mib:.1f}"] for one in cohorts])
+    sizes = [[str(one.cohort), f"{one.process_mib:.0f}", f"{one.fold_mib:.1f}"] for one in cohorts]
+    write_table("peak memory, MiB", ("cohort", "process", "beyond its start"), sizes)
     write_foot(machine, found.repeats)

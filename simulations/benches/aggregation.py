@@ -51,14 +51,18 @@ class Work:
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """Most memory of a process that folded a cohort, over what it held before the first reply, MiB."""
+    """Most memory of a process that folded a cohort, MiB: all of it, and over what it held before the first reply."""
 
     cohort: int
+    process_mib: float
     fold_mib: float
 
 
 def throughput(work: Work, repeats: int, on_lap: Callable[[str, int], None] = lambda name, repeat: None) -> Race:
-    """Race the folds and FedAvg over a round; figure ``replies_per_second``."""
+    """Race the folds and FedAvg over a round; figures ``replies_per_second``, and ``replies_per_processor_second``.
+
+    The second is what the first would be if nothing else ran on the machine.
+    """
     entrants = [
         Entrant(name=OURS, run=lambda: _folded(work, sealed=False)),
         Entrant(name=SEALED, run=lambda: _folded(work, sealed=True)),
@@ -70,22 +74,20 @@ def throughput(work: Work, repeats: int, on_lap: Callable[[str, int], None] = la
 
 def memory(work: Work, cohorts: tuple[int, ...] = COHORTS) -> list[Memory]:
     """Fold cohorts of growing size, each in a process of its own."""
-    return [Memory(cohort=size, fold_mib=in_fresh_process(_peak_of, work.numbers, size)) for size in cohorts]
+    return [in_fresh_process(_memory_of, work.numbers, size) for size in cohorts]
 
 
 def _folded(work: Work, *, sealed: bool) -> dict[str, float]:
     bench = _Round(work, sealed=sealed)
-    spent = 0.0
+    watch = _Watch()
     for message in bench.messages():
-        began = time.perf_counter()
-        bench.fold.take(message)
-        spent += time.perf_counter() - began
-    began = time.perf_counter()
-    tally = bench.fold.close()
-    spent += time.perf_counter() - began
+        with watch:
+            bench.fold.take(message)
+    with watch:
+        tally = bench.fold.close()
     if len(tally.usable) != work.replies:
         raise RuntimeError(f"{work.replies - len(tally.usable)} good replies were set aside: {tally.reasons}")
-    return {"replies_per_second": work.replies / spent}
+    return watch.figures(work.replies)
 
 
 def _averaged(work: Work) -> dict[str, float]:
@@ -100,22 +102,44 @@ def _averaged(work: Work) -> dict[str, float]:
             }
         )
         replies.append(Message(content, reply_to=_question()))
-    began = time.perf_counter()
-    arrays, _ = strategy.aggregate_train(1, replies)
-    spent = time.perf_counter() - began
+    watch = _Watch()
+    with watch:
+        arrays, _ = strategy.aggregate_train(1, replies)
     if arrays is None:
         raise RuntimeError("FedAvg made nothing of the replies")
-    return {"replies_per_second": work.replies / spent}
+    return watch.figures(work.replies)
 
 
-def _peak_of(numbers: int, cohort: int) -> float:
+def _memory_of(numbers: int, cohort: int) -> Memory:
     with task_identity(1):
         bench = _Round(Work(numbers=numbers, replies=cohort), sealed=False)
         before = peak_rss_bytes()
         for message in bench.messages():
             bench.fold.take(message)
         bench.fold.close()
-        return (peak_rss_bytes() - before) / 2**20
+        peak = peak_rss_bytes()
+        return Memory(cohort=cohort, process_mib=peak / 2**20, fold_mib=(peak - before) / 2**20)
+
+
+class _Watch:
+    """Adds up the time that passes inside it, by the wall and of the processor."""
+
+    def __init__(self) -> None:
+        self._wall = self._processor = 0.0
+
+    def __enter__(self) -> None:
+        self._wall -= time.perf_counter()
+        self._processor -= time.process_time()
+
+    def __exit__(self, *raised: object) -> None:
+        self._processor += time.process_time()
+        self._wall += time.perf_counter()
+
+    def figures(self, replies: int) -> dict[str, float]:
+        return {
+            "replies_per_second": replies / self._wall,
+            "replies_per_processor_second": replies / self._processor,
+        }
 
 
 class _Round:

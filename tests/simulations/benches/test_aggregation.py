@@ -31,5 +31,8 @@ def test_what_is_timed_is_the_real_sum():
 @pytest.mark.slow  # a process of its own for each cohort
 @pytest.mark.fault
 def test_h84_memory_is_flat_for_cohorts_of_10_100_and_1000():
-    small, middle, large = (one.fold_mib for one in memory(Work()))
-    assert max(small, middle, large) <= 1.5 * min(small, middle, large)
+    found = memory(Work())
+    assert [one.cohort for one in found] == [10, 100, 1000]
+    assert max(one.process_mib for one in found) <= 1.5 * min(one.process_mib for one in found)
+    # a few MiB, of which the allocator's luck is a third: what counts is that it does not grow
+    assert max(one.fold_mib for one in found) <= 1.5 * found[0].fold_mib
