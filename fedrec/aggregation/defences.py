@@ -1,6 +1,6 @@
 """From settings to what is done in a round: which rule takes the replies, and what becomes of the step.
 
-``DEFENCES`` names what attacks are measured against; ``default`` is what a scenario has that says nothing.
+``defences`` names what attacks are measured against; a scenario that says nothing has none of them.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -75,14 +75,14 @@ RULES: dict[RuleName, Callable[[RobustnessConfig, Mapping[str, Tensor]], Rule]] 
 
 
 def _with(**settings: object) -> Defence:
-    return Defence(config=RobustnessConfig.model_validate({**RobustnessConfig.none().model_dump(), **settings}))
+    return Defence(config=RobustnessConfig.model_validate(settings))
 
 
 def defences(*, clip_norm: float, row_clip_norm: float) -> dict[str, Defence]:
     """Return the table of defences by name, for a model whose honest users' updates have such norms.
 
     ``clip_norm`` and ``row_clip_norm``: bounds that nearly all honest users keep by themselves, of a whole update and
-    of one item's change. ``default`` has the numbers of ``RobustnessConfig`` and not these.
+    of one item's change. ``guarded`` has the numbers of ``RobustnessConfig.guarded`` and not these.
     """
     return {
         "none": _with(),
@@ -96,5 +96,5 @@ def defences(*, clip_norm: float, row_clip_norm: float) -> dict[str, Defence]:
         "geometric-median": _with(rule="geometric-median"),
         "row-support": _with(row_clip_norm=row_clip_norm, supporters=10),
         "growth": _with(clip_norm=clip_norm, row_clip_norm=row_clip_norm, growth=1.5),
-        "default": Defence(config=RobustnessConfig()),
+        "guarded": Defence(config=RobustnessConfig.guarded()),
     }

@@ -16,12 +16,12 @@ class RobustnessConfig(Section):
     """How replies become one; ``mean`` alone can be released under central noise."""
     liars: Annotated[float, Field(ge=0, lt=0.5)] = 0.1
     """Share of nodes that ``trimmed-mean`` cuts at each end, and that ``krum`` and ``multi-krum`` take to lie."""
-    clip_norm: Positive | None = 2.0
+    clip_norm: Positive | None = None
     """Bound of one user's whole update in runs without user-level privacy, whose own bound takes its place; None for
     none. Of a node that speaks for several users it is their sum that is bounded, by as many times as much. The median
     of honest updates of the default local training is 1.7 on MovieLens-100K, the largest 3.4: change it with
     ``training.local``."""
-    row_clip_norm: Positive | None = 0.15
+    row_clip_norm: Positive | None = None
     """The same of one user's change of one item, over all item tables together. The median of honest users'
     largest changes is 0.13 there."""
     aggregate_row_norm: Positive | None = None
@@ -30,11 +30,11 @@ class RobustnessConfig(Section):
     """Nodes that must have moved an item, else its row stays as it is in that round; 0 for no such minimum."""
     owner_share: Rate = 1.0
     """Largest share of all users that one owner's devices may stand for; 1 for no bound."""
-    growth: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = 1.5
+    growth: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = None
     """How many times as long as those of items of like popularity an item's row may become; None for no bound. Needs
     the release of item counts and a catalogue of 51 items or more. Rests on released figures alone: it costs no
     privacy."""
-    watch_every: Annotated[int, Field(ge=0)] = 5
+    watch_every: Annotated[int, Field(ge=0)] = 0
     """Rounds between looks at the shared model for signs of an attack (``fedrec.aggregation.watch``); 0 never looks.
     ``on_alarm = hold`` looks at every step. Rests on released figures alone."""
     on_alarm: Literal["warn", "hold"] = "warn"
@@ -43,4 +43,9 @@ class RobustnessConfig(Section):
     @classmethod
     def none(cls) -> Self:
         """Return what does nothing about anybody: a plain mean without bounds."""
-        return cls(clip_norm=None, row_clip_norm=None, growth=None)
+        return cls()
+
+    @classmethod
+    def guarded(cls) -> Self:
+        """Return bounds, and a look at every fifth step, for runs whose devices are strangers' (decision 126)."""
+        return cls(clip_norm=2.0, row_clip_norm=0.15, growth=1.5, watch_every=5)

@@ -31,8 +31,8 @@ class Terms:
     enrolment: Enrolment | None = field(default=None, repr=False)
     """The server's list of devices, whose seals cards and replies then need; None in a simulation, where nodes are of
     the server's own making."""
-    robustness: RobustnessConfig = field(default_factory=RobustnessConfig.none)
-    """How replies are aggregated, and what follows an alarm. A scenario has bounds unless it says otherwise."""
+    robustness: RobustnessConfig = field(default_factory=RobustnessConfig)
+    """How replies are aggregated, and what follows an alarm."""
 
 
 def _ignore(report: RoundReport, state: RunState) -> None:

@@ -54,7 +54,7 @@ def task(mechanism: Mechanism | None) -> TrainTask:
 
 
 def test_without_privacy_replies_are_bounded_and_summed_exactly() -> None:
-    rule = rule_for(terms(RobustnessConfig()), task(None), ROSTER)
+    rule = rule_for(terms(RobustnessConfig.guarded()), task(None), ROSTER)
     assert isinstance(rule, Clipped)
     assert isinstance(rule.inner, ExactSum)
     rule.add("anna", {TABLE: torch.full((ITEMS, 4), 50.0)}, 1)
@@ -64,7 +64,7 @@ def test_without_privacy_replies_are_bounded_and_summed_exactly() -> None:
 @pytest.mark.parametrize("placement", ["central", "device"])
 def test_under_privacy_the_bounds_are_the_mechanisms(placement: str) -> None:
     mechanism = Mechanism(clip_norm=9.0, noise_multiplier=1.0, sample_rate=1.0, population=4, placement=placement)  # type: ignore[arg-type]  # a word of it
-    rule = rule_for(terms(RobustnessConfig()), task(mechanism), ROSTER)
+    rule = rule_for(terms(RobustnessConfig.guarded()), task(mechanism), ROSTER)
     assert isinstance(rule, ExactSum)
 
 
@@ -89,9 +89,9 @@ def test_d54_an_owners_devices_share_the_owners_weight() -> None:
 def test_a_row_that_outgrows_its_kind_is_held_after_a_step() -> None:
     grown = SharedState({TABLE: torch.ones(ITEMS, 4)})
     grown[TABLE][7] *= 100
-    held = with_rows_held(terms(RobustnessConfig()), grown, torch.arange(ITEMS).float())
+    held = with_rows_held(terms(RobustnessConfig.guarded()), grown, torch.arange(ITEMS).float())
     assert float(held[TABLE][7].norm()) == pytest.approx(3.0)
-    assert with_rows_held(terms(RobustnessConfig.none()), grown, torch.arange(ITEMS).float()) is grown
+    assert with_rows_held(terms(RobustnessConfig()), grown, torch.arange(ITEMS).float()) is grown
 
 
 @pytest.mark.parametrize("name", sorted(defences(clip_norm=1.0, row_clip_norm=0.1)))
