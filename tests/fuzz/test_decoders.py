@@ -4,12 +4,14 @@ Structure-aware: valid messages are made, and one to three things of each are pu
 Seeded: a failing case names its decoder, seed and number. 100,000 cases in all.
 """
 
+import hashlib
 import json
 import time
 import tracemalloc
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,13 +20,16 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 from pydantic import ValidationError
+from safetensors.torch import save
 
 from fedrec.config import LocalConfig, ModelConfig
 from fedrec.envelope import Envelope
 from fedrec.errors import DataError, ProtocolError, SignatureError
+from fedrec.flower.enrolment import DictEnrolment
 from fedrec.flower.folding import Asked, Fold
 from fedrec.flower.identity import task_identity
 from fedrec.flower.roster import Roster
+from fedrec.flower.seals import Seals
 from fedrec.flower.state import RunState
 from fedrec.flower.wire import (
     RollCall,
@@ -44,7 +49,8 @@ from fedrec.flower.wire import (
 from fedrec.models.split import SharedState, state_digest, structure_digest
 from fedrec.privacy.mechanism import Mechanism
 from fedrec.rounds import Contribution, NodeCard, Refusal, RefusalReason, TrainReply, TrainTask
-from fedrec.serving.package import FoldIn, ServedHead
+from fedrec.serving.package import FoldIn, ServedHead, read_arrays
+from fedrec.signing.device_keys import public_pem
 from fedrec.signing.documents import read_document
 from fedrec.signing.manifest import Manifest, ManifestFile
 from fedrec.signing.orders import Orders
@@ -246,6 +252,36 @@ def fold(message: Message) -> None:
     assert max(float(tensor.norm()) for tensor in tally.total.values()) <= 2.001
 
 
+def sealed_replies(draw: Draw) -> Message:
+    """Half of them signed, in order, for a task and a body that are nearly right."""
+    envelope = SEAL.envelope
+    if draw.random() < 0.5:
+        change = pick(
+            draw,
+            ({}, {"sequence": 2**52}, {"round": 2}, {"key": "node-9"}, {"num_users": 1}, {"reply_digest": "0" * 64}),
+        )
+        envelope = replace(envelope, **change)
+    reply = TrainReply(nonce=NONCE, total=ALLOWED, num_users=2, seal=envelope.sealed(DEVICE))
+    message = write_reply(reply, ALLOWED, to=question())
+    return message if draw.random() < 0.3 else broken_message(message, draw)
+
+
+def fold_sealed(message: Message) -> None:
+    seals = Seals(
+        enrolment=DictEnrolment({"node-0": public_pem(DEVICE)}),
+        contribution="update",
+        run_id="run-1",
+        round=1,
+        model_digest="a" * 64,
+        catalogue_digest="b" * 64,
+    )
+    taking = Fold(asked=[Asked(key="node-0", nonce=NONCE, num_users=2)], allowed=ALLOWED, clip_norm=1.0, seals=seals)
+    taking.take(message)
+    tally = taking.close()
+    assert all(not bool(tensor.any()) for tensor in tally.total.values())  # what is signed is zeros
+    assert len(tally.usable) + sum(tally.reasons.values()) + len(tally.refused) == 1
+
+
 def refusals(draw: Draw) -> Message:
     refusal = Refusal(nonce=NONCE, reason=RefusalReason.BUDGET, detail="spent")
     return broken_message(write_refusal(refusal, to=question()), draw)
@@ -324,6 +360,24 @@ def heads(draw: Draw) -> bytes:
     return json.dumps(broken_json(json.loads(HEAD), draw)).encode()
 
 
+PACKED = save({"item.factors": torch.ones(5, 4), "item.bias": torch.ones(5)})
+
+
+def packages(draw: Draw) -> bytes:
+    """Arrays of a served model: damaged, or with a head that lies."""
+    if draw.random() < 0.4:
+        return broken_bytes(PACKED, draw)
+    length = int.from_bytes(PACKED[:8], "little")
+    head = json.dumps(broken_json(json.loads(PACKED[8 : 8 + length]), draw)).encode()
+    return len(head).to_bytes(8, "little") + head + PACKED[8 + length :]
+
+
+def read_package(content: bytes) -> None:
+    """The hash is right: whoever signs models may be the one who lies."""
+    PACKAGE.write_bytes(content)
+    read_arrays(PACKAGE, hashlib.sha256(content).hexdigest())
+
+
 BODY = json.dumps({"code": "AAAA-BBBB", "key": "node-0", "public_key": "x" * 200, "proof": "y" * 128}).encode()
 
 
@@ -344,15 +398,19 @@ def read_body(content: bytes) -> None:
 DECODERS = [
     Decoder("reply", 8_000, replies, lambda m: read_reply(m, lambda users: ALLOWED), (ProtocolError,)),
     Decoder("fold", 3_000, replies, fold, ()),
-    Decoder("refusal", 15_000, refusals, read_refusal, (ProtocolError,)),
-    Decoder("card", 20_000, cards, lambda m: (read_card(m), read_card_signature(m)), (ProtocolError,)),
+    Decoder("sealed reply", 500, sealed_replies, fold_sealed, ()),
+    Decoder("refusal", 14_500, refusals, read_refusal, (ProtocolError,)),
+    Decoder("card", 18_500, cards, lambda m: (read_card(m), read_card_signature(m)), (ProtocolError,)),
     Decoder("task", 4_000, tasks, read_task, (ProtocolError,)),
     Decoder("roll call", 17_000, roll_calls, read_roll_call, (ProtocolError,)),
     Decoder("orders and manifests", 10_000, documents, read_documents, ()),
     Decoder("head of a served model", 10_000, heads, ServedHead.from_json, (ValueError, KeyError, TypeError)),
+    Decoder("arrays of a served model", 1_500, packages, read_package, (DataError,)),
     Decoder("body at the door", 12_500, bodies, read_body, ()),
 ]
 CHECKPOINTS = 500
+PACKAGE = Path("model.safetensors")
+"""Where the arrays of a served model lie; each test has a place of its own."""
 
 
 def test_there_are_100_000_cases():
@@ -360,7 +418,8 @@ def test_there_are_100_000_cases():
 
 
 @pytest.mark.parametrize("decoder", DECODERS, ids=lambda decoder: decoder.name)
-def test_a_decoder_survives_whatever_comes(decoder, caplog):
+def test_a_decoder_survives_whatever_comes(decoder, caplog, tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "PACKAGE", tmp_path / "model.safetensors")
     caplog.set_level("CRITICAL")
     draw = np.random.default_rng([SEED, len(decoder.name), decoder.cases])
     good = 0
