@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from fedrec.cli.output import write_json, write_line, write_note, write_table
+from fedrec.cli.server_console import console
 from fedrec.cli.server_folder import Folder, Json
 from fedrec.cli.server_folder import open_server as _open
 from fedrec.cli.server_folder import publications as _publications
@@ -177,6 +178,6 @@ def renew(folder: Folder) -> None:
 
 server_app.command()(publish)
 server_app.command()(train)
-for _command in (runs, pause, resume, rollback, rollout, figures):
+for _command in (console, runs, pause, resume, rollback, rollout, figures):
     server_app.command()(_command)
 server_app.command(hidden=True)(operate)

@@ -1,0 +1,59 @@
+"""Pages of runs: what is told of events, and that a real browser shows them whole."""
+
+import pytest
+
+from fedrec.pages.charts import Series, lines
+from fedrec.pages.dashboard import Look, dashboard
+from fedrec.pages.rounds import told_by
+from tests.browser import CHROMIUM, browser
+
+
+def event(what, round=0, **facts):
+    return {"time": 5.0, "run_id": "ab", "round": round, "what": what, "facts": facts}
+
+
+def run_of(name, rounds=12):
+    events = [event("run-began", rounds=20, resumed=False)]
+    for number in range(1, rounds):
+        events += [event("round-opened", number, asked=3, users=9), event("reply-taken", number, node="a", seconds=2.0)]
+        events += [event("node-silent", number, node="b"), event("round-committed", number, seconds=3.0, epsilon=0.1)]
+    events.append(event("round-opened", rounds, asked=3))
+    events.append(event("round-abandoned", rounds, why="1 of 3 answered", spent_on_devices=4))
+    events.append(event("alarm", 3, kind="exposure", text="<b>item 7</b>" + "x" * 200))
+    rows = [
+        {"round": n, "epsilon": 0.1 * n, "metrics": {"hr@10": 0.01 * n, "ndcg@10": 0.005 * n}} for n in range(rounds)
+    ]
+    return Look(name, rows, "final", told_by(events), ("hr@10", "ndcg@10"), 8.0)
+
+
+def test_events_are_folded_into_rounds():
+    told = run_of("a").told
+    first, last = told.rounds[0], told.rounds[-1]
+    assert (first.standing, first.taken, first.silent, first.seconds) == ("committed", 1, 1, 3.0)
+    assert (last.standing, last.why, last.spent_on_devices) == ("abandoned", "1 of 3 answered", 4)
+
+
+def test_a_run_that_begins_again_from_nothing_is_told_from_there():
+    opened = event("round-opened", 7)
+    assert told_by([opened, event("run-began", resumed=False)]).rounds == ()
+    assert len(told_by([opened, event("run-began", resumed=True)]).rounds) == 1
+
+
+def test_what_is_not_finite_is_not_drawn():
+    assert lines("x", [Series("a", [(1, float("nan"))])]) == ""
+
+
+@pytest.mark.process
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed: apt-get install chromium")
+def test_a_browser_shows_dashboards_whole_empty_and_full_narrow_and_wide(tmp_path):
+    empty = Look("empty", [], "selection", told_by([]), ("hr@10", "ndcg@10"), None)
+    cases = {"empty": [empty], "one": [run_of("a")], "two": [run_of("a"), run_of("<i>" + "long-name" * 9)]}
+    with browser(tmp_path / "profile") as new_page:
+        for name, looks in cases.items():
+            path = tmp_path / f"{name}.html"
+            path.write_text(dashboard(looks, live_seconds=None).html)
+            for width in (390, 1280):
+                page = new_page()
+                page.open(path, width=width)
+                scroll, client = page.value_of("[document.documentElement.scrollWidth, innerWidth]")
+                assert (page.complaints, page.requests, scroll <= client) == ([], [], True), (name, width)
