@@ -80,8 +80,8 @@ def console_page(store: OperationsStore, chosen: str, csrf: str, *, stopped: boo
         f"{run.run if run else 'no run'}: fedrec console",
         header,
         element("nav", *links, aria_label="Runs"),
-        live_part("readings", *parts),
         controls,
+        live_part("readings", *parts),
         out,
         live_seconds=EVERY_SECONDS,
     )
