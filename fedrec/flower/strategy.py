@@ -391,14 +391,15 @@ class FedRecStrategy(Strategy):
     def _replies(self, grid: Grid, messages: Iterable[Message]) -> Iterator[Message]:
         """Yield the replies; those who stay silent are asked once more, with the same nonce."""
         current = self._current()
-        needed = math.ceil(self._terms.federation.enough_replies * len(current.asks))
+        share = self._terms.federation.enough_replies
+        needed = math.ceil(share * len(current.asks))
         return exchange(
             grid,
             messages,
             again=partial(self._again, current),
             timeout=current.timeout,
             started=current.started,
-            enough=lambda: current.fold.num_usable >= needed,
+            enough=lambda: share < 1 and current.fold.num_usable >= needed,
             clock=self._clock.monotonic,
         )
 

@@ -152,10 +152,14 @@ def test_a_private_run_keeps_its_plan_and_its_ledger_agrees(bench):
 
 def test_a_checkpoint_of_another_model_is_refused_and_left_alone(bench):
     bench.train()
-    before = sorted(path.read_bytes() for path in (bench.folder / "checkpoints").iterdir())
+    before = files_of(bench.folder / "checkpoints")
     with pytest.raises(ModelMismatchError, match="belongs to another model"):
         bench.train("model.dim=5")
-    assert sorted(path.read_bytes() for path in (bench.folder / "checkpoints").iterdir()) == before
+    assert files_of(bench.folder / "checkpoints") == before
+
+
+def files_of(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_an_epsilon_below_one_round_is_refused_before_anything_is_written(bench):

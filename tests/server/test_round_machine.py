@@ -17,7 +17,7 @@ from fedrec.errors import RoundFailedError
 from fedrec.faults import Fault, FaultPlan, InjectedCrashError, What
 from fedrec.flower.events import What as Happened
 from fedrec.privacy.accounts.entries import Charge, Outcome, Published
-from tests.server.small_run import SmallRun
+from tests.server.small_run import ROUNDS, SmallRun
 
 PLACES = [
     "round.opening",
@@ -33,7 +33,7 @@ PLACES = [
     "round.committed",
     "round.told",
 ]
-MOST_ROUNDS = 6
+MOST_ROUNDS = ROUNDS
 
 
 class RoundProtocol(RuleBasedStateMachine):
