@@ -32,7 +32,7 @@ def console(
 
 
 def _deeds(folder: Folder) -> "Deeds":
-    from fedrec.cli.server_operations import _commands  # as the commands of the same name
+    from fedrec.cli.server_operations import commands_of  # as the commands of the same name
     from fedrec.cli.server_runs import stop_runs  # flwr
     from server.console.service import Deeds
     from server.operations.rolling_back import rounds_on_disk  # torch
@@ -42,7 +42,7 @@ def _deeds(folder: Folder) -> "Deeds":
     known = publications(home)
 
     def act(what: str, run: str, detail: str) -> str:
-        commands = _commands(folder)
+        commands = commands_of(folder)
         if what == "pause":
             return commands.pause(run, "from the console").text
         if what == "resume":

@@ -51,12 +51,12 @@ def runs(folder: Folder, json: Json = False) -> None:
 
 def pause(folder: Folder, run: Run, why: Why = "") -> None:
     """Let no further round of a run open; the open one is finished. 'resume' lets it go on."""
-    _say(_commands(folder).pause(run, why))
+    _say(commands_of(folder).pause(run, why))
 
 
 def resume(folder: Folder, run: Run) -> None:
     """Let a paused run go on."""
-    _say(_commands(folder).resume(run))
+    _say(commands_of(folder).resume(run))
 
 
 def rollback(
@@ -70,7 +70,7 @@ def rollback(
     A run that is training is stopped first and goes on from there. What it has released stays paid for, and what it
     releases again is paid for again. A model comes as a new version, as devices take no older number.
     """
-    commands = _commands(folder)
+    commands = commands_of(folder)
     if not run:
         _say(commands.rollback_model(to, why))
         return
@@ -97,7 +97,7 @@ def rollout(
 
     home, settings = open_server(folder)
     if percent is not None:
-        _say(_commands(folder).rollout(round(percent * 10)))
+        _say(commands_of(folder).rollout(round(percent * 10)))
         return
     from server.operations.rollout import Rollouts  # SQLAlchemy
     from server.operations.store import OperationsStore  # the same
@@ -146,7 +146,8 @@ def operate(folder: Folder) -> None:
         time.sleep(TICK_SECONDS)
 
 
-def _commands(folder: Folder) -> "Commands":
+def commands_of(folder: Folder) -> "Commands":
+    """Return what carries the operator's wishes out in a server's folder."""
     from server.operations.commands import Commands  # SQLAlchemy
     from server.operations.database import OperationsError  # the same
     from server.operations.store import OperationsStore  # the same

@@ -41,11 +41,6 @@ class RobustnessConfig(Section):
     """``hold`` leaves the model as it was in a round that raises an alarm."""
 
     @classmethod
-    def none(cls) -> Self:
-        """Return what does nothing about anybody: a plain mean without bounds."""
-        return cls()
-
-    @classmethod
     def guarded(cls) -> Self:
         """Return bounds, and a look at every fifth step, for runs whose devices are strangers' (decision 126)."""
         return cls(clip_norm=2.0, row_clip_norm=0.15, growth=1.5, watch_every=5)

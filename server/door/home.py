@@ -6,6 +6,7 @@
     signing.key          Ed25519 key (0600) that signs orders, catalogues and models; signer.pub its public half as hex
     enrolments.db        codes and devices (SQLite)
     superlink.db         Flower's runs, nodes and messages (SQLite)
+    console.token        what opens the operator's page (0600)
     operations.db        what happened in runs, alarms, commands (SQLite), unless settings name a PostgreSQL
     training.json        the run that is under way, which is taken up again when something of it dies
     nginx.conf           written at every start from the settings

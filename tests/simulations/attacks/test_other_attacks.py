@@ -23,7 +23,7 @@ from simulations.attacks.untargeted import clustered, flipped, little_is_enough,
 
 USERS, ITEMS, DIM, LIARS = 152, 120, 8, 8
 """Eight of 160: 5 %."""
-NONE = Defence(config=RobustnessConfig.none())
+NONE = Defence(config=RobustnessConfig())
 
 
 @dataclass
