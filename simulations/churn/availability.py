@@ -9,6 +9,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+FORGOTTEN = 20
+"""Changes of a node that are forgotten together, once they are old: a fleet may run for as long as it likes."""
+LOOKED_BACK = 10.0
+"""How old that is, in mean times of being on. Nobody asks about earlier moments than these."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Habits:
@@ -59,6 +64,8 @@ class Fleet:
             mean = self.habits.mean_off if len(changes) % 2 else self.habits.mean_on
             begin = changes[-1] if changes else self.habits.all_on_until
             changes.append(begin + float(self._draw(node).exponential(mean)))
+        if len(changes) > 2 * FORGOTTEN and changes[FORGOTTEN - 1] < now - LOOKED_BACK * self.habits.mean_on:
+            del changes[:FORGOTTEN]  # an even number: who is on stays on
         return changes
 
     def _draw(self, node: int) -> np.random.Generator:

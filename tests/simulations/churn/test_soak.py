@@ -1,5 +1,7 @@
 """A fleet that comes and goes: rounds commit, the ledger is exact, and a seed repeats all of it."""
 
+from bisect import bisect_right
+
 import pytest
 
 from fedrec.errors import RoundFailedError
@@ -54,6 +56,20 @@ def test_half_of_the_fleet_is_on_and_half_of_it_changes_within_a_round():
     assert 0.46 < sum(now) / 2000 < 0.54
     changed = sum(one != other for one, other in zip(now, later, strict=True)) / 2000
     assert changed == pytest.approx(0.5 * (1 - 2.718281828**-2), abs=0.04)  # of two exponential phases
+
+
+def test_what_is_long_past_is_forgotten_and_nothing_else_changes():
+    one, other = Fleet(20, HABITS, seed=4), Fleet(20, HABITS, seed=4)
+    moments = [60.0 * step for step in range(2000)]
+    seen = [[one.online(node, now) for now in moments] for node in range(20)]
+    assert all(len(changes) < 100 for changes in one._changes.values())
+    other._changes = {node: list(other._changes_until(node, 0.0)) for node in range(20)}
+    for node in range(20):
+        while other._changes[node][-1] <= moments[-1]:
+            mean = HABITS.mean_off if len(other._changes[node]) % 2 else HABITS.mean_on
+            other._changes[node].append(other._changes[node][-1] + float(other._draw(node).exponential(mean)))
+    whole = [[bisect_right(other._changes[node], now) % 2 == 0 for now in moments] for node in range(20)]
+    assert seen == whole
 
 
 def test_all_are_on_at_first_and_tasks_take_as_long_as_they_should():
