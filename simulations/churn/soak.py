@@ -34,7 +34,8 @@ from simulations.churn.grid import ChurnGrid, VirtualTime
 CATALOGUE = "c" * 64
 ITEMS, DIM = 200, 8
 TIMEOUT = 600.0
-"""Seconds of a round; a node is on, and off, for as long on average, so that half of them change in every round."""
+"""Seconds of a round; a node is on, and off, for half as long on average, so that half of all (49 %) are in the other
+state when a round is over."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +86,12 @@ def play(work: Work, folder: Path, on_round: Callable[[int], None] = lambda numb
     """Play the rounds with the ledger in ``folder``, which is empty."""
     found, time = Found(), VirtualTime()
     habits = Habits(
-        mean_on=TIMEOUT, mean_off=TIMEOUT, stragglers=work.stragglers, quick=60.0, slow=TIMEOUT, all_on_until=60.0
+        mean_on=TIMEOUT / 2,
+        mean_off=TIMEOUT / 2,
+        stragglers=work.stragglers,
+        quick=60.0,
+        slow=TIMEOUT,
+        all_on_until=60.0,
     )
     fleet = Fleet(work.nodes, habits, work.seed)
     configs: list[UserConfig] = [{"key": f"node-{number:05d}"} for number in range(work.nodes)]
