@@ -153,10 +153,6 @@ class Fold:
         """Nodes whose replies are good so far."""
         return len(self._usable)
 
-    def open_keys(self) -> set[str]:
-        """Return the keys of nodes that have neither answered nor refused."""
-        return {one.key for i, one in enumerate(self.asked) if i not in self._usable and one.key not in self._refused}
-
     def silent_keys(self) -> set[str]:
         """Return the keys of nodes of which nothing came, not even something to set aside."""
         return {one.key for i, one in enumerate(self.asked) if i not in self._heard}

@@ -3,12 +3,14 @@
 import contextlib
 import io
 import json
+import os
+import signal
 import tomllib
 
 import pytest
 
 from fedrec.cli.main import run
-from fedrec.cli.simulate import with_count
+from fedrec.cli.simulate import resumable, with_count
 from fedrec.errors import FedRecError
 
 FAST = ["--set", "training.rounds=1", "--set", "evaluation.every=0"]
@@ -129,3 +131,18 @@ def test_a_run_with_canaries_recommends_none_of_their_items(tmp_path, capsys, mo
 def test_canaries_without_a_claim_are_refused(tmp_path, capsys):
     assert run(["simulate", "tiny", "--set", "privacy.enabled=false", "--audit", "--out", str(tmp_path / "run")]) == 2
     assert "audit.canaries=2000 put a user-level claim to the test, and this run makes none" in capsys.readouterr().err
+
+
+def test_sigterm_ends_a_run_as_ctrl_c_does_and_says_how_it_goes_on(finished, capsys):
+    out, _, _ = finished
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), resumable(out):
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert capsys.readouterr().err == f"the run stopped; go on with: fedrec simulate --resume {out}\n"
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_run_that_ended_before_it_had_a_folder_is_not_said_to_go_on(tmp_path, capsys):
+    with pytest.raises(KeyboardInterrupt), resumable(tmp_path / "none"):
+        raise KeyboardInterrupt
+    assert capsys.readouterr().err == ""

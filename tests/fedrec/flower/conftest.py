@@ -1,6 +1,6 @@
 """A process identity for messages, a small shared state, and nodes that answer by script."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -144,6 +144,7 @@ class Bench:
         codec: CodecConfig | None = None,
         adaptive: AdaptiveClipping | None = None,
         enrolment: Enrolment | None = None,
+        federation: Mapping[str, object] | None = None,
         **rest: object,
     ) -> FedRecStrategy:
         training = TrainingConfig(
@@ -157,7 +158,10 @@ class Bench:
             model=ModelConfig(dim=4),
             training=training,
             federation=FederationConfig(
-                minimum_replies=minimum_replies, checkpoint_every=2, codec=codec or CodecConfig()
+                minimum_replies=minimum_replies,
+                checkpoint_every=2,
+                codec=codec or CodecConfig(),
+                **(federation or {}),
             ),
             catalogue_digest=CATALOGUE,
             num_items=NUM_ITEMS,

@@ -169,11 +169,11 @@ def test_a_nonce_of_another_round_does_not_count(fold):
     assert "not one of this round" in tally.quarantined[0]
 
 
-def test_an_error_is_counted_as_a_failure_and_its_node_stays_open(fold):
+def test_an_error_is_counted_as_a_failure_and_its_node_is_as_silent_as_before(fold):
     fold.take(Message(Error(5, "node\nis gone"), reply_to=question()))
     fold.take(reply(0))
     fold.take(refusal(1))
-    assert fold.open_keys() == {"node-2", "node-3"}
+    assert fold.silent_keys() == {"node-2", "node-3"}
     assert fold.close().failed == ("node?is gone",)
 
 

@@ -159,6 +159,28 @@ def test_too_few_replies_void_the_round_with_model_and_ledger_as_before(script, 
     assert bench.saved[-1].round == 0
 
 
+def test_a_round_for_fewer_users_than_the_minimum_cohort_is_abandoned(script, bench, shared, plan):
+    nodes = script([3, 1], replies={"node-0": refuse})
+    strategy = bench.strategy(plan=plan(), federation={"minimum_cohort": 2})
+    with pytest.raises(
+        RoundFailedError, match=r"1 of 2 nodes replied usably for 1 users, 2 are needed .*minimum_cohort"
+    ):
+        bench.start(strategy, nodes.grid(), rounds=1)
+    assert_equal(strategy.state.shared, shared)
+    assert bench.ledger.entries() == []
+
+
+def test_enough_replies_close_a_round_and_all_who_were_asked_are_charged(script, bench, shared, plan):
+    nodes = script([1] * 4)
+    strategy = bench.strategy(plan=plan(clip_norm=100.0), federation={"enough_replies": 0.5})
+    bench.start(strategy, nodes.grid(), rounds=1)
+    assert [key for key, _ in nodes.tasks] == ["node-0", "node-1"]
+    assert bench.reports[0].usable == 2
+    assert bench.reports[0].sampled_users == 4
+    (charge,) = bench.ledger.charges()
+    assert charge.event == plan()(4).training.event
+
+
 def test_the_reason_of_a_voided_round_stays_short(script, bench):
     traceback = "begin " + "x" * 1_000 + " end"
     nodes = script([1], replies={"node-0": lambda message, task: Message(Error(1, traceback), reply_to=message)})
