@@ -53,6 +53,7 @@ class Checkpoints:
     def __init__(self, folder: Path, catalogue_digest: str) -> None:
         self._folder = folder
         self._catalogue_digest = catalogue_digest
+        self._locked = False
         self.lost: list[str] = []
         """Checkpoints that were damaged, in sentences."""
 
@@ -73,8 +74,10 @@ class Checkpoints:
                 ) from error
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            self._locked = True
             yield
         finally:
+            self._locked = False
             os.close(descriptor)
             if made and [path.name for path in self._folder.iterdir()] == [LOCK]:
                 (self._folder / LOCK).unlink()
@@ -113,11 +116,13 @@ class Checkpoints:
     def latest(self, template: SharedState) -> RunState | None:
         """Return the last state that is whole, None if there is no checkpoint.
 
-        A damaged one is set aside under another name, which is logged and kept in ``lost``. Raises
+        A damaged one is passed over, which is logged and kept in ``lost``; whoever has the lock sets it aside under
+        another name. Raises
         ``ModelMismatchError`` naming a tensor that is not like ``template``'s, or the catalogue, if the checkpoint is
         of another model; ``DataError`` if it is of a newer fedrec, or every one is damaged.
         """
-        self._sweep()
+        if self._locked:  # what is half written may be a writer's, at work
+            self._sweep()
         for path in reversed(self._paths()):
             try:
                 state, head = read_checkpoint(path)
@@ -125,8 +130,12 @@ class Checkpoints:
                 self._set_aside(path, error)
                 continue
             return self._fitting(state, head, path, template)
-        if any(self._folder.glob(f"*{DAMAGED}")):
-            raise DataError(f"no checkpoint in {self._folder} is whole: restore the folder, or begin another run")
+        damaged = sorted({path.name for path in (*self._paths(), *self._folder.glob(f"*{DAMAGED}"))})
+        if damaged:
+            raise DataError(
+                f"no checkpoint in {self._folder} is whole ({', '.join(damaged)}): restore the folder, or begin "
+                "another run"
+            )
         return None
 
     def _fitting(self, state: RunState, head: Mapping[str, Any], path: Path, template: SharedState) -> RunState:
@@ -142,8 +151,10 @@ class Checkpoints:
         return replace(state, stream=replace(state.stream, key=self._key()))
 
     def _set_aside(self, path: Path, error: DataError) -> None:
-        path.replace(path.with_suffix(path.suffix + DAMAGED))
-        text = f"{error}; it is set aside as {path.name}{DAMAGED}, and the checkpoint before it counts"
+        text = f"{error}; the checkpoint before it counts"
+        if self._locked:  # who only reads leaves the folder as it is
+            path.replace(path.with_suffix(path.suffix + DAMAGED))
+            text += f", and it is set aside as {path.name}{DAMAGED}"
         logger.error("%s", text)
         self.lost.append(text)
 

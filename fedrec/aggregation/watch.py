@@ -24,7 +24,7 @@ NAMED = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Bounds:
-    """Above what a monitor speaks up; found on honest runs (docs/robustness.md), far from what they reach."""
+    """Above what a monitor speaks up; found on honest runs (decision 127), far from what they reach."""
 
     exposure: float = 0.05
     """Share of made-up users who see an item that is seen three times as much as those of like popularity."""

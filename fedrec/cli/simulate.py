@@ -88,7 +88,7 @@ def simulate(
         folder, play = unfinished, partial(resume_simulation, unfinished)
     else:
         if scenario is None:
-            raise ConfigError("name a scenario, or a run to go on with: --resume DIR")
+            raise click.UsageError("name a SCENARIO, or a run to go on with: --resume DIR")
         chosen = _chosen(scenario, overrides, preset, place, audit)
         folder = out or fresh_run_folder(chosen.run.name)
         play = partial(run_simulation, chosen, folder)

@@ -121,8 +121,12 @@ def test_a3_a_damaged_newest_checkpoint_is_named_and_the_one_before_it_counts(ke
     intact = (folder / "round-000004.safetensors").read_bytes()
     for damaged in damages(intact):
         (folder / "round-000004.safetensors").write_bytes(damaged)
+        reader = Checkpoints(folder, CATALOGUE)
+        assert reader.latest(SHARED).round == 3
+        assert (folder / "round-000004.safetensors").read_bytes() == damaged  # who only reads changes nothing
         opened = Checkpoints(folder, CATALOGUE)
-        assert opened.latest(SHARED).round == 3
+        with opened.locked():
+            assert opened.latest(SHARED).round == 3
         (said,) = opened.lost
         assert "round-000004.safetensors is damaged" in said
         assert "the checkpoint before it counts" in said

@@ -16,45 +16,53 @@ from clients.store import NodeStore
 from fedrec.flower.releases import Releases
 from fedrec.flower.state import RunState
 from fedrec.flower.wire import read_reply, write_reply
-from fedrec.models.split import SharedState, state_digest
+from fedrec.models.split import SharedState
 from fedrec.privacy.release import release
 from fedrec.rounds import TrainReply, TrainTask
 from tests.simulations.audits.mutants.mutant import Mutant, replacing
 
-MAKE, BEFORE = "fedrec.flower.releases.Releases.make", "fedrec.flower.releases.Releases.before_tasks"
+CHARGE, DRAW, SETTLE, BEFORE = (
+    f"fedrec.flower.releases.Releases.{name}" for name in ("charge", "draw", "settle", "before_tasks")
+)
 
-_make = Releases.make
+_charge, _draw, _settle = Releases.charge, Releases.draw, Releases.settle
 
 Project = Callable[[SharedState], SharedState]
 
 
-def release_first(self: Releases, total: SharedState, round: int, project: Project = lambda mean: mean) -> SharedState:
-    """Release, and write down afterwards that it will happen."""
+def _noisy(self: Releases, total: SharedState, round: int, label: int) -> SharedState:
     mechanism = self.mechanism(round)
     assert mechanism is not None
-    mean = project(release(total, mechanism, self._randomness.noise(round)))
-    charged = self._accounts.charge(self._planned(round, mechanism))
-    self._accounts.commit(charged, state_digest(mean))
+    return release(total, mechanism, self._randomness.noise(label))
+
+
+def release_first(self: Releases, total: SharedState, round: int, project: Project = lambda mean: mean) -> SharedState:
+    """Release, and write down afterwards that it will happen."""
+    mean = project(_noisy(self, total, round, round))
+    _charge(self, round)
     return mean
 
 
-def release_silently(
-    self: Releases, total: SharedState, round: int, project: Project = lambda mean: mean
-) -> SharedState:
-    """Release every second round without a line of the ledger."""
-    mechanism = self.mechanism(round)
-    assert mechanism is not None
+def charge_odd(self: Releases, round: int) -> None:
+    """Charge every second round alone."""
     if round % 2:
-        return _make(self, total, round, project)
-    return project(release(total, mechanism, self._randomness.noise(round)))
+        _charge(self, round)
+
+
+def draw_uncharged(self: Releases, total: SharedState, round: int, project: Project = lambda mean: mean) -> SharedState:
+    """Release, charged or not."""
+    return _draw(self, total, round, project) if round % 2 else project(_noisy(self, total, round, round))
+
+
+def settle_odd(self: Releases, round: int, mean: SharedState) -> None:
+    """Write down what came of the rounds that were charged."""
+    if round % 2:
+        _settle(self, round, mean)
 
 
 def twice(self: Releases, total: SharedState, round: int, project: Project = lambda mean: mean) -> SharedState:
     """Release a sum twice, under other noise each time, and write down one."""
-    first = _make(self, total, round, project)
-    mechanism = self.mechanism(round)
-    assert mechanism is not None
-    again = project(release(total, mechanism, self._randomness.noise(10_000 + round)))
+    first, again = _draw(self, total, round, project), project(_noisy(self, total, round, 10_000 + round))
     return SharedState({name: (first[name] + again[name]) / 2 for name in first})
 
 
@@ -124,13 +132,17 @@ def late_charge(task: TrainTask, store: NodeStore) -> None:
 MESSAGES = frozenset({"messages-allowed"})
 
 MUTANTS: tuple[Mutant, ...] = (
-    Mutant("a ledger entry after the release", replacing(**{MAKE: release_first}), frozenset({"charge-before-noise"})),
+    Mutant(
+        "a ledger entry after the release",
+        replacing(**{CHARGE: lambda self, round: None, DRAW: release_first}),
+        frozenset({"charge-before-noise"}),
+    ),
     Mutant(
         "a release without a ledger entry",
-        replacing(**{MAKE: release_silently}),
+        replacing(**{CHARGE: charge_odd, DRAW: draw_uncharged, SETTLE: settle_odd}),
         frozenset({"charge-before-noise", "one-charge-per-release", "no-unledgered-release"}),
     ),
-    Mutant("a sum released twice", replacing(**{MAKE: twice}), frozenset({"charge-before-noise", "noise-variance"})),
+    Mutant("a sum released twice", replacing(**{DRAW: twice}), frozenset({"charge-before-noise", "noise-variance"})),
     Mutant(
         "devices asked before the charge",
         replacing(**{BEFORE: lambda self, round: None}),

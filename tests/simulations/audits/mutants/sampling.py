@@ -14,9 +14,9 @@ from fedrec.models.split import SharedState
 from tests.simulations.audits.mutants.mutant import Mutant, replacing
 
 DRAWN, RELEASED, ROTATION = (
-    "fedrec.flower.strategy.poisson_cohort",
+    "fedrec.flower.selection.poisson_cohort",
     "fedrec.flower.strategy.FedRecStrategy._released",
-    "fedrec.flower.strategy.rotation_cohort",
+    "fedrec.flower.selection.rotation_cohort",
 )
 
 Cohort = NDArray[np.int64]
