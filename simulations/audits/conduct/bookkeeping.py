@@ -46,11 +46,13 @@ def _charge_before_noise(watch: Watch) -> Check:
 def _one_charge(watch: Watch) -> Check:
     """Judge the rounds that ended: those that a failed run did not come to are not judged."""
     end, faults = _last(watch), []
-    charges, outcomes = end.of("charge"), Counter(line["charge"] for line in end.of("commit") + end.of("abort"))
+    charges, aborted = end.of("charge"), {line["charge"] for line in end.of("abort")}
+    outcomes = Counter(line["charge"] for line in end.of("commit") + end.of("abort"))
     ended = [shown.report.round for shown in watch.shown()]
     for round in ended:
         own = [line for line in charges if line["round"] == round]
-        if len(own) != 1:
+        # of a round that came to nothing, what it showed may stand beside its charge, in full: that is more, not less
+        if not own or len([line for line in own if line["entry"] not in aborted]) > 1:
             faults.append(f"round {round} has {len(own)} charges")
         faults += [f"the charge of round {round} has {n} outcomes" for one in own if (n := outcomes[one["entry"]]) != 1]
     return judged(
