@@ -46,8 +46,12 @@ def test_large_metadata_is_refused(stub):
     assert code_of(stub.Status, pb.StatusRequest(), timeout=5, metadata=call) is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-def test_a_call_whose_deadline_has_passed_is_not_answered(stub):
-    assert code_of(stub.Recommend, pb.RecommendRequest(), timeout=0) is grpc.StatusCode.DEADLINE_EXCEEDED
+def test_a_call_whose_deadline_has_passed_is_not_answered(stub, monkeypatch):
+    go_on = threading.Event()
+    monkeypatch.setattr("clients.local_store.LocalStore.export", lambda _: {"waited": go_on.wait(60)})
+    code = code_of(lambda: list(stub.Export(pb.ExportRequest(), timeout=0.1)))
+    go_on.set()
+    assert code is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 def test_work_is_not_begun_for_a_caller_who_has_gone():
