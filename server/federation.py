@@ -31,7 +31,7 @@ from server.watching import watching
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a run ended. ``stopped``: ``early-stop`` or ``budget``; None after its last round."""
+    """How a run ended. ``stopped``: ``early-stop``, ``budget`` or ``participation``; None after its last round."""
 
     state: RunState
     stopped: str | None

@@ -96,6 +96,7 @@ class FileJournal:
             "empty": aggregated.mean is None,
             "report": report_fields(aggregated.report),
             "mean": state_digest(mean),
+            **({} if aggregated.cohort is None else {"cohort": aggregated.cohort.tolist()}),
         }
         self._made()
         reach("journal.aggregating")
@@ -113,6 +114,7 @@ class FileJournal:
             if metadata["digest"] != _digest(body) or body["schema"] != SCHEMA or body["mean"] != state_digest(mean):
                 raise ValueError("its digest is another")
             report = report_from(body["report"])
+            cohort = np.asarray(body["cohort"], dtype=np.int64) if "cohort" in body else None
         except FileNotFoundError:
             return None
         except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -120,9 +122,8 @@ class FileJournal:
             return None
         if (body["run"], body["round"]) != (run_id, number):
             return None
-        return Aggregated(
-            run_id=run_id, number=number, mean=None if body["empty"] else SharedState(mean), report=report
-        )
+        kept = None if body["empty"] else SharedState(mean)
+        return Aggregated(run_id=run_id, number=number, mean=kept, report=report, cohort=cohort)
 
     def close(self, number: int) -> None:
         """Forget that the round is open, if it is this one: a later one may be, after a state that was saved before."""

@@ -2,6 +2,8 @@
 
 from typing import Annotated, Literal
 
+from pydantic import Field
+
 from fedrec.config.section import Count, NoneIsAName, Positive, Rate, Section
 
 Place = Literal["in-process", "ray"]
@@ -33,6 +35,12 @@ class FederationConfig(Section):
     """Share of the asked nodes whose usable replies close a round; the others' come late. To ask 1.3 times as many
     users as are needed, raise ``training.sample_rate`` by 1.3 and set this to 0.77: what is accounted is who was asked,
     and under privacy the update is divided by their number, so that it is as much shorter."""
+    maximum_participations: Annotated[int, Field(ge=0)] = 0
+    """Most rounds of a run that ask the same user for a contribution to training; 0 for no bound. Who was asked has
+    taken part, also in a round that was abandoned. The run ends when fewer than ``minimum_cohort`` users are left."""
+    minimum_separation: Annotated[int, Field(ge=0)] = 0
+    """Least distance in rounds, abandoned ones counted, between two that ask the same user; 0 or 1 for none. Under
+    ``privacy.correlation`` that is ``privacy.separation``."""
     abandoned_in_a_row: Count = 3
     """Rounds that may be abandoned one after the other, for want of replies, before the run ends."""
     round_timeout: Positive = 600.0

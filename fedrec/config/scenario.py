@@ -47,6 +47,7 @@ class Scenario(Section):
         self._check_correlation()
         self._check_placement()
         self._check_robustness()
+        self._check_participation()
         collected = self.training.popularity_start and (self.privacy.popularity_share > 0 or not self.privacy.enabled)
         if self.model.members and not collected:
             raise ValueError(
@@ -168,6 +169,32 @@ class Scenario(Section):
             raise ValueError(
                 f"robustness.owner_share={robustness.owner_share} weighs replies, and privacy.placement=distributed "
                 "sums them unseen by a modulus: set it to 1, and bound an owner's devices by owner_quota in server.toml"
+            )
+
+    def _check_participation(self) -> None:
+        """Raise if who was asked before is to decide who is asked, and the claim counts on independent draws."""
+        federation, privacy, rate = self.federation, self.privacy, self.training.sample_rate
+        bounds = {
+            "maximum_participations": federation.maximum_participations,
+            "minimum_separation": federation.minimum_separation if federation.minimum_separation > 1 else 0,
+        }
+        for name, bound in bounds.items():
+            if bound and privacy.enabled and privacy.correlation != "none":
+                raise ValueError(
+                    f"federation.{name}={bound} would break the turns of privacy.correlation={privacy.correlation}: "
+                    "set privacy.separation, which each device enforces, and leave it out"
+                )
+            if bound and privacy.enabled and privacy.amplified:
+                raise ValueError(
+                    f"federation.{name}={bound} lets earlier rounds decide who is asked, and amplification by sampling "
+                    "counts on independent draws: leave it out, or set privacy.amplification=false, which makes no "
+                    "use of sampling, or privacy.placement=device"
+                )
+        separation = bounds["minimum_separation"]
+        if separation * rate > 1:
+            raise ValueError(
+                f"federation.minimum_separation={separation} leaves a round at most 1/{separation} of the users, and "
+                f"training.sample_rate={rate:g} asks for more: lower one of them"
             )
 
     @property

@@ -37,7 +37,7 @@ class What(StrEnum):
     RUN_PAUSED = "run-paused"
     """``why``."""
     RUN_ENDED = "run-ended"
-    """``why``: completed, early-stop, budget, failed, stopped."""
+    """``why``: completed, early-stop, budget, participation, failed, stopped."""
 
 
 @dataclass(frozen=True, kw_only=True)

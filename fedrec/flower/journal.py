@@ -52,6 +52,8 @@ class Aggregated:
     number: int
     mean: SharedState | None
     report: RoundReport
+    cohort: NDArray[np.int64] | None = None
+    """Ascending positions of the users who were asked, where who was asked bounds who may be; else not kept."""
 
 
 class Journal(Protocol):

@@ -11,10 +11,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fedrec.errors import RoundFailedError
 from fedrec.faults import reach
 from fedrec.flower.events import What
 from fedrec.flower.journal import Aggregated, Journal
+from fedrec.flower.participation import after_asking
 from fedrec.flower.releases import Releases
 from fedrec.flower.state import RoundReport, RunState
 from fedrec.flower.steps import after_round
@@ -36,7 +40,7 @@ class Progress:
         self.state = state
         self.releases: Releases | None = None
         self.stopped: str | None = None
-        """Why the run ended before its last round: ``early-stop`` or ``budget``; None otherwise."""
+        """Why the run ended before its last round: ``early-stop``, ``budget`` or ``participation``; None otherwise."""
         self._terms = terms
         self._hooks = hooks
         self._journal = journal
@@ -70,7 +74,7 @@ class Progress:
         reach("round.settled")
         mechanism = releases.mechanism(number) if releases else None
         state = after_round(self._terms, self.state, aggregated, mechanism, noised=releases is not None)
-        state = self._held(state, aggregated.report)
+        state = self._having_asked(self._held(state, aggregated.report), aggregated.report, aggregated.cohort)
         reach("round.stepped")
         if releases:
             noted = releases.noted(state, number)
@@ -86,15 +90,17 @@ class Progress:
         if not told:
             self._tell_of(aggregated.report)
 
-    def abandon(self, report: RoundReport, spent_on_devices: int, reason: str) -> None:
+    def abandon(
+        self, report: RoundReport, spent_on_devices: int, reason: str, cohort: NDArray[np.int64] | None = None
+    ) -> None:
         """Leave the model as it was after a round of which nothing comes.
 
-        ``reason``: for the ledger. A round that was charged before its nodes were asked has used its number up; any
-        other is tried again under it. Raises ``RoundFailedError`` after ``federation.abandoned_in_a_row`` of them; the
-        state is one to resume from.
+        ``reason``: for the ledger; ``cohort``: see ``Aggregated``. A round that was charged before its nodes were asked
+        has used its number up; any other is tried again under it. Raises ``RoundFailedError`` after
+        ``federation.abandoned_in_a_row`` of them; the state is one to resume from.
         """
         number, why = report.round, report.abandoned or ""
-        state = replace(self.state, abandoned=self.state.abandoned + 1)
+        state = self._having_asked(replace(self.state, abandoned=self.state.abandoned + 1), report, cohort)
         releases = self.releases
         if releases and releases.charges_first(number):
             self._durably(number, lambda: releases.void(number, report.num_users, reason))
@@ -155,6 +161,11 @@ class Progress:
             return after
         logger.error("round %d: the step is not taken", report.round)
         return replace(self.state, round=after.round, abandoned=0)
+
+    def _having_asked(self, state: RunState, report: RoundReport, cohort: NDArray[np.int64] | None) -> RunState:
+        """Return a state that knows of its round's cohort, where later ones depend on it."""
+        federation, before, population = self._terms.federation, self.state.participation, state.roster.population
+        return replace(state, participation=after_asking(federation, before, population, report.contribution, cohort))
 
     def _durably(self, number: int, act: Callable[[], Result]) -> Result:
         return self._teller.when_there_is_room(number, act)

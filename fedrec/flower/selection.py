@@ -20,10 +20,21 @@ def select_cohort(
     mechanism: Mechanism | None,
     randomness: Randomness,
     run_id: str,
+    may: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.int64]:
-    """Return the ascending positions of the users whom round ``number`` asks."""
+    """Return the ascending positions of the users whom round ``number`` asks.
+
+    ``may``: which users may be asked, None for all. Each of them is then asked with so much more probability that as
+    many users are expected as without it, as far as there are so many.
+    """
     if mechanism and mechanism.correlation:
         return rotation_cohort(population, mechanism.correlation.separation, number, randomness.rotation(run_id))
     rate = 1.0 if contribution is Contribution.RANKS else training.sample_rate
     cap = mechanism.cohort_cap if mechanism else None
-    return poisson_cohort(population, rate, randomness.cohort(number), cap)
+    if may is None:
+        return poisson_cohort(population, rate, randomness.cohort(number), cap)
+    positions = np.flatnonzero(may).astype(np.int64)
+    if not len(positions):
+        return positions
+    among = min(1.0, rate * population / len(positions))
+    return positions[poisson_cohort(len(positions), among, randomness.cohort(number), cap)]

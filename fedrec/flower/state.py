@@ -6,6 +6,7 @@ from typing import Self
 import numpy as np
 from torch import Tensor
 
+from fedrec.flower.participation import Participation
 from fedrec.flower.roster import Roster
 from fedrec.models.split import SharedState
 from fedrec.privacy.noise.source import NoiseSource, noise_generator
@@ -52,6 +53,8 @@ class RunState:
     """Hash of the last ledger entry that this state rests on; empty where nothing is accounted."""
     abandoned: int = 0
     """How many attempts at the next round, or rounds before it, were abandoned in a row."""
+    participation: Participation | None = None
+    """Who was asked how often and when; None where no bound goes by it."""
     awaits_statistics: bool = False
     """Whether round 0, the release of item counts, has yet to come."""
 

@@ -30,6 +30,7 @@ from fedrec.flower.exchange import exchange
 from fedrec.flower.folding import Asked, Tally, fold_for
 from fedrec.flower.journal import Aggregated, Journal, MemoryJournal, Opened
 from fedrec.flower.opening import asks_of, is_open, opened_anew, task_for
+from fedrec.flower.participation import is_bounded, is_exhausted, may_be_asked
 from fedrec.flower.progress import Progress
 from fedrec.flower.releases import Releases
 from fedrec.flower.reporting import report_of
@@ -105,7 +106,7 @@ class FedRecStrategy(Strategy):
 
     @property
     def stopped(self) -> str | None:
-        """Why the run ended before its last round: ``early-stop`` or ``budget``; None otherwise."""
+        """Why the run ended before its last round: ``early-stop``, ``budget`` or ``participation``; None otherwise."""
         return self._progress.stopped if self._progress else None
 
     @property
@@ -265,7 +266,7 @@ class FedRecStrategy(Strategy):
         task = self._task(number)
         if self._releases and is_open(self._journal.opened(), self.state, task, self._terms.config_digest):
             self._releases.reopen(number)
-        if not self._affords(number):
+        if not self._affords(number) or not self._finds_users(number):
             return
         if self._releases and self._releases.released(number):
             text = f"round {number} was released before, and what came of it is lost: it is charged and released anew"
@@ -291,6 +292,15 @@ class FedRecStrategy(Strategy):
             return True
         logger.info("round %d would pass the budget", number)
         self._kept().stopped = "budget"
+        return False
+
+    def _finds_users(self, number: int) -> bool:
+        """Return whether enough users may still be asked; if not, stop: waiting would not bring them back."""
+        state = self.state
+        if number == 0 or not is_exhausted(self._terms.federation, state.participation, state.roster.population):
+            return True
+        logger.info("round %d finds too few users who were not asked as often as they may be", number)
+        self._kept().stopped = "participation"
         return False
 
     # --- asking ---------------------------------------------------------------------------------------------------
@@ -323,14 +333,16 @@ class FedRecStrategy(Strategy):
         """Return whom the round asks: in round 0, everybody. An attempt after an abandoned one draws anew."""
         if task.round == 0:
             return np.arange(self.state.roster.population, dtype=np.int64)
+        population, known = self.state.roster.population, self.state.participation
         return select_cohort(
             task.round,
-            population=self.state.roster.population,
+            population=population,
             contribution=task.contribution,
             training=self._terms.training,
             mechanism=task.mechanism,
             randomness=self._randomness.attempt(self.state.abandoned),
             run_id=self._run_id,
+            may=may_be_asked(self._terms.federation, known, population, task.contribution),
         )
 
     def _in_play(self, task: TrainTask, opened: Opened, arrays: ArrayRecord, *, again: bool) -> Round:
@@ -428,8 +440,8 @@ class FedRecStrategy(Strategy):
         for key in sorted(silent):
             self._teller.tell(What.NODE_SILENT, current.number, node=key)
         federation = self._terms.federation
-        asked, cohort = len(current.asks), federation.minimum_cohort
-        lack = lack_of_replies(current.number, asked, federation.minimum_replies, tally, cohort)
+        asked, least = len(current.asks), federation.minimum_cohort
+        lack = lack_of_replies(current.number, asked, federation.minimum_replies, tally, least)
         shares = lack_of_shares(current.task.mechanism, tally.num_users)
         self._round = None
         if lack or shares:
@@ -441,7 +453,8 @@ class FedRecStrategy(Strategy):
         mean = self._mean(current, tally)
         reach("round.drawn")
         report = self._report(current, tally, mean)
-        aggregated = Aggregated(run_id=self._run_id, number=current.number, mean=mean, report=report)
+        cohort = current.task.participants if is_bounded(federation) else None
+        aggregated = Aggregated(run_id=self._run_id, number=current.number, mean=mean, report=report, cohort=cohort)
         self._durably(current.number, lambda: self._journal.aggregate(aggregated))
         reach("round.aggregated")
         self._kept().commit(aggregated)
@@ -451,7 +464,7 @@ class FedRecStrategy(Strategy):
         private = current.task.mechanism is not None
         answered = [ask for ask in current.asks if ask.key not in silent and ask.key not in tally.refused]
         spent = sum(len(ask.participants) for ask in answered) if private else 0
-        self._kept().abandon(self._report(current, tally, None, why), spent, reason)
+        self._kept().abandon(self._report(current, tally, None, why), spent, reason, current.task.participants)
         if silent:  # who refuses has been heard; who is away may come back
             self._clock.sleep(min(RETRY_SECONDS * 2 ** (self.state.abandoned - 1), current.timeout))
 

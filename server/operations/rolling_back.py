@@ -10,8 +10,9 @@ from pathlib import Path
 
 from fedrec.data.catalogue import Catalogue
 from fedrec.errors import ConfigError
+from fedrec.flower.participation import Participation
 from fedrec.runs.folder import RunFolder
-from server.checkpoint import Checkpoints, read_checkpoint
+from server.checkpoint import Checkpoints, DamagedError, read_checkpoint
 from server.journal import FOLDER
 
 TAKEN_BACK = ".taken-back"
@@ -41,6 +42,7 @@ def roll_back(folder: Path, round: int) -> int:
         path = run.checkpoints / f"round-{round:06d}.safetensors"
         state, _ = read_checkpoint(path)
         _refuse_same_noise(run, correlated=state.stream is not None)
+        asked = _asked_since(run.checkpoints / f"round-{there[-1]:06d}.safetensors") or state.participation
         # Newest first: whatever a crash leaves is a run that is taken back less far, or its journal less.
         journal = run.checkpoints / FOLDER
         for later in reversed(there[there.index(round) + 1 :]):
@@ -48,8 +50,16 @@ def roll_back(folder: Path, round: int) -> int:
             newer.replace(newer.with_suffix(newer.suffix + TAKEN_BACK))
         if journal.is_dir():
             journal.replace(_free(run.checkpoints / f"{FOLDER}{TAKEN_BACK}"))
-        checkpoints.save(replace(state, abandoned=state.abandoned + 1))
+        checkpoints.save(replace(state, abandoned=state.abandoned + 1, participation=asked))
     return there[-1]
+
+
+def _asked_since(newest: Path) -> Participation | None:
+    """Return who was asked how often up to now: a run that is taken back does not take that back."""
+    try:
+        return read_checkpoint(newest)[0].participation
+    except DamagedError:
+        return None
 
 
 def _refuse_same_noise(run: RunFolder, *, correlated: bool) -> None:

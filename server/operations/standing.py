@@ -7,7 +7,7 @@ from fedrec.flower.events import What
 from server.operations.ingest import EVENTS
 from server.operations.watch import Standing
 
-OWN_DECISIONS = ("completed", "early-stop", "budget", "failed")
+OWN_DECISIONS = ("completed", "early-stop", "budget", "participation", "failed")
 """Ends that a run comes to by itself. ``stopped`` is none: a signal came, as when the server ends."""
 _TAIL = 256 << 10
 
