@@ -34,6 +34,8 @@ class ServerSettings:
     """Between two looks at the standing orders, 20 % more or less; at most 30, so that a kill switch is seen in 60."""
     poll_age_seconds: float = 120.0
     """A SuperNode that has not polled well for so long is restarted."""
+    longest_wait_seconds: float = 14_400.0
+    """Longest that this device waits with a session because the server suggests it, for its fellows' sake; 0: never."""
 
     def __post_init__(self) -> None:
         match = _ADDRESS.fullmatch(self.address)
@@ -41,6 +43,7 @@ class ServerSettings:
             raise ValueError(f"address must be HOST:PORT, got {self.address!r}")
         _check_range("orders_seconds", self.orders_seconds, 0.05, 30)
         _check_range("poll_age_seconds", self.poll_age_seconds, 1, 3600)
+        _check_range("longest_wait_seconds", self.longest_wait_seconds, 0, 86_400)
 
     @property
     def public_url(self) -> str:

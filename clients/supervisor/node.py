@@ -7,6 +7,7 @@ its time-out. Time, chance, processes and the machine come from outside.
 import logging
 import os
 import random
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -17,12 +18,13 @@ from clients.supervisor.backoff import BackOff, Failure
 from clients.supervisor.eligibility import Obstacle, Probes, obstacles
 from clients.supervisor.link import Link, LinkError
 from clients.supervisor.orders import LIMIT, NAME, follow, standing
+from clients.supervisor.pacing import Turn
 from clients.supervisor.places import NODE, SUPERNODE
 from clients.supervisor.reports import NodeReport, SuperNodeReport
 from clients.supervisor.session import Session
 from clients.supervisor.updates import Updater
 from fedrec.errors import FedRecError
-from fedrec.signing.orders import Orders
+from fedrec.signing.orders import Orders, Pace
 
 logger = logging.getLogger(__name__)
 
@@ -75,11 +77,16 @@ class NodeRole:
         updater: Updater,
         now: Callable[[], float],
         draw: Callable[[float, float], float] = random.uniform,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        """``start``: starts a SuperNode; ``now``: seconds since the boot; ``draw``: a number between two."""
+        """``start``: starts a SuperNode; ``now``: seconds since the boot; ``draw``: a number between two.
+
+        ``clock``: seconds since 1970.
+        """
         self._home, self._settings, self._link = home, settings, link
         self._start, self._probes, self._updater, self._now, self._draw = start, probes, updater, now, draw
         self._session = Session(store)
+        self._turn = Turn(longest=settings.server.longest_wait_seconds, now=now, clock=clock, draw=draw)
         self._orders: Orders | None = None
         self._heard: float | None = None
         self._next_orders = self._next_start = now()
@@ -99,7 +106,7 @@ class NodeRole:
         found = self._obstacles()
         if self._child is not None:
             self._end_if(found)
-        elif not found and self._now() >= self._next_start:
+        elif not found and self._now() >= self._next_start and self._turn.has_come(self._pace()):
             self._begin()
         self._write(found)
         return found
@@ -166,6 +173,7 @@ class NodeRole:
         self._started, self._told, self._unfit_since = self._now(), None, None
         self.starts += 1
         self._session.begin()
+        self._turn.begun()
         logger.info("the SuperNode is started as process %d", self._child.pid)
 
     def _watch(self) -> None:
@@ -220,7 +228,11 @@ class NodeRole:
     def _failed(self, failure: Failure, detail: str) -> None:
         wait = self._start_backoff.failed(failure)
         self._failure, self._next_start = detail, self._now() + wait
+        self._turn.broken_off()
         logger.warning("%s; next start in %d s", detail, wait)
+
+    def _pace(self) -> Pace | None:
+        return self._orders.pace if self._orders else None
 
     def _report(self) -> SuperNodeReport | None:
         report = SuperNodeReport.read(self._home.run / SUPERNODE)

@@ -54,6 +54,8 @@ class ServerSettings:
     requests_per_second: int = 100
     """Of one address, beyond which it is told to come again; devices behind one router share an address."""
     connections_per_address: int = 256
+    pace: str = "off"
+    """``auto`` tells devices when they had best come to train (``server.operations.pacing``)."""
 
     def __post_init__(self) -> None:
         if not self.host or any(sign in self.host for sign in " /;{}\"'\n"):
@@ -70,6 +72,9 @@ class ServerSettings:
             value = getattr(self, name)
             if type(value) is not int or not 1 <= value <= 1_000_000:
                 raise ConfigError(f"{name} must be a whole number from 1 to a million, got {value!r}")
+
+        if self.pace not in ("off", "auto"):
+            raise ConfigError(f"pace must be off or auto, got {self.pace!r}")
 
     @property
     def url(self) -> str:

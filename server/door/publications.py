@@ -19,7 +19,7 @@ from fedrec.errors import ConfigError, DataError
 from fedrec.faults import reach
 from fedrec.runs.atomic import write_atomically
 from fedrec.signing.manifest import Manifest, ManifestFile, Subject
-from fedrec.signing.orders import PERMILLE, Orders
+from fedrec.signing.orders import PERMILLE, Orders, Pace
 
 _CHUNK = 1 << 20
 
@@ -82,6 +82,15 @@ class Publications:
         with self._changing():
             orders = replace(self.orders(), stop=stop, reason=reason)
             return self._follow(orders)
+
+    def pace(self, pace: Pace | None) -> Orders:
+        """Tell devices when they had best come to train, None for whenever they like; nothing if they know already."""
+        with self._changing():
+            orders = self.orders()
+            if orders.pace == pace:
+                return orders
+            opens, every, width = (pace.opens, pace.every, pace.width) if pace else (0, 0, 0)
+            return self._follow(replace(orders, pace_opens=opens, pace_every=every, pace_width=width))
 
     def publish(
         self, subject: Subject, catalogue_digest: str, files: dict[str, Path], *, permille: int = PERMILLE

@@ -5,6 +5,7 @@ another fails: a database that is down is one sentence in the log.
 """
 
 import logging
+import random
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -21,6 +22,7 @@ from server.door.home import ServerHome, ServerSettings
 from server.door.publications import Publications, load_signing_key
 from server.door.training import submit
 from server.operations.database import OperationsError
+from server.operations.pacing import Pacer
 from server.operations.rollout import Rollouts, published_oddity
 from server.operations.standing import standing_of
 from server.operations.store import OperationsStore
@@ -120,6 +122,25 @@ def _take_in(store: OperationsStore, folder: Path) -> None:
             store.set_budget(folder.name, epsilon=privacy.epsilon, delta=delta)
 
 
+def _paced(
+    home: ServerHome, settings: ServerSettings, superlink: SuperLink, publications: Publications
+) -> dict[str, Callable[[OperationsStore], None]]:
+    """Return the duty of telling devices when to come, where settings ask for it."""
+    if settings.pace == "off":
+        if publications.orders().pace is not None:
+            publications.pace(None)
+        return {}
+    enrolled = partial(Enrolments.open, home.enrolments)
+    pacer = Pacer(
+        publications,
+        online=lambda: {node.public_key for node in superlink.nodes() if node.status == "online"},
+        devices=lambda: sum(not device.left for device in enrolled().devices()),
+        clock=time.time,
+        draw=random.uniform,
+    )
+    return {"pace": lambda store: pacer.look()}
+
+
 def make_operator(home: ServerHome, settings: ServerSettings) -> Operator:
     """Return the operator of a server's folder."""
     superlink = SuperLink.of(home, settings)
@@ -148,6 +169,6 @@ def make_operator(home: ServerHome, settings: ServerSettings) -> Operator:
         superlink=superlink,
         open_store=lambda: OperationsStore.of(home, settings),
         watch=watch,
-        duties={"roll-out": roll_out},
+        duties={"roll-out": roll_out, **_paced(home, settings, superlink, publications)},
     )
     return operator

@@ -13,6 +13,7 @@ from clients.supervisor.eligibility import Power, Probes
 from clients.supervisor.link import LinkError
 from clients.supervisor.node import NodeRole
 from clients.supervisor.owner import objection
+from clients.supervisor.pacing import Turn
 from clients.supervisor.places import NODE, SUPERNODE
 from clients.supervisor.reports import NodeReport, SuperNodeReport
 from clients.supervisor.session import IDLE
@@ -390,3 +391,29 @@ def test_a_session_that_never_trained_leaves_its_events_new(rig):
     assert rig.role.running
     rig.role.end()
     assert rig.store.noted("session-events") is None
+
+
+def test_a_session_waits_for_its_turn_under_a_hint_while_orders_are_heard_as_before(make_rig, signing_key):
+    rig = make_rig()
+    hint = {"pace_opens": 1, "pace_every": 7200, "pace_width": 7200}
+    rig.server.content = Orders(sequence=2, **hint).signed(signing_key)
+    rig.role._turn = Turn(longest=900.0, now=rig.clock, clock=rig.clock, draw=random.Random(1).uniform)
+    rig.steps(4)
+    assert not rig.role.running
+    heard = rig.server.asked
+    rig.steps(902, every=10.0, polling=True)
+    assert rig.role.running  # within what its own settings allow, whatever the hint says
+    assert rig.server.asked - heard >= 30
+
+
+def test_a_stop_is_obeyed_by_a_device_that_waits_for_its_turn(make_rig, signing_key):
+    rig = make_rig()
+    rig.server.content = Orders(sequence=2, pace_opens=1, pace_every=7200, pace_width=7200).signed(signing_key)
+    rig.role._turn = Turn(longest=900.0, now=rig.clock, clock=rig.clock, draw=lambda low, high: high)
+    rig.steps(4)
+    rig.server.content = Orders(sequence=3, stop=True, pace_opens=1, pace_every=7200, pace_width=7200).signed(
+        signing_key
+    )
+    rig.steps(1000, every=10.0)
+    assert not rig.role.running
+    assert rig.told().stopped
