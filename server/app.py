@@ -92,6 +92,7 @@ def metrics_row(report: RoundReport, phase: str = "final") -> dict[str, object]:
         "seconds": report.seconds,
         "epsilon": report.epsilon,
         **({"void": True} if report.void else {}),
+        **({} if report.staleness is None else {"staleness": report.staleness}),
         **({"quarantined": report.reasons} if report.reasons else {}),
         **({} if report.within is None else {"clip_norm": report.clip_norm, "within": report.within}),
     }

@@ -119,6 +119,9 @@ class Federation:
         privacy, training = self.scenario.privacy, self.scenario.played
         if not privacy.enabled:
             return None
+        if self.scenario.federation.mode == "buffered":  # a round is of a buffer of nodes, of a user each or more
+            rate = min(1.0, self.scenario.federation.buffered.buffer / population)
+            training = training.model_copy(update={"sample_rate": rate})
         shared = build_model(self.scenario.model, self.catalogue, self.scenario.run.seed).shared_state()
         dimensions = dimensions_of(self.scenario.model, training, shared, self.catalogue.num_items)
         return plan_run(privacy, training, population, dimensions)

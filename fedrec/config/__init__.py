@@ -6,7 +6,7 @@ A scenario is a TOML file or a table of the same shape. After ``load_scenario`` 
 from fedrec.config.audit import AuditConfig
 from fedrec.config.data import DataConfig, TextEncoderName
 from fedrec.config.evaluation import EvaluationConfig, SelectionConfig
-from fedrec.config.federation import CodecConfig, CodecName, FederationConfig, Place
+from fedrec.config.federation import BufferConfig, CodecConfig, CodecName, FederationConfig, Place
 from fedrec.config.model import Branch, Member, ModelConfig
 from fedrec.config.privacy import InteractionConfig, PrivacyConfig
 from fedrec.config.reading import known_keys, load_scenario, parse_scenario
@@ -19,6 +19,7 @@ from fedrec.config.training import LocalConfig, Loss, TrainingConfig
 __all__ = [
     "AuditConfig",
     "Branch",
+    "BufferConfig",
     "CodecConfig",
     "CodecName",
     "DataConfig",

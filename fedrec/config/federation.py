@@ -1,8 +1,8 @@
 """Nodes, messages and rounds on the wire."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fedrec.config.section import Count, NoneIsAName, Positive, Rate, Section
 
@@ -21,9 +21,26 @@ class CodecConfig(Section):
     """Share of each matrix's rows that ``row-subset`` sends."""
 
 
+class BufferConfig(Section):
+    """Buffered asynchronous rounds (``fedrec.flower.buffered``), where ``federation.mode = buffered``."""
+
+    buffer: Count = 10
+    """Nodes whose usable replies make a round, which is one step of the model."""
+    concurrency: Count = 30
+    """Nodes that hold a task at once. A reply is about ``concurrency / buffer - 1`` steps old when it comes."""
+    maximum_staleness: Annotated[int, Field(ge=0)] = 5
+    """Steps that the model may have taken since a task was sent; its reply weighs ``1 / sqrt(1 + steps)``, and nothing
+    after more of them."""
+
+
 class FederationConfig(Section):
     """Nodes and rounds on the wire."""
 
+    mode: Literal["synchronous", "buffered"] = "synchronous"
+    """``synchronous``: a round ends with its own replies, and late ones are refused. ``buffered``: a round of training
+    ends with ``buffered.buffer`` replies, whichever round had asked for them. Then nodes are asked, each with all its
+    users, and ``training.sample_rate`` is of the other rounds alone."""
+    buffered: BufferConfig = BufferConfig()
     place: Place = "in-process"
     nodes: Count = 1
     """Simulated nodes among which the users are divided; at most one a user."""
@@ -53,3 +70,27 @@ class FederationConfig(Section):
     ray_address: str = ""
     """Address of a running Ray cluster, for ``place = ray``; empty starts one on this machine. The run folder must be
     on a disk that all its machines see."""
+
+    @model_validator(mode="after")
+    def _buffer_can_fill(self) -> Self:
+        if self.mode == "synchronous":
+            return self
+        asked = self.buffered
+        if self.enough_replies < 1:
+            raise ValueError(
+                f"enough_replies={self.enough_replies:g} closes synchronous rounds, and mode=buffered closes one with "
+                f"buffered.buffer={asked.buffer} replies: leave it out"
+            )
+        if asked.concurrency < asked.buffer:
+            raise ValueError(
+                f"buffered.concurrency={asked.concurrency} nodes at work never fill buffered.buffer={asked.buffer}: "
+                "raise concurrency, or lower buffer"
+            )
+        if asked.concurrency > asked.buffer * (asked.maximum_staleness + 1):
+            raise ValueError(
+                f"of buffered.concurrency={asked.concurrency} nodes at work and buffered.buffer={asked.buffer}, "
+                f"replies are {asked.concurrency / asked.buffer - 1:.1f} steps old on average, and "
+                f"buffered.maximum_staleness={asked.maximum_staleness} refuses most of them: lower concurrency to "
+                f"{asked.buffer * (asked.maximum_staleness + 1)} or less, or raise one of the others"
+            )
+        return self

@@ -48,6 +48,7 @@ class Scenario(Section):
         self._check_placement()
         self._check_robustness()
         self._check_participation()
+        self._check_buffered()
         collected = self.training.popularity_start and (self.privacy.popularity_share > 0 or not self.privacy.enabled)
         if self.model.members and not collected:
             raise ValueError(
@@ -195,6 +196,37 @@ class Scenario(Section):
             raise ValueError(
                 f"federation.minimum_separation={separation} leaves a round at most 1/{separation} of the users, and "
                 f"training.sample_rate={rate:g} asks for more: lower one of them"
+            )
+
+    def _check_buffered(self) -> None:
+        """Raise if rounds overlap, and what is claimed or encoded is of cohorts that do not."""
+        federation, privacy = self.federation, self.privacy
+        if federation.mode == "synchronous":
+            return
+        if privacy.enabled and privacy.placement != "device":
+            why = {
+                "central": "a cohort that nobody chose by who answers fast: amplification by sampling does not hold",
+                "distributed": "all shares of one cohort, and a buffer has replies of several",
+            }
+            raise ValueError(
+                f"federation.mode=buffered takes whoever answers first, and the noise of privacy.placement="
+                f"{privacy.placement} is made for {why[privacy.placement]}: set privacy.placement=device, of which "
+                "each reply pays for itself, privacy.enabled=false, or federation.mode=synchronous"
+            )
+        if privacy.enabled and (self.played.ials_rounds or self.played.fusion_rounds):
+            raise ValueError(
+                "federation.mode=buffered plans the releases of buffers, and the rounds of model.members that follow "
+                "training ask cohorts: leave out model.members, or set federation.mode=synchronous"
+            )
+        if federation.codec.name in ("low-rank", "row-subset"):
+            raise ValueError(
+                f"federation.codec.name={federation.codec.name} keeps other directions in each round, and a buffer of "
+                "federation.mode=buffered has replies of several: choose fp16 or int8"
+            )
+        if federation.nodes < federation.buffered.buffer:
+            raise ValueError(
+                f"federation.nodes={federation.nodes} nodes never fill federation.buffered.buffer="
+                f"{federation.buffered.buffer}, as each has one task at a time: raise nodes, or lower buffer"
             )
 
     @property

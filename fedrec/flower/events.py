@@ -17,7 +17,7 @@ class What(StrEnum):
     ROUND_OPENED = "round-opened"
     """``asked`` nodes, ``users``, ``contribution``."""
     REPLY_TAKEN = "reply-taken"
-    """``node``, ``seconds`` since the round was opened, ``bytes``."""
+    """``node``, ``seconds`` since the round was opened, ``bytes``; ``staleness`` of a late one that counts."""
     REPLY_REFUSED = "reply-refused"
     """``node``, ``reason``: a device's typed refusal."""
     REPLY_QUARANTINED = "reply-quarantined"

@@ -2,13 +2,14 @@
 
 import inspect
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import islice
 
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
 from fedrec.flower.identity import Run
+from fedrec.flower.wire import nonce_of
 
 TOGETHER = 8
 """Replies that are fetched together, and so lie in memory at a time."""
@@ -44,6 +45,71 @@ def exchange(
         yield reply
         if enough():
             return
+
+
+class Awaited:
+    """Messages whose replies are waited for over the ends of rounds. Keeps their ids, in the order of sending."""
+
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self._clock = clock
+        self._sleep = sleep
+        self._nonces: dict[str, str] = {}
+        """Of the tasks, by message id. A task that was sent twice has two."""
+
+    def nonces(self) -> frozenset[str]:
+        """Return those of the tasks that an answer may still come to."""
+        return frozenset(self._nonces.values())
+
+    def keep(self, nonces: Collection[str]) -> None:
+        """Wait for nothing any more but answers to the tasks of these."""
+        self._nonces = {name: nonce for name, nonce in self._nonces.items() if nonce in nonces}
+
+    def exchange(
+        self,
+        grid: Grid,
+        messages: Iterable[Message],
+        *,
+        again: Callable[[], list[Message]],
+        timeout: float,
+        started: float,
+        missing: Callable[[], int],
+    ) -> Iterator[Message]:
+        """Send ``messages`` and yield replies, also those to earlier ones, for as long as ``missing`` returns some.
+
+        At most until ``timeout`` seconds after ``started``; see ``exchange`` for ``again``. No more replies are fetched
+        than are missing.
+        """
+        self._push(grid, messages)
+        repeated = False
+        while missing() > 0:
+            heard = False
+            for reply in self._pulled(grid, missing):
+                heard = True
+                yield reply
+            left = started + timeout - self._clock()
+            if missing() <= 0 or left <= 0:
+                return
+            if not repeated and (not self._nonces or left <= timeout / 2):
+                repeated = True
+                self._push(grid, again())
+            elif not self._nonces:
+                return
+            elif not heard:
+                self._sleep(min(POLL_SECONDS, left))
+
+    def _push(self, grid: Grid, messages: Iterable[Message]) -> None:
+        sent = list(messages)
+        self._nonces |= zip(grid.push_messages(sent), map(nonce_of, sent), strict=True)
+
+    def _pulled(self, grid: Grid, missing: Callable[[], int]) -> Iterator[Message]:
+        """Yield what is there of the replies that are waited for: one look at each."""
+        names = iter(list(self._nonces))
+        while together := list(islice(names, max(0, min(TOGETHER, missing())))):
+            for reply in grid.pull_messages(together):
+                self._nonces.pop(reply.metadata.reply_to_message_id, None)
+                yield reply
 
 
 def streaming(grid: Grid, sleep: Callable[[float], None] = time.sleep) -> Grid:

@@ -60,11 +60,22 @@ def _unheard(what: What, facts: Mapping[str, Fact]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """One node that was sent a task."""
+    """One node that was sent a task.
+
+    ``staleness``: steps that the model has taken since; ``model_digest``: of what the task carried, where it was an
+    earlier round's, and None where it is the round's own.
+    """
 
     key: str
     nonce: str
     num_users: int
+    staleness: int = 0
+    model_digest: str | None = None
+
+    @property
+    def weight(self) -> float:
+        """By which its reply is multiplied: a constant of the server's (FedBuff: Nguyen et al., 2022, section 5)."""
+        return 1 / sqrt(1 + self.staleness)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +101,8 @@ class Tally:
     """Why the round's rule gave a usable reply no weight, by node key."""
     frozen_rows: int = 0
     """Item rows that too few nodes had moved."""
+    staleness: float = 0.0
+    """Mean of the usable replies'."""
 
 
 @dataclass(kw_only=True)
@@ -171,6 +184,7 @@ class Fold:
             bytes_up=self._bytes_up,
             left_out=aggregate.left_out,
             frozen_rows=aggregate.frozen_rows,
+            staleness=sum(self.asked[one].staleness for one in self._usable) / max(1, len(self._usable)),
         )
 
     def _check_parts(self, message: Message) -> None:
@@ -205,18 +219,19 @@ class Fold:
             self.on_reply(What.REPLY_REFUSED, {"node": asked.key, "reason": reply.reason.value})
         else:
             self._take_total(reply, position)
-            self.on_reply(What.REPLY_TAKEN, {"node": asked.key, "bytes": size})
+            late: dict[str, Fact] = {"staleness": asked.staleness} if asked.staleness else {}
+            self.on_reply(What.REPLY_TAKEN, {"node": asked.key, "bytes": size, **late})
 
     def _take_total(self, reply: TrainReply, position: int) -> None:
         """Take a reply that nothing is wrong with. Its number is counted last: a bad one must not use it up."""
         asked = self.asked[position]
         if self.seals:
-            self.seals.check(reply, asked.key)
+            self.seals.earlier(asked.staleness, asked.model_digest).check(reply, asked.key)
         total = self._decoded(reply, asked)
         if self.seals:
             self.seals.accept(reply, asked.key)
         try:
-            self._rule.add(asked.key, total, asked.num_users)
+            self._rule.add(asked.key, _weighed(total, asked.weight), asked.num_users)
         except ValueError as error:
             raise QuarantineError(QuarantineReason.BOUND, f"the sum of node {asked.key!r}: {error}") from error
         self._usable.add(position)
@@ -336,6 +351,10 @@ def fold_for(
         rule=rule,
         on_reply=on_reply,
     )
+
+
+def _weighed(total: SharedState, weight: float) -> SharedState:
+    return total if weight == 1 else SharedState({name: tensor * weight for name, tensor in total.items()})
 
 
 def _visible_rows(task: TrainTask) -> float | None:

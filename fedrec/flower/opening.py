@@ -58,15 +58,19 @@ def is_open(opened: Opened | None, state: RunState, task: TrainTask, config_dige
     )
 
 
-def opened_anew(state: RunState, task: TrainTask, config_digest: str, cohort: NDArray[np.int64]) -> Opened:
-    """Return a round with fresh nonces."""
+def opened_anew(
+    state: RunState, task: TrainTask, config_digest: str, cohort: NDArray[np.int64], before: Opened | None = None
+) -> Opened:
+    """Return a round with fresh nonces; the nodes of ``before``, whom it asks too, keep theirs."""
+    known = before.nonces if before else {}
+    cohort = np.union1d(before.cohort, cohort) if before else cohort
     return Opened(
         run_id=state.run_id,
         number=task.round,
         attempt=state.abandoned,
         terms=terms_digest(task, config_digest),
         cohort=cohort,
-        nonces={card.key: secrets.token_hex(16) for card, _ in state.roster.divide(cohort)},
+        nonces={card.key: known.get(card.key) or secrets.token_hex(16) for card, _ in state.roster.divide(cohort)},
         clip_norm=task.mechanism.clip_norm if task.mechanism else None,
     )
 

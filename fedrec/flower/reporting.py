@@ -37,4 +37,5 @@ def report_of(
         within=released_share(mean or {}),
         void=abandoned is not None,
         abandoned=abandoned,
+        staleness=tally.staleness if current.buffer else None,
     )

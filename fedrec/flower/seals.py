@@ -3,7 +3,8 @@
 Nothing that transport says of who sent a message is trusted: it is not signed together with the message's content.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from fedrec.envelope import Envelope
 from fedrec.errors import SignatureError
@@ -28,6 +29,10 @@ class Seals:
     again: bool = False
     """Whether a process before this one asked under the same nonces, and may have counted replies before it died. The
     nonce then keeps a reply single: it is of this round, which has come to nothing yet."""
+
+    def earlier(self, rounds: int, model_digest: str | None) -> Self:
+        """Return the judge of replies to tasks of so many rounds before, which carried another model."""
+        return self if not rounds else replace(self, round=self.round - rounds, model_digest=model_digest or "")
 
     def check(self, reply: TrainReply, key: str) -> None:
         """Raise ``QuarantineError`` unless node ``key`` has signed this very reply to the task of its nonce."""

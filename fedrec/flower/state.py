@@ -97,6 +97,8 @@ class RoundReport:
     """Whether too few users added their share of noise, so that nothing came of the round."""
     abandoned: str | None = None
     """Why the round was abandoned, so that nothing came of it; None of a round that was committed."""
+    staleness: float | None = None
+    """Mean number of steps by which the usable replies were late; None where late ones are refused."""
     reasons: dict[str, int] = field(default_factory=dict)
     """How many replies were set aside, by ``fedrec.flower.quarantine.QuarantineReason``."""
 

@@ -23,6 +23,7 @@ from torch import Tensor
 from fedrec.codecs import round_codec
 from fedrec.errors import BudgetExceededError, FedRecError
 from fedrec.faults import reach
+from fedrec.flower.buffered import Buffer
 from fedrec.flower.clock import Clock
 from fedrec.flower.defending import rule_for
 from fedrec.flower.events import Fact, What
@@ -103,6 +104,8 @@ class FedRecStrategy(Strategy):
         self._timeout = terms.federation.round_timeout
         self._teller = Teller(self._run_id, self._hooks.on_event, self._clock)
         self._former: deque[frozenset[str]] = deque(maxlen=REMEMBERED_ROUNDS)
+        buffered = terms.federation.mode == "buffered"
+        self._buffer = Buffer(terms.federation.buffered, self._clock) if buffered else None
 
     @property
     def stopped(self) -> str | None:
@@ -308,16 +311,19 @@ class FedRecStrategy(Strategy):
         """Write the round down and return it; of one that was open when a process died, as that had written it."""
         task, digest, releases = self._task(number), self._terms.config_digest, self._releases
         known = self._journal.opened()
-        if known and is_open(known, self.state, task, digest):
-            opened, again = known, True
+        before = known if known and is_open(known, self.state, task, digest) else None
+        if before and not self._buffer_of(task):
+            opened = before
         else:
-            opened, again = opened_anew(self.state, task, digest, self._cohort(task)), False
+            opened = opened_anew(self.state, task, digest, self._cohort(task, before), before)
             reach("round.opening")
             self._durably(number, lambda: self._journal.open(opened))
         reach("round.opened")
         if releases:
             self._durably(number, lambda: releases.before_tasks(number))
-        self._round = current = self._in_play(replace(task, participants=opened.cohort), opened, arrays, again=again)
+        self._round = current = self._in_play(
+            replace(task, participants=opened.cohort), opened, arrays, again=before is not None
+        )
         self._former.append(frozenset(opened.nonces.values()))
         self._teller.tell(
             What.ROUND_OPENED,
@@ -325,29 +331,44 @@ class FedRecStrategy(Strategy):
             asked=len(current.asks),
             users=len(opened.cohort),
             contribution=task.contribution.value,
-            again=again,
+            again=before is not None,
         )
         return current
 
-    def _cohort(self, task: TrainTask) -> NDArray[np.int64]:
-        """Return whom the round asks: in round 0, everybody. An attempt after an abandoned one draws anew."""
+    def _buffer_of(self, task: TrainTask) -> Buffer | None:
+        """Return what takes late replies to tasks of this kind too; None of rounds that end with their own."""
+        return self._buffer if task.contribution is Contribution.UPDATE else None
+
+    def _cohort(self, task: TrainTask, before: Opened | None) -> NDArray[np.int64]:
+        """Return whom the round asks: in round 0, everybody. An attempt after an abandoned one draws anew.
+
+        ``before``: the round as it was opened by a process that died, where that may be added to.
+        """
+        roster, buffer = self.state.roster, self._buffer_of(task)
         if task.round == 0:
-            return np.arange(self.state.roster.population, dtype=np.int64)
-        population, known = self.state.roster.population, self.state.participation
+            return np.arange(roster.population, dtype=np.int64)
+        randomness = self._randomness.attempt(self.state.abandoned)
+        may = may_be_asked(self._terms.federation, self.state.participation, roster.population, task.contribution)
+        if buffer:
+            online, asked = self._online({card.key for card in roster.cards}), before.nonces if before else ()
+            generator = randomness.cohort(task.round)
+            return buffer.draw(task.round, roster, online=online, asked=asked, may=may, generator=generator)
         return select_cohort(
             task.round,
-            population=population,
+            population=roster.population,
             contribution=task.contribution,
             training=self._terms.training,
             mechanism=task.mechanism,
-            randomness=self._randomness.attempt(self.state.abandoned),
+            randomness=randomness,
             run_id=self._run_id,
-            may=may_be_asked(self._terms.federation, known, population, task.contribution),
+            may=may,
         )
 
     def _in_play(self, task: TrainTask, opened: Opened, arrays: ArrayRecord, *, again: bool) -> Round:
-        asks = asks_of(opened, self.state.roster)
-        sent: dict[str, int] = {}
+        asks, buffer = asks_of(opened, self.state.roster), self._buffer_of(task)
+        late = buffer.late(task.round) if buffer else ()
+        asked = [Asked(key=ask.key, nonce=ask.nonce, num_users=len(ask.participants)) for ask in asks]
+        sent = {held.key: held.node_id for held in late}
         started = self._clock.monotonic()
 
         def on_reply(what: What, facts: Mapping[str, Fact]) -> None:
@@ -355,11 +376,11 @@ class FedRecStrategy(Strategy):
 
         fold = fold_for(
             task,
-            [Asked(key=ask.key, nonce=ask.nonce, num_users=len(ask.participants)) for ask in asks],
+            [*asked, *(held.asked(task.round) for held in late)],
             self._terms.num_items,
             enrolment=self._terms.enrolment,
             sent=sent,
-            former=frozenset().union(*self._former),
+            former=frozenset().union(*self._former, buffer.nonces if buffer else ()),
             rule=rule_for(self._terms, task, self.state.roster),
             on_reply=on_reply,
             again=again,
@@ -373,6 +394,7 @@ class FedRecStrategy(Strategy):
             timeout=self._timeout,
             started=started,
             sent=sent,
+            buffer=buffer,
         )
 
     def _messages(self, current: Round, keys: set[str]) -> list[Message]:
@@ -382,7 +404,7 @@ class FedRecStrategy(Strategy):
         for ask in current.asks:
             if ask.key in keys and ask.key in found:
                 task = replace(current.task, nonce=ask.nonce, participants=ask.participants)
-                messages.append(task_message(task, current.arrays, found[ask.key], current.timeout))
+                messages.append(task_message(task, current.arrays, found[ask.key], current.time_to_live))
                 current.sent[ask.key] = found[ask.key]
         current.bytes_down += sum(map(wire_bytes, messages))
         return messages
@@ -403,14 +425,18 @@ class FedRecStrategy(Strategy):
     def _replies(self, grid: Grid, messages: Iterable[Message]) -> Iterator[Message]:
         """Yield the replies; those who stay silent are asked once more, with the same nonce."""
         current = self._current()
+        again, started, timeout = partial(self._again, current), current.started, current.timeout
+        if current.buffer:
+            fold = current.fold
+            return current.buffer.replies(grid, messages, fold, again=again, timeout=timeout, started=started)
         share = self._terms.federation.enough_replies
         needed = math.ceil(share * len(current.asks))
         return exchange(
             grid,
             messages,
-            again=partial(self._again, current),
-            timeout=current.timeout,
-            started=current.started,
+            again=again,
+            timeout=timeout,
+            started=started,
             enough=lambda: share < 1 and current.fold.num_usable >= needed,
             clock=self._clock.monotonic,
         )
@@ -437,10 +463,10 @@ class FedRecStrategy(Strategy):
         tally = current.fold.close()
         reach("round.collected")
         silent = current.fold.silent_keys()
-        for key in sorted(silent):
+        for key in current.closed():
             self._teller.tell(What.NODE_SILENT, current.number, node=key)
         federation = self._terms.federation
-        asked, least = len(current.asks), federation.minimum_cohort
+        asked, least = current.expected_replies, federation.minimum_cohort
         lack = lack_of_replies(current.number, asked, federation.minimum_replies, tally, least)
         shares = lack_of_shares(current.task.mechanism, tally.num_users)
         self._round = None
@@ -462,10 +488,12 @@ class FedRecStrategy(Strategy):
     def _abandon(self, current: Round, tally: Tally, why: str, reason: str, silent: set[str]) -> None:
         """``why``: with advice, for people; ``reason``: for the ledger."""
         private = current.task.mechanism is not None
-        answered = [ask for ask in current.asks if ask.key not in silent and ask.key not in tally.refused]
-        spent = sum(len(ask.participants) for ask in answered) if private else 0
+        if current.buffer:
+            current.buffer.clear()
+        answered = [one for one in current.fold.asked if one.key not in silent and one.key not in tally.refused]
+        spent = sum(one.num_users for one in answered) if private else 0
         self._kept().abandon(self._report(current, tally, None, why), spent, reason, current.task.participants)
-        if silent:  # who refuses has been heard; who is away may come back
+        if silent or not current.asks:  # who refuses has been heard; who is away may come back
             self._clock.sleep(min(RETRY_SECONDS * 2 ** (self.state.abandoned - 1), current.timeout))
 
     def _mean(self, current: Round, tally: Tally) -> SharedState | None:
@@ -480,7 +508,7 @@ class FedRecStrategy(Strategy):
         task, number = current.task, current.number
         like, total, codec = current.fold.allowed, tally.total, round_codec(task)
         if current.fold.bits is None:
-            total = _like(total, like)
+            total = _like(current.divided_as_planned(total, tally.num_users), like)
         else:
             like = contribution_template(task.contribution, task.model, task.shared, self._terms.num_items)
         self._durably(number, lambda: releases.charge(number))
