@@ -72,8 +72,8 @@ class Buffer:
 
     def late(self, number: int) -> tuple[Held, ...]:
         """Return the tasks of former rounds whose replies count in round ``number``."""
-        most = self.config.maximum_staleness
-        return tuple(held for held in self._held.values() if number - held.round <= most)
+        most = self.config.maximum_staleness  # a run that was taken back may come to a round again
+        return tuple(held for held in self._held.values() if 0 < number - held.round <= most)
 
     @property
     def nonces(self) -> frozenset[str]:
@@ -150,10 +150,12 @@ class Buffer:
                     node_id=sent[one.key],
                 )
         most = self.config.maximum_staleness
-        fresh = [held for held in self._held.values() if number - held.round <= most]
+        fresh = [held for held in self._held.values() if 0 <= number - held.round <= most]
         given_up = [held.key for held in fresh if held.nonce not in coming or number - held.round == most]
         self._held = {
-            nonce: held for nonce, held in self._held.items() if nonce in coming and number - held.round <= 2 * most
+            nonce: held
+            for nonce, held in self._held.items()
+            if nonce in coming and 0 <= number - held.round <= 2 * most
         }
         self._awaited.keep(self._held)
         return sorted(given_up)
