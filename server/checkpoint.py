@@ -23,6 +23,7 @@ from torch import Tensor
 
 from fedrec.errors import DataError, ModelMismatchError
 from fedrec.faults import reach
+from fedrec.flower.conduct import Conduct
 from fedrec.flower.participation import Participation
 from fedrec.flower.roster import Roster
 from fedrec.flower.state import RunState, StreamState
@@ -31,9 +32,9 @@ from fedrec.models.split import SharedState, check_fits, state_digest, structure
 from fedrec.rounds import NodeCard
 from fedrec.runs.atomic import write_atomically
 
-SCHEMA = 3
-"""1 knew nothing of abandoned rounds, nor of a state before its first release; 2 nothing of who was asked when. They
-are read as ones without."""
+SCHEMA = 4
+"""1 knew nothing of abandoned rounds, nor of a state before its first release; 2 nothing of who was asked when; 3
+nothing of nodes' conduct and of what is watched. They are read as ones without."""
 KEPT = 3
 """Checkpoints that stay."""
 KEY_FILE = "noise.key"
@@ -98,6 +99,7 @@ class Checkpoints:
             "ledger_head": state.ledger_head,
             "abandoned": state.abandoned,
             "awaits_statistics": state.awaits_statistics,
+            "conduct": state.conduct.to_fields(),
             "participation": state.participation and state.participation.to_fields(),
             "catalogue_digest": self._catalogue_digest,
             "model_digest": structure_digest(state.shared),
@@ -215,7 +217,7 @@ def _migrated(head: dict[str, Any]) -> dict[str, Any]:
     """Return a head as this schema has it; raise ``ValueError`` if it is none, or not the one that was written."""
     if head["schema"] == 1:
         return {**head, "schema": SCHEMA, "abandoned": 0, "awaits_statistics": False, "participation": None}
-    if head["schema"] not in (2, SCHEMA) or head["head_digest"] != _digest(head):
+    if head["schema"] not in (2, 3, SCHEMA) or head["head_digest"] != _digest(head):
         raise ValueError("its head is another")
     return {"participation": None, **head}
 
@@ -234,6 +236,7 @@ def _state(head: Mapping[str, Any], roster: Roster, tensors: Mapping[str, Tensor
         clip_norm=head.get("clip_norm"),
         abandoned=head["abandoned"],
         awaits_statistics=head["awaits_statistics"],
+        conduct=Conduct.from_fields(head["conduct"]) if "conduct" in head else Conduct(),
         participation=Participation.from_fields(head["participation"]) if head["participation"] else None,
         stream=StreamState(key=None, released=head["stream"]["released"]) if head.get("stream") else None,
         ledger_head=head["ledger_head"],

@@ -8,16 +8,16 @@ from pathlib import Path
 
 from flwr.serverapp import Grid
 
+from fedrec.aggregation.alarms import Alarm
 from fedrec.config import Scenario
 from fedrec.data.catalogue import Catalogue
 from fedrec.flower.clock import Clock
 from fedrec.flower.dimensions import dimensions_of
 from fedrec.flower.enrolment import Enrolment
-from fedrec.flower.events import What
-from fedrec.flower.state import Randomness, RunState
+from fedrec.flower.state import Randomness, RoundReport, RunState
 from fedrec.flower.strategy import FedRecStrategy
 from fedrec.flower.telling import Teller
-from fedrec.flower.terms import Hooks, Terms
+from fedrec.flower.terms import Hooks, Look, Terms
 from fedrec.flower.wire import write_arrays
 from fedrec.models import SharedState, build_model
 from fedrec.privacy.accounts.ledger import Ledger
@@ -99,14 +99,19 @@ class Federation:
         look = watching(model, scenario.robustness, scenario.run.seed)
         if look is None:
             return hooks
-        return replace(hooks, inspect=lambda *step: (*hooks.inspect(*step), *look(*step)))
+
+        def both(before: RunState, after: RunState, report: RoundReport) -> Look:
+            own, callers = look(before, after, report), hooks.inspect(before, after, report)
+            return Look(alarms=(*callers.alarms, *own.alarms), watch=own.watch)
+
+        return replace(hooks, inspect=both)
 
     def _tell_of_losses(self, lost: Sequence[str], resume: RunState | None) -> None:
         """Raise the alarm over checkpoints that were damaged."""
         if resume is not None:
             teller = Teller(resume.run_id, self.hooks.on_event, self.clock)
             for text in lost:
-                teller.tell(What.ALARM, resume.round, kind="checkpoint", text=text)
+                teller.alarm(resume.round, Alarm(kind="checkpoint", text=text))
 
     def initial(self) -> SharedState:
         """Return the shared parameters that a run begins with: of its seed and what is public of items."""

@@ -3,8 +3,8 @@
 Named and not punished: a user of one event honestly sends zeros. What they cost is quality, not safety.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -24,23 +24,26 @@ class FreeRiders:
 
     inner: Rule
     last_step: Mapping[str, Tensor] | None = None
+    apart: Collection[str] = ()
+    """Names that are no part of an update."""
     suspects: dict[str, str] = field(init=False, default_factory=dict)
     """What a node's reply looks like, by key: ``zero`` or ``echo``."""
 
     def add(self, key: str, total: Mapping[str, Tensor], num_users: int) -> None:
         """Take a reply and look at it."""
-        norm = _dot(total, total) ** 0.5
+        update = {name: tensor for name, tensor in total.items() if name not in self.apart}
+        norm = _dot(update, update) ** 0.5
         if norm == 0:
             self.suspects[key] = "zero"
         elif self.last_step is not None:
             length = _dot(self.last_step, self.last_step) ** 0.5
-            if length and abs(_dot(total, self.last_step)) >= ALIKE * norm * length:
+            if length and abs(_dot(update, self.last_step)) >= ALIKE * norm * length:
                 self.suspects[key] = "echo"
         self.inner.add(key, total, num_users)
 
     def close(self) -> Aggregate:
-        """Return what the inner rule made of all replies."""
-        return self.inner.close()
+        """Return what the inner rule made of all replies, and who is suspect."""
+        return replace(self.inner.close(), suspects=dict(self.suspects))
 
 
 def _dot(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:

@@ -3,6 +3,7 @@
 Each is a value of item vectors, released popularity or a row's way; ``fedrec.aggregation.watch`` sets bounds on them.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -74,11 +75,22 @@ class Drift:
         """Take a round's step of the item vectors ``[num_items, ...]``; return the sums, float64 ``[num_items]``."""
         moved = (after.double() - before.double()).reshape(len(after), -1)
         if self._way is None or self._sums is None:
-            self._way, self._sums = moved, torch.zeros(len(moved), dtype=torch.float64)
+            self._way, self._sums = moved.float(), torch.zeros(len(moved), dtype=torch.float64)
             return self._sums
-        along = (moved * self._way).sum(dim=1) / self._way.norm(dim=1).clamp_min(1e-12)
+        way = self._way.double()
+        along = (moved * way).sum(dim=1) / way.norm(dim=1).clamp_min(1e-12)
         usual = band_medians(along.abs(), popularity.argsort(stable=True), self.window)
         figure = (along / usual.clamp_min(1e-12)).clamp(-self.most, self.most)
         self._sums = (self._sums + figure - self.allowance).clamp_min(0)
-        self._way = self.memory * self._way + moved
+        self._way = (self.memory * way + moved).float()
         return self._sums
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what is remembered, by name; empty before the first step. Drift goes on from it as if never away."""
+        if self._way is None or self._sums is None:
+            return {}
+        return {"way": self._way, "sums": self._sums}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Remember what ``state`` returned, in place of all that was seen so far."""
+        self._way, self._sums = state.get("way"), state.get("sums")

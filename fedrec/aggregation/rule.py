@@ -20,6 +20,8 @@ class Aggregate:
     """Why the rule gave a node no weight, by node key: of rules that choose among replies."""
     frozen_rows: int = 0
     """Rows of item tables that too few nodes had moved, and that stay as they were."""
+    suspects: Mapping[str, str] | None = None
+    """Whose replies look like a free-rider's, and how, by node key; None where nobody has looked."""
 
 
 class Rule(Protocol):

@@ -1,10 +1,10 @@
 """All monitors together, over a run: what is alarming about the step from one shared model to the next.
 
 Where a level is a matter of data and model, bounds are on changes, or beside items of like popularity. Drift is
-remembered from round to round in memory: a resumed run begins to watch it anew.
+remembered from round to round; ``state`` and ``load`` carry it over a break.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -75,6 +75,14 @@ class Watch:
             )
             if alarm is not None
         )
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what is remembered of the steps so far, by name; empty before the first."""
+        return {f"drift.{name}": tensor for name, tensor in self._drift.state().items()}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what ``state`` returned."""
+        self._drift.load({name.removeprefix("drift."): tensor for name, tensor in state.items()})
 
     def _exposure(self, after: SharedState, counts: Tensor) -> Alarm | None:
         bounds = self.bounds

@@ -40,7 +40,18 @@ class RobustnessConfig(Section):
     on_alarm: Literal["warn", "hold"] = "warn"
     """``hold`` leaves the model as it was in a round that raises an alarm."""
 
+    exclude_rounds: Annotated[int, Field(ge=0)] = 0
+    """Rounds in which a node is not asked once its reputation has fallen below ``exclude_below``; 0 raises the alarm
+    and still asks it. Reputation halves with each round in which what the node itself sent was set aside for what no
+    honest device sends, and comes back with good replies (``fedrec.flower.conduct``)."""
+    exclude_below: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """In (0, 1]: three bad rounds in a row fall below 0.2."""
+    free_riders: bool = False
+    """Whether replies are looked at for zeros and echoes of the last step, and nodes named that send them again and
+    again. Only where replies are seen one by one and no more than that is promised of them: without user-level
+    privacy, or under noise of devices, where it finds those who leave out their noise."""
+
     @classmethod
     def guarded(cls) -> Self:
         """Return bounds, and a look at every fifth step, for runs whose devices are strangers' (decision 126)."""
-        return cls(clip_norm=2.0, row_clip_norm=0.15, growth=1.5, watch_every=5)
+        return cls(clip_norm=2.0, row_clip_norm=0.15, growth=1.5, watch_every=5, exclude_rounds=50)

@@ -1,6 +1,7 @@
-"""What happens in a run, as facts in order: for logs, metrics, pages and alarms. No event tells a user or an item.
+"""What happens in a run, as facts in order: for logs, metrics, pages and alarms. No event tells a user.
 
 A run's events are public to its operator alone. Node keys are in some of them; counts of examples and losses in none.
+Items are named, by code, in alarms about the shared model, which rest on released figures alone.
 """
 
 from dataclasses import dataclass, field
@@ -31,7 +32,13 @@ class What(StrEnum):
     ROUND_ABANDONED = "round-abandoned"
     """``why``, ``spent_on_devices``: users whose devices had answered and so have spent budget."""
     ALARM = "alarm"
-    """``kind`` (exposure, uniformity, popularity, disk, canary, replay ...), ``text``, ``value`` and ``bound``."""
+    """``kind`` (exposure, uniformity, popularity, growth, drift, conduct, idle, disk, checkpoint, replay) and ``text``;
+    where there are any, ``subject`` (items by code, a node, a tensor), and ``value`` beside the ``bound`` it passed.
+    Former runs have neither subject nor numbers, and what watched the model is of kind ``step``."""
+    STEP_HELD = "step-held"
+    """``alarms``: how many there are why the model stays as it was before this round (``on_alarm = hold``)."""
+    NODE_EXCLUDED = "node-excluded"
+    """``node``, ``until``: the last round in which it is not asked; ``score``: its reputation."""
     QUALITY = "quality"
     """Measured means by name; in simulations, or released under privacy."""
     RUN_PAUSED = "run-paused"

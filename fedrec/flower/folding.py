@@ -23,10 +23,11 @@ from fedrec.aggregation.rule import Rule
 from fedrec.codecs import Codec, codec_for, reply_codec
 from fedrec.config import CodecConfig
 from fedrec.errors import ProtocolError
+from fedrec.flower.conduct import Judged
 from fedrec.flower.enrolment import Enrolment
 from fedrec.flower.events import Fact, What
 from fedrec.flower.fields import printable
-from fedrec.flower.quarantine import ALARMS, QuarantineError, QuarantineReason, reason_of
+from fedrec.flower.quarantine import ALARMS, MISCONDUCT, QuarantineError, QuarantineReason, reason_of
 from fedrec.flower.seals import Seals, never_asked, seals_of
 from fedrec.flower.templates import allowed_reply
 from fedrec.flower.traffic import wire_bytes
@@ -101,6 +102,8 @@ class Tally:
     """Why the round's rule gave a usable reply no weight, by node key."""
     frozen_rows: int = 0
     """Item rows that too few nodes had moved."""
+    judged: Judged = field(default_factory=Judged)
+    """What the replies showed of nodes' conduct."""
     staleness: float = 0.0
     """Mean of the usable replies'."""
 
@@ -135,6 +138,9 @@ class Fold:
     _usable: set[int] = field(init=False, default_factory=set)
     _refused: dict[str, Refusal] = field(init=False, default_factory=dict)
     _heard: set[int] = field(init=False, default_factory=set)
+    _proven: int | None = field(init=False, default=None)
+    """Of whose message it is certain, while one is judged, that its node has sent it."""
+    _blamed: set[str] = field(init=False, default_factory=set)
     _quarantined: list[str] = field(init=False, default_factory=list)
     _reasons: Counter[str] = field(init=False, default_factory=Counter)
     _failed: list[str] = field(init=False, default_factory=list)
@@ -150,7 +156,7 @@ class Fold:
             if len(self._failed) < MOST_TEXTS:
                 self._failed.append(printable(message.error.reason or f"error {message.error.code}"))
             return
-        position = self._by_nonce.get(nonce_of(message))
+        position, self._proven = self._by_nonce.get(nonce_of(message)), None
         try:
             self._check_parts(message)
             size = wire_bytes(message)
@@ -173,9 +179,12 @@ class Fold:
     def close(self) -> Tally:
         """Return the round's tally."""
         aggregate = self._rule.close() if self._usable else ExactSum(self.allowed).close()
+        usable = tuple(self.asked[position].key for position in sorted(self._usable))
+        suspects = aggregate.suspects
+        idle = None if suspects is None else {key: suspects[key] for key in usable if key in suspects}
         return Tally(
             total=SharedState(dict(aggregate.total)),
-            usable=tuple(self.asked[position].key for position in sorted(self._usable)),
+            usable=usable,
             num_users=sum(self.asked[position].num_users for position in self._usable),
             refused=self._refused,
             quarantined=tuple(self._quarantined),
@@ -184,6 +193,7 @@ class Fold:
             bytes_up=self._bytes_up,
             left_out=aggregate.left_out,
             frozen_rows=aggregate.frozen_rows,
+            judged=Judged(taken=usable, set_aside=tuple(sorted(self._blamed)), idle=idle),
             staleness=sum(self.asked[one].staleness for one in self._usable) / max(1, len(self._usable)),
         )
 
@@ -204,6 +214,7 @@ class Fold:
             text = f"the task of node {key!r} is answered from another address than it was sent to"
             raise QuarantineError(QuarantineReason.FORGED_SOURCE, text)
         self._heard.add(position)
+        self._proven = None if self.seals else position  # without a list of devices, transport's word is all there is
 
     def _take(self, reply: TrainReply | Refusal, size: int) -> None:
         """Count an answer. ``size``: bytes on the wire."""
@@ -227,6 +238,7 @@ class Fold:
         asked = self.asked[position]
         if self.seals:
             self.seals.earlier(asked.staleness, asked.model_digest).check(reply, asked.key)
+            self._proven = position
         total = self._decoded(reply, asked)
         if self.seals:
             self.seals.accept(reply, asked.key)
@@ -249,6 +261,8 @@ class Fold:
     def _set_aside(self, error: ProtocolError, node: str | None) -> None:
         """Count a bad reply; ``node``: whose task it answers, which says nothing of who sent it."""
         reason = reason_of(error)
+        if node and self._proven is not None and reason in MISCONDUCT:
+            self._blamed.add(node)
         logger.log(
             logging.ERROR if reason in ALARMS else logging.WARNING, "a reply was set aside: %s: %s", reason, error
         )

@@ -21,6 +21,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fedrec.flower.conduct import Judged
 from fedrec.flower.state import RoundReport
 from fedrec.models.split import SharedState
 from fedrec.rounds import Contribution, TrainTask
@@ -140,5 +141,6 @@ def report_from(fields: dict[str, Any]) -> RoundReport:
             "contribution": Contribution(fields["contribution"]),
             "quarantined": tuple(fields["quarantined"]),
             "failed": tuple(fields["failed"]),
+            "judged": Judged.from_fields(fields["judged"]) if "judged" in fields else Judged(),
         }
     )

@@ -61,8 +61,12 @@ def is_open(opened: Opened | None, state: RunState, task: TrainTask, config_dige
 def opened_anew(
     state: RunState, task: TrainTask, config_digest: str, cohort: NDArray[np.int64], before: Opened | None = None
 ) -> Opened:
-    """Return a round with fresh nonces; the nodes of ``before``, whom it asks too, keep theirs."""
+    """Return a round with fresh nonces; the nodes of ``before``, whom it asks too, keep theirs.
+
+    Users of a ``cohort`` whose nodes are left out for a while are not in it.
+    """
     known = before.nonces if before else {}
+    cohort = state.conduct.askable(cohort, task.round, state.roster)
     cohort = np.union1d(before.cohort, cohort) if before else cohort
     return Opened(
         run_id=state.run_id,

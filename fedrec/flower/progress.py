@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from fedrec.errors import RoundFailedError
 from fedrec.faults import reach
+from fedrec.flower.conduct import Conduct
+from fedrec.flower.defending import step_between
 from fedrec.flower.events import What
 from fedrec.flower.journal import Aggregated, Journal
 from fedrec.flower.participation import after_asking
@@ -74,7 +76,7 @@ class Progress:
         reach("round.settled")
         mechanism = releases.mechanism(number) if releases else None
         state = after_round(self._terms, self.state, aggregated, mechanism, noised=releases is not None)
-        state = self._having_asked(self._held(state, aggregated.report), aggregated.report, aggregated.cohort)
+        state = self._having_asked(self._looked_at(state, aggregated.report), aggregated.report, aggregated.cohort)
         reach("round.stepped")
         if releases:
             noted = releases.noted(state, number)
@@ -151,21 +153,33 @@ class Progress:
         reach("round.told")
         self._durably(number, lambda: self._journal.close(number))
 
-    def _held(self, after: RunState, report: RoundReport) -> RunState:
+    def _looked_at(self, after: RunState, report: RoundReport) -> RunState:
         """Return the state after a round, or the one before where that step is alarming and alarms hold it."""
-        alarms = self._hooks.inspect(self.state, after, report)
-        for text in alarms:
-            logger.error("round %d: %s", report.round, text)
-            self._teller.tell(What.ALARM, report.round, kind="step", text=text)
-        if not alarms or self._terms.robustness.on_alarm != "hold" or report.round == 0:
-            return after
+        look = self._hooks.inspect(self.state, after, report)
+        for alarm in look.alarms:
+            self._teller.alarm(report.round, alarm)
+        if not look.alarms or self._terms.robustness.on_alarm != "hold" or report.round == 0:
+            step = step_between(self._terms, self.state, after, report)
+            return replace(after, watch=dict(look.watch), step=step)
         logger.error("round %d: the step is not taken", report.round)
+        self._teller.tell(What.STEP_HELD, report.round, alarms=len(look.alarms))
         return replace(self.state, round=after.round, abandoned=0)
 
     def _having_asked(self, state: RunState, report: RoundReport, cohort: NDArray[np.int64] | None) -> RunState:
-        """Return a state that knows of its round's cohort, where later ones depend on it."""
+        """Return a state that knows of its round's cohort and of what nodes did, where later ones depend on it."""
         federation, before, population = self._terms.federation, self.state.participation, state.roster.population
-        return replace(state, participation=after_asking(federation, before, population, report.contribution, cohort))
+        asked = after_asking(federation, before, population, report.contribution, cohort)
+        return replace(state, participation=asked, conduct=self._judged(state, report))
+
+    def _judged(self, state: RunState, report: RoundReport) -> Conduct:
+        """Return what is known of nodes' conduct after a round, and tell what is new of it."""
+        before, config, number = self.state.conduct, self._terms.robustness, report.round
+        conduct = before.after(report.judged, number, config, state.roster)
+        for alarm in conduct.alarms(before, config):
+            self._teller.alarm(number, alarm)
+        for key, last in conduct.newly_excluded(before).items():
+            self._teller.tell(What.NODE_EXCLUDED, number, node=key, until=last, score=conduct.scores.get(key))
+        return conduct
 
     def _durably(self, number: int, act: Callable[[], Result]) -> Result:
         return self._teller.when_there_is_room(number, act)

@@ -52,6 +52,12 @@ ALARMS = frozenset(
 """What an honest device with a working network does not do: somebody pretends, or a device was copied."""
 
 
+MISCONDUCT = frozenset(
+    {QuarantineReason.MALFORMED, QuarantineReason.USERS, QuarantineReason.NOT_FINITE, QuarantineReason.BOUND}
+)
+"""What no honest device's own reply is, whatever its data: held against a device that is known to have sent it."""
+
+
 class QuarantineError(ProtocolError):
     """A reply cannot count. ``reason``: the code."""
 

@@ -28,6 +28,7 @@ def report_of(
         refused={key: refusal.reason.value for key, refusal in tally.refused.items()},
         quarantined=tally.quarantined,
         reasons=tally.reasons,
+        judged=tally.judged,
         failed=tally.failed,
         bytes_down=current.bytes_down,
         bytes_up=tally.bytes_up,

@@ -6,6 +6,7 @@ from typing import Self
 import numpy as np
 from torch import Tensor
 
+from fedrec.flower.conduct import Conduct, Judged
 from fedrec.flower.participation import Participation
 from fedrec.flower.roster import Roster
 from fedrec.models.split import SharedState
@@ -55,6 +56,12 @@ class RunState:
     """How many attempts at the next round, or rounds before it, were abandoned in a row."""
     participation: Participation | None = None
     """Who was asked how often and when; None where no bound goes by it."""
+    conduct: Conduct = field(default_factory=Conduct)
+    """What is known of nodes' conduct, and who is not asked for a while."""
+    watch: dict[str, Tensor] = field(default_factory=dict)
+    """What is remembered of the model's way by whoever watches it (``Hooks.inspect``)."""
+    step: dict[str, Tensor] = field(default_factory=dict)
+    """The last step of training that was taken, where replies are held against it; empty elsewhere."""
     awaits_statistics: bool = False
     """Whether round 0, the release of item counts, has yet to come."""
 
@@ -101,6 +108,8 @@ class RoundReport:
     """Mean number of steps by which the usable replies were late; None where late ones are refused."""
     reasons: dict[str, int] = field(default_factory=dict)
     """How many replies were set aside, by ``fedrec.flower.quarantine.QuarantineReason``."""
+    judged: Judged = field(default_factory=Judged)
+    """What the replies showed of nodes' conduct."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """The tensors of a run's state under one flat set of names: what a checkpoint holds and what a ledger's digest is of.
 
-Named ``shared.*``, ``optimizer.*``, ``sums.*``, ``average.*``, ``popularity`` and ``ranks``.
+Named ``shared.*``, ``optimizer.*``, ``sums.*``, ``average.*``, ``watch.*``, ``step.*``, ``popularity`` and ``ranks``.
 """
 
 from collections.abc import Mapping
@@ -12,6 +12,7 @@ from fedrec.flower.state import RunState
 from fedrec.models.split import SharedState, state_digest
 
 _SHARED, _OPTIMIZER, _SUMS, _AVERAGE = "shared.", "optimizer.", "sums.", "average."
+_WATCH, _STEP = "watch.", "step."
 _POPULARITY, _RANKS = "popularity", "ranks"
 
 
@@ -21,6 +22,8 @@ def tensors_of(state: RunState) -> dict[str, Tensor]:
     tensors |= {_OPTIMIZER + name: tensor for name, tensor in state.optimizer.items()}
     tensors |= {_SUMS + name: tensor for name, tensor in state.sums.items()}
     tensors |= {_AVERAGE + name: tensor for name, tensor in state.average.items()}
+    tensors |= {_WATCH + name: tensor for name, tensor in state.watch.items()}
+    tensors |= {_STEP + name: tensor for name, tensor in state.step.items()}
     single = {_POPULARITY: state.popularity, _RANKS: state.ranks}
     tensors |= {name: tensor for name, tensor in single.items() if tensor is not None}
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -39,6 +42,8 @@ def tensor_fields(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
         "popularity": tensors.get(_POPULARITY),
         "sums": _part(tensors, _SUMS),
         "average": _part(tensors, _AVERAGE),
+        "watch": _part(tensors, _WATCH),
+        "step": _part(tensors, _STEP),
         "ranks": tensors.get(_RANKS),
     }
 

@@ -20,11 +20,13 @@ from flwr.serverapp.strategy import Result, Strategy
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedrec.aggregation.alarms import Alarm
 from fedrec.codecs import round_codec
 from fedrec.errors import BudgetExceededError, FedRecError
 from fedrec.faults import reach
 from fedrec.flower.buffered import Buffer
 from fedrec.flower.clock import Clock
+from fedrec.flower.conduct import Conduct
 from fedrec.flower.defending import rule_for
 from fedrec.flower.events import Fact, What
 from fedrec.flower.exchange import exchange
@@ -217,7 +219,8 @@ class FedRecStrategy(Strategy):
         sleep, monotonic = self._clock.sleep, self._clock.monotonic
         roster = enrol(whereabouts, self._terms.minimum_nodes, self._timeout, sleep=sleep, clock=monotonic)
         clip_norm = self._terms.adaptive.start if self._terms.adaptive else None
-        return RunState(run_id=self._run_id, round=0, roster=roster, shared=initial, optimizer={}, clip_norm=clip_norm)
+        begun = RunState(run_id=self._run_id, round=0, roster=roster, shared=initial, optimizer={}, clip_norm=clip_norm)
+        return replace(begun, conduct=Conduct.begun(self._terms.reputation, roster, self._terms.robustness))
 
     def _taken_up(self, state: RunState) -> RunState:
         """Return a state that may be gone on from."""
@@ -273,8 +276,7 @@ class FedRecStrategy(Strategy):
             return
         if self._releases and self._releases.released(number):
             text = f"round {number} was released before, and what came of it is lost: it is charged and released anew"
-            logger.error("%s", text)
-            self._teller.tell(What.ALARM, number, kind="replay", text=text)
+            self._teller.alarm(number, Alarm(kind="replay", text=text))
         if number == 0:
             self._kept().checkpoint()  # whoever dies from here on goes on with this roster, and under this name
         try:
@@ -381,7 +383,7 @@ class FedRecStrategy(Strategy):
             enrolment=self._terms.enrolment,
             sent=sent,
             former=frozenset().union(*self._former, buffer.nonces if buffer else ()),
-            rule=rule_for(self._terms, task, self.state.roster),
+            rule=rule_for(self._terms, task, self.state.roster, self.state.step),
             on_reply=on_reply,
             again=again,
         )

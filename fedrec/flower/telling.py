@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable
 from typing import TypeVar
 
+from fedrec.aggregation.alarms import Alarm
 from fedrec.errors import LedgerError
 from fedrec.flower.clock import Clock
 from fedrec.flower.events import Event, Fact, What
@@ -35,6 +36,11 @@ class Teller:
         except OSError as error:
             logger.warning("event %s of round %d is not written down: %s", what, round, error)
 
+    def alarm(self, round: int, alarm: Alarm) -> None:
+        """Log an alarm, and tell it."""
+        logger.error("round %d: %s", round, alarm)
+        self.tell(What.ALARM, round, **alarm.facts())
+
     def when_there_is_room(self, round: int, act: Callable[[], Result]) -> Result:
         """Return what ``act`` returns; while the disk is full, raise an alarm, pause the run and try again.
 
@@ -50,8 +56,7 @@ class Teller:
                     raise
                 if not told:
                     text = f"round {round} waits: {why}; free some space and it goes on by itself"
-                    logger.error("%s", text)
-                    self.tell(What.ALARM, round, kind="disk", text=text)
+                    self.alarm(round, Alarm(kind="disk", text=text))
                     self.tell(What.RUN_PAUSED, round, why="disk full")
                     told = True
                 self._clock.sleep(pause)

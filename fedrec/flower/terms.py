@@ -1,8 +1,12 @@
 """What a run is told once, and what its caller does after a round."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from torch import Tensor
+
+from fedrec.aggregation.alarms import Alarm
+from fedrec.aggregation.reputation import Reputation
 from fedrec.config import FederationConfig, InteractionConfig, ModelConfig, RobustnessConfig, TrainingConfig
 from fedrec.flower.enrolment import Enrolment
 from fedrec.flower.events import Event
@@ -33,6 +37,8 @@ class Terms:
     the server's own making."""
     robustness: RobustnessConfig = field(default_factory=RobustnessConfig)
     """How replies are aggregated, and what follows an alarm."""
+    reputation: Reputation = field(default_factory=Reputation)
+    """Of devices, from earlier runs; of a run that goes on, its state's counts."""
 
 
 def _ignore(report: RoundReport, state: RunState) -> None:
@@ -43,8 +49,16 @@ def _unheard(event: Event) -> None:
     """Do nothing."""
 
 
-def _at_ease(before: RunState, after: RunState, report: RoundReport) -> tuple[str, ...]:
-    return ()
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What somebody saw who looked at a step of the model. ``watch``: what is to be remembered of it (``RunState``)."""
+
+    alarms: tuple[Alarm, ...] = ()
+    watch: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+def _at_ease(before: RunState, after: RunState, report: RoundReport) -> Look:
+    return Look(watch=before.watch)
 
 
 def _at_once(round: int) -> None:
@@ -71,6 +85,7 @@ class Hooks:
     should_stop: Callable[[RoundReport, RunState], bool] = _go_on
     on_event: Callable[[Event], None] = _unheard
     """Told of everything that happens, when it happens, at least once. May raise ``OSError``, which is logged."""
-    inspect: Callable[[RunState, RunState, RoundReport], tuple[str, ...]] = _at_ease
-    """Asked before a round is committed: what is alarming about the step from the one state to the other. With
-    ``robustness.on_alarm = hold`` an alarming step is not taken."""
+    inspect: Callable[[RunState, RunState, RoundReport], Look] = _at_ease
+    """Asked before a round is committed: what is alarming about the step from the one state to the other. It is to
+    depend on its arguments alone, and finds what it remembers in ``before.watch``: a round is looked at again after a
+    crash. With ``robustness.on_alarm = hold`` an alarming step is not taken, and ``watch`` of it is not kept."""

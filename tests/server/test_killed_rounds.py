@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from fedrec.aggregation.alarms import Alarm
 from fedrec.errors import RoundFailedError
 from fedrec.faults import Fault, FaultPlan, What
 from fedrec.flower.events import What as Happened
 from fedrec.flower.state import RunState
-from fedrec.flower.terms import Hooks
+from fedrec.flower.terms import Hooks, Look
 from fedrec.privacy.accounting.accountant import epsilon_pld, epsilon_rdp
 from fedrec.privacy.accounts.entries import Outcome
 from server.checkpoint import KEPT
@@ -304,7 +305,8 @@ def test_c34_killed_while_it_waits_for_room_the_old_state_is_intact(tmp_path, wh
 @pytest.mark.parametrize(("on_alarm", "moves"), [("warn", True), ("hold", False)])
 def test_an_alarming_step_is_told_and_where_alarms_hold_not_taken(tmp_path, on_alarm, moves):
     def inspect(before, after, report):
-        return ("this moves too far",) if report.round == 2 else ()
+        odd = Alarm(kind="growth", text="this moves too far", value=3.0, bound=2.5, items=(4,))
+        return Look(alarms=(odd,) if report.round == 2 else (), watch=before.watch)
 
     seen = {}
     run = SmallRun(tmp_path, on_alarm=on_alarm, hooks=Hooks(inspect=inspect))
@@ -315,7 +317,9 @@ def test_an_alarming_step_is_told_and_where_alarms_hold_not_taken(tmp_path, on_a
     same = all(torch.equal(seen[1].shared[name], seen[2].shared[name]) for name in FIRST)
     assert same is not moves
     assert seen[2].round == 2
-    assert [event.facts["text"] for event in run.events if event.what is Happened.ALARM] == ["this moves too far"]
+    told = {"kind": "growth", "text": "this moves too far", "subject": "item 4", "value": 3.0, "bound": 2.5}
+    assert [event.facts for event in run.events if event.what is Happened.ALARM] == [told]
+    assert any(event.what is Happened.STEP_HELD for event in run.events) is not moves
     assert [charge.round for charge in run.ledger.charges()] == [0, 1, 2]  # what was released is spent either way
 
 
