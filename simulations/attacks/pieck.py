@@ -34,33 +34,52 @@ class PopularItems:
         return torch.topk(moved, min(count, len(moved) - len(apart))).indices
 
 
-def align_with_popular(items: Tensor, targets: Tensor, popular: Tensor, length: float, balance: float = 0.7) -> Tensor:
-    """Return PIECK-IPE's change: targets turn towards the mined items, each by ``length``.
+def pull_to_popular(items: Tensor, targets: Tensor, popular: Tensor, share: float = 0.9) -> Tensor:
+    """Return PIECK-IPE's change as its authors' program sends it: targets turn towards the mined items.
 
-    Mined items weigh by their rank (1 the first). Those on the target's side and those opposite are averaged apart, and
-    the former weigh ``balance``, so that a target is not stuck between them.
+    The ascent of weighted cosines; the weight falls from ``len(popular)`` for the first to 1, of a sum of 1. Items on
+    the target's side and those opposite are averaged apart, so that a target is not stuck between them; ``share`` is
+    of both (0.9 there where less than a tenth of the clients lie, else 0.5).
     """
     rows = items[targets].detach().clone().requires_grad_(True)
     cosines = torch.nn.functional.cosine_similarity(rows[:, None], items[popular][None], dim=-1)
-    ranks = 1 / torch.arange(1, len(popular) + 1, dtype=items.dtype)
-    near, far = (cosines > 0).to(items.dtype) * ranks, (cosines <= 0).to(items.dtype) * ranks
-    aligned = balance * _weighted(cosines, near) + (1 - balance) * _weighted(cosines, far)
-    (gradient,) = torch.autograd.grad(aligned.sum(), rows)
-    return _of_rows(items, targets, _of_length(gradient, length))
+    ranks = torch.arange(len(popular), 0, -1, dtype=items.dtype)
+    weighted, near = cosines * ranks / ranks.sum(), cosines > 0
+    aligned = _mean_of(weighted, near) + _mean_of(weighted, ~near)
+    (gradient,) = torch.autograd.grad(share * aligned.sum(), rows)
+    return _of_rows(items, targets, gradient / len(targets))
+
+
+def align_with_popular(items: Tensor, targets: Tensor, popular: Tensor, length: float) -> Tensor:
+    """Return PIECK-IPE's change, each target's of ``length``: see ``pull_to_popular``."""
+    pulled = pull_to_popular(items, targets, popular)[targets]
+    return _of_rows(items, targets, _of_length(pulled, length))
+
+
+def pull_to_served(items: Tensor, targets: Tensor, popular: Tensor, parts: int = 5, repeats: int = 3) -> Tensor:
+    """Return PIECK-UEA's change as its authors' program sends it: mined items stand in for unknown users' vectors.
+
+    The descent of the mean cross-entropy that all would choose the target, worked out part after part of the mined
+    items, ``repeats`` times each. That program never sets the gradient to zero in between: the earlier, more popular
+    parts weigh more, and all together ``(parts * repeats + 1) / 2`` times a mean.
+    """
+    steps = parts * repeats
+    change = torch.zeros(len(targets), items.shape[1], dtype=items.dtype)
+    for part, users in enumerate(items[popular].chunk(parts)):
+        missed = torch.sigmoid(-items[targets] @ users.T)
+        added = sum(steps - part * repeats - again for again in range(repeats)) / (steps * len(targets))
+        change += added * (missed @ users) / len(users)
+    return _of_rows(items, targets, change)
 
 
 def serve_popular_as_users(items: Tensor, targets: Tensor, popular: Tensor, length: float) -> Tensor:
-    """Return PIECK-UEA's change: targets score high with the mined items in the place of unknown users' vectors.
-
-    The gradient of the mean log-sigmoid of their products, each row of length ``length``.
-    """
-    users = items[popular]
-    missed = torch.sigmoid(-items[targets] @ users.T)
-    return _of_rows(items, targets, _of_length(missed @ users / max(len(popular), 1), length))
+    """Return PIECK-UEA's change, each target's of ``length``: see ``pull_to_served``."""
+    return _of_rows(items, targets, _of_length(pull_to_served(items, targets, popular)[targets], length))
 
 
-def _weighted(values: Tensor, weights: Tensor) -> Tensor:
-    return (values * weights).sum(dim=1) / weights.sum(dim=1).clamp_min(1e-12)
+def _mean_of(values: Tensor, chosen: Tensor) -> Tensor:
+    """Return the mean over ``chosen`` of each row, float ``[num_rows]``; 0 where none is chosen."""
+    return (values * chosen).sum(dim=1) / chosen.sum(dim=1).clamp_min(1)
 
 
 def _of_length(rows: Tensor, length: float) -> Tensor:

@@ -115,7 +115,13 @@ def bounded(rows: Tensor, bound: float | None) -> Tensor:
     """Return rows, float ``[num_rows, dim]``, none longer than ``bound``; None for no bound."""
     if bound is None:
         return rows
-    return rows * (bound / rows.norm(dim=1, keepdim=True).clamp_min(1e-12)).clamp_max(1.0)
+    lengths: Tensor = rows.norm(dim=1, keepdim=True)
+    return rows * (bound / lengths.clamp_min(1e-12)).clamp_max(1.0)
+
+
+def steps(order: Tensor, size: int) -> list[Tensor]:
+    """Return ``order`` in parts of ``size``, the last with what is left."""
+    return [order[start : start + size] for start in range(0, len(order), size)]
 
 
 def _starts(owners: Tensor, count: int) -> Tensor:

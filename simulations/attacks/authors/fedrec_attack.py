@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from simulations.attacks.authors.clients import bounded
+from simulations.attacks.authors.clients import bounded, steps
 from simulations.attacks.authors.interactions import Interactions
 from simulations.attacks.authors.mf import View
 
@@ -48,7 +48,7 @@ def promotion(items: Tensor, users: Tensor, met: Tensor, target: int, k: int = 1
 
 @dataclass(kw_only=True, eq=False)
 class FedRecAttack:
-    """All liars. ``known``: users and items that leaked; ``rows``: how many rows each sends, the target's among them."""
+    """All liars. ``known``: users and items that leaked; ``rows``: how many each sends, the target's among them."""
 
     num_users: int
     target: int
@@ -93,7 +93,7 @@ class FedRecAttack:
             self._optimizer = torch.optim.Adam([self._users], lr=self.rate)
         assert self._optimizer is not None
         met, (owners, positives) = self._met(len(items)), self.known
-        for users in torch.randperm(self.num_users, generator=self.generator).split(self.users_a_step):
+        for users in steps(torch.randperm(self.num_users, generator=self.generator), self.users_a_step):
             among = torch.isin(owners, users)
             own, liked = owners[among], positives[among]
             others = torch.multinomial((~met[own]).float(), 1, generator=self.generator)[:, 0]

@@ -1,4 +1,4 @@
-"""Who met what, as flat arrays, split as the attacks' authors split it. Reads data sets through fedrec's own readers."""
+"""Who met what, as flat arrays, split as the attacks' authors split it. Data sets come through fedrec's readers."""
 
 import math
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from fedrec.data.log import InteractionLog
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Interactions:
-    """Training and test pairs. All int64, ascending by user: ``users`` and ``items`` ``[num_train]``, the rest tests."""
+    """Training and test pairs, int64, ascending by user: ``users`` and ``items`` ``[num_train]``, and the tests."""
 
     num_users: int
     num_items: int
@@ -53,7 +53,7 @@ class Interactions:
         return found
 
     def negatives(self, count: int, generator: torch.Generator) -> Tensor:
-        """Return ``count`` items for each training pair that its user did not train on, int64 ``[num_train, count]``."""
+        """Return ``count`` items for each training pair, none that its user trains on, int64 ``[num_train, count]``."""
         known = torch.sort(self.users * self.num_items + self.items).values
         owners = self.users[:, None].expand(-1, count).reshape(-1)
         drawn = torch.randint(0, self.num_items, owners.shape, generator=generator)
@@ -94,10 +94,10 @@ def fifth_of_each(users: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
 
 
 def like_movielens_1m(seed: int, num_users: int = 6040, num_items: int = 3706) -> Interactions:
-    """Return made-up users and items of MovieLens-1M's size and skew, nobody's, with a fifth of each user's as the test.
+    """Return made-up users and items of MovieLens-1M's size and skew, with a fifth of each user's as the test.
 
-    Users have a log-normal number of events of median 96, 20 at least and 2,314 at most, as there; items are drawn
-    without replacement by appeal (log-normal) and by how near they are to the user's taste in eight dimensions.
+    Nobody's data. Users have a log-normal number of events of median 96, 20 at least and 2,314 at most, as there; items
+    are drawn without replacement by appeal (log-normal) and nearness to the user's taste in eight dimensions.
     """
     rng = np.random.default_rng(seed)
     events = np.clip(rng.lognormal(math.log(96), 1.04, num_users), 20, 2314 * num_items / 3706).astype(np.int64)

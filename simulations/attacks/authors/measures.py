@@ -14,7 +14,7 @@ class Judge:
     """Judges a model's scores of users ``[size]`` for all items. ``target``: None for an attack without one.
 
     ``users``: who is asked, int64 ascending. ``rivals``: the items that a test item has to beat, bool
-    ``[size, num_items]``; ``free``: the items that may be shown, likewise, of which the target's exposure is counted.
+    ``[size, num_items]``; ``free``: the items that may be shown to them, likewise, for exposure.
     ``k``: length of the list that a test item has to be in.
     """
 
@@ -61,7 +61,7 @@ class Judge:
         )
 
     def row(self, iteration: int, scores: Tensor) -> Row:
-        """Return what ``scores``, float ``[size, num_items]``, are worth. The hit rate is the mean of users' recalls."""
+        """Return what ``scores``, float ``[size, num_items]``, are worth; the hit rate is users' mean recall."""
         scores = torch.nan_to_num(scores, nan=-1e30, posinf=1e30, neginf=-1e30)
         ranks = self._ranks_of_tests(scores)
         hits = (ranks < self.k).float()
@@ -92,7 +92,7 @@ class Judge:
         return round(float((above < k).float().mean()), 4)
 
     def _ranks_of_tests(self, scores: Tensor) -> Tensor:
-        """Return how many rivals stand above each test item, float ``[num_tests]``: other tests are rivals if they are."""
+        """Return how many rivals stand above each test item, float ``[num_tests]``."""
         owners, items = self.tests
         own = scores[owners, items]
         ranks = torch.empty(len(owners))

@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from simulations.attacks.authors.clients import Clients, Loss, bounded
+from simulations.attacks.authors.clients import Clients, Loss, bounded, steps
 from simulations.attacks.authors.interactions import Interactions
 from simulations.attacks.authors.measures import Judge
 from simulations.attacks.authors.record import Row
@@ -82,7 +82,7 @@ class World:
         return self.users[users] @ self.items.T
 
     def honest(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
-        """Let ``chosen`` clients train: move their vectors, and return the sum of their changes and the senders of each.
+        """Let ``chosen`` clients train: move their vectors, and return their summed changes and the senders of each.
 
         Changes: float ``[num_items, dim]``; senders: float ``[num_items, 1]``.
         """
@@ -113,7 +113,7 @@ class World:
     def iterate(self, liars: Liars | None, num_liars: int, iteration: int) -> None:
         """Let every client train once, in steps of a random order."""
         order = torch.randperm(self.events.num_users + num_liars, generator=self.generator)
-        for clients in order.split(self.recipe.clients_a_step or len(order)):
+        for clients in steps(order, self.recipe.clients_a_step or len(order)):
             self.step(clients, liars, iteration)
 
 

@@ -7,13 +7,14 @@ linear in user and item, so that it is worked out once for each of them instead 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from simulations.attacks.authors.clients import Clients
+from simulations.attacks.authors.clients import Clients, steps
 from simulations.attacks.authors.interactions import Interactions
 from simulations.attacks.authors.measures import Judge
 from simulations.attacks.authors.record import Row
@@ -81,7 +82,7 @@ class NetworkWorld:
         items = recipe.scale * torch.randn(events.num_items, recipe.dim, generator=generator)
         widths = (2 * recipe.dim, *recipe.hidden, 1)
         layers = []
-        for inputs, outputs in zip(widths[:-1], widths[1:], strict=True):
+        for inputs, outputs in pairwise(widths):
             bound = (6 / inputs) ** 0.5  # Kaiming's uniform bound for rectifiers (He et al. 2015)
             layers.append((bound * (2 * torch.rand(outputs, inputs, generator=generator) - 1), torch.zeros(outputs)))
         self.shared = Shared(items=items, layers=tuple(layers))
@@ -96,7 +97,8 @@ class NetworkWorld:
         found = torch.empty(len(users), len(of_items))
         for start in range(0, len(users), 64):  # 64 users' activations stay in the processor's cache
             block = of_users[start : start + 64, None] + of_items
-            found[start : start + 64] = through(block.reshape(-1, block.shape[2]), tuple(above)).reshape(block.shape[:2])
+            logits = through(block.reshape(-1, block.shape[2]), tuple(above))
+            found[start : start + 64] = logits.reshape(block.shape[:2])
         return found
 
     def honest(self, chosen: Tensor) -> Shared:
@@ -135,7 +137,7 @@ class NetworkWorld:
     def iterate(self, liars: NetworkLiars | None, num_liars: int) -> None:
         """Let every client train once, in steps of a random order."""
         order = torch.randperm(self.events.num_users + num_liars, generator=self.generator)
-        for clients in order.split(self.recipe.clients_a_step):
+        for clients in steps(order, self.recipe.clients_a_step):
             self.step(clients, liars)
 
 

@@ -1,8 +1,7 @@
 """A-ra and A-hum: promote an item to users made up at random, or to those of them who are hard to convince.
 
 Rong et al. 2022, "Poisoning Deep Learning based Recommender Model in Federated Learning Scenarios" (IJCAI), with the
-settings of the authors' published program. Nothing is known but what the server sends. For products instead of a
-network, ``promoted`` and ``hardened`` are what A-ra and A-hum come to.
+settings of the authors' published program. Nothing is known but what the server sends.
 """
 
 from collections.abc import Sequence
@@ -60,20 +59,3 @@ def hardened_network(shared: Shared, target: int, users: Tensor, steps: int, rat
         loss = functional.binary_cross_entropy_with_logits(logits, torch.zeros(len(users)), reduction="sum")
         users = users - rate * torch.autograd.grad(loss, users)[0]
     return users.detach()
-
-
-def promoted(items: Tensor, target: int, users: Tensor) -> Tensor:
-    """Return A-ra's change where a score is a product: only the target's row moves, towards users who miss it.
-
-    The descent of the mean cross-entropy that all ``users``, float ``[size, dim]``, would choose the target.
-    """
-    change = torch.zeros_like(items)
-    change[target] = (torch.sigmoid(-users @ items[target])[:, None] * users).mean(dim=0)
-    return change
-
-
-def hardened(items: Tensor, target: int, users: Tensor, steps: int = HARD_STEPS, rate: float = 0.001) -> Tensor:
-    """Return users moved away from the target, for whom A-hum promotes it, where a score is a product."""
-    for _ in range(steps):
-        users = users - rate * torch.sigmoid(users @ items[target])[:, None] * items[target]
-    return users
