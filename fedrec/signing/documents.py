@@ -33,10 +33,23 @@ def read_document(kind: str, content: bytes, signer: str) -> dict[str, Any]:
         raise SignatureError(f"a {kind} of {len(content)} bytes is longer than the {MAX_BYTES} that are read")
     try:
         table = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise _no_document(kind) from error
+    return read_parsed(kind, table, signer)
+
+
+def read_parsed(kind: str, table: object, signer: str) -> dict[str, Any]:
+    """Return the payload of a document that is JSON already, as one within another; see ``read_document``.
+
+    What stands beside ``kind``, ``payload`` and ``signature`` is passed over.
+    """
+    try:
+        if not isinstance(table, dict) or not isinstance(table["payload"], dict):
+            raise TypeError
         payload, signature = table["payload"], bytes.fromhex(table["signature"])
-        signed = canonical_bytes(kind, payload) if isinstance(payload, dict) else b""
+        signed = canonical_bytes(kind, payload)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise SignatureError(f"this is not a signed {kind}: ask the server's owner for it anew") from error
+        raise _no_document(kind) from error
     if table.get("kind") != kind:
         raise SignatureError(f"this is a signed document of another kind than {kind}")
     try:
@@ -47,3 +60,7 @@ def read_document(kind: str, content: bytes, signer: str) -> dict[str, Any]:
             "comes of another server"
         ) from error
     return dict(payload)
+
+
+def _no_document(kind: str) -> SignatureError:
+    return SignatureError(f"this is not a signed {kind}: ask the server's owner for it anew")

@@ -73,7 +73,7 @@ class Publications:
         """Return the standing orders; ``SignatureError`` if they are not this server's."""
         path = self._folder / "orders.json"
         try:
-            return Orders.read(path.read_bytes(), self.signer)
+            return Orders.read(path.read_bytes(), self.signer, whole=True)
         except FileNotFoundError as error:
             raise DataError(f"{path} does not exist: restore it, devices follow none that are older") from error
 
@@ -89,8 +89,7 @@ class Publications:
             orders = self.orders()
             if orders.pace == pace:
                 return orders
-            opens, every, width = (pace.opens, pace.every, pace.width) if pace else (0, 0, 0)
-            return self._follow(replace(orders, pace_opens=opens, pace_every=every, pace_width=width))
+            return self._follow(orders.paced(pace))
 
     def publish(
         self, subject: Subject, catalogue_digest: str, files: dict[str, Path], *, permille: int = PERMILLE

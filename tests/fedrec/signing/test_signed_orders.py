@@ -51,7 +51,7 @@ def test_a_kill_switch_cannot_be_lifted_by_who_has_not_the_key():
         {"model_version": None},
         {"reason": "x" * 501},
         {"reason": 3},
-        {"surplus": 1},
+        {"sequence": None},
     ],
     ids=str,
 )
