@@ -1,8 +1,10 @@
 """Taking a run up again by itself when its ServerApp or its SuperLink has died: as a new Flower run, from where it was.
 
-Flower resumes no run. A run whose server app is gone has failed after a minute without heartbeats; one whose SuperLink
-was started anew since is known to be an orphan at once, and is stopped, so that no reply of it counts. What ended by
-its own decision (its rounds, its budget, too many abandoned rounds, an operator's stop) is not begun again.
+Flower resumes no run, and takes a minute without heartbeats to see that a server app is gone. So the run's own files
+are asked too: a server app that has begun holds the lock on its checkpoints until it says that it ended, and a lock
+that is free without that word is a dead one's. Such a run, and one whose SuperLink was started anew since, is an
+orphan: it is stopped, so that no reply of it counts, and goes on at once. What ended by its own decision (its rounds,
+its budget, too many abandoned rounds, an operator's stop) is not begun again.
 """
 
 import logging
@@ -34,7 +36,7 @@ class Step(StrEnum):
     """It has ended by itself, or was stopped."""
     RESUME = "resume"
     ORPHAN = "orphan"
-    """Its SuperLink died under it: stop what is left, and resume."""
+    """Its SuperLink died under it, or its server app: stop what is left, and resume."""
     WAIT = "wait"
     """It is to be resumed, later."""
     GIVE_UP = "give-up"
@@ -58,13 +60,26 @@ class Standing:
     ended: str
 
 
-def next_step(under_way: UnderWay, found: RunStatus | None, session: str, standing: Standing, now: float) -> Step:
-    """Return what is to be done. ``found``: what the SuperLink says of the run, None if it does not know it."""
+def next_step(
+    under_way: UnderWay,
+    found: RunStatus | None,
+    session: str,
+    standing: Standing,
+    now: float,
+    *,
+    deserted: bool = False,
+) -> Step:
+    """Return what is to be done. ``found``: what the SuperLink says of the run, None if it does not know it.
+
+    ``deserted``: whether the run's server app is known to be gone without a word.
+    """
     if under_way.flower_run == 0 and now < under_way.since + PENDING:
         return Step.NOTHING
     if found is not None and found.status != "finished":
-        if under_way.session == session:
+        if under_way.session == session and not deserted:
             return Step.NOTHING
+        if under_way.session == session and now < under_way.not_before:
+            return Step.WAIT
         return Step.ORPHAN if _may(under_way, standing) else Step.GIVE_UP
     if found is not None and (found.outcome in ("completed", "stopped") or standing.ended):
         return Step.DONE
@@ -99,6 +114,8 @@ class Watch:
     session: Callable[[], str]
     clock: Callable[[], float]
     alarm: Callable[[str, str, str], None] = lambda run, kind, text: None
+    deserted: Callable[[str, float], bool] = lambda run, since: False
+    """Whether the server app that was started at a time for a run is gone without a word; see ``is_deserted``."""
 
     def look(self) -> Step:
         """Do what is due and return it; nothing while the SuperLink does not answer."""
@@ -108,7 +125,8 @@ class Watch:
         try:
             found = next((run for run in self.superlink.runs() if run.id == under_way.flower_run), None)
             standing, session, now = self.standing(under_way.run), self.session(), self.clock()
-            step = next_step(under_way, found, session, standing, now)
+            gone = found is not None and self.deserted(under_way.run, under_way.since)
+            step = next_step(under_way, found, session, standing, now, deserted=gone)
             if step is Step.ORPHAN and found is not None:
                 self.superlink.stop_run(found.id)
             self._act(step, under_way, found, session, standing, now)

@@ -78,7 +78,8 @@ def test_a5_a_run_whose_superlink_or_server_app_is_killed_goes_on_by_itself(depl
     deployment.wait("the run's folder", lambda: any(runs.glob("*/config.toml")), 120, training)
     run = RunFolder.open(next(runs.glob("*/config.toml")).parent)
     deployment.wait("round 1", lambda: committed(run) >= 1, 400, training)
-    one_round = time.monotonic() - began
+    one_round = next(row["facts"]["seconds"] for row in run.events() if row["what"] == What.ROUND_COMMITTED)
+    print(f"{victim}: round 1 took {one_round:.0f} s, with its start {time.monotonic() - began:.0f} s")
     killed = time.monotonic()
     hit = processes(deployment, "flower-superlink", "--database") if victim == "superlink" else app(deployment)
     assert hit, deployment.tails()
@@ -87,11 +88,11 @@ def test_a5_a_run_whose_superlink_or_server_app_is_killed_goes_on_by_itself(depl
     before = committed(run)
     deployment.wait("the next round", lambda: committed(run) > before, 600, training)
     lost = time.monotonic() - killed
-    print(f"{victim}: a round and its start took {one_round:.0f} s; the next was committed {lost:.0f} s after the kill")
+    print(f"{victim}: the next was committed {lost:.0f} s after the kill")
     deployment.wait("the end", lambda: training.poll() is not None, 600)
     assert training.returncode == 0, deployment.tails()
     assert committed(run) == ROUNDS
-    assert lost < 2 * one_round + 90.0  # the broken round is asked again: less than one round is lost, and 90 s
+    assert lost < one_round + 90.0
     now = Enrolments.open(ServerHome(deployment.server).enrolments).devices()
     assert [replace(device, sequence=0) for device in now] == enrolled
     assert {device.sequence for device in now} == {ROUNDS}  # each device's reply to each round was counted once

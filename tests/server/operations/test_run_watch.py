@@ -1,5 +1,6 @@
 """Taking a run up again by itself: when, how often, and when not."""
 
+import fcntl
 import json
 from dataclasses import replace
 
@@ -8,7 +9,7 @@ import pytest
 from fedrec.errors import ConfigError, DataError
 from fedrec.flower.events import What
 from server.door.flower import RunStatus, SuperLinkError
-from server.operations.standing import standing_of
+from server.operations.standing import LOCK, is_deserted, standing_of
 from server.operations.under_way import UnderWay
 from server.operations.watch import ATTEMPTS, LONGEST_DELAY, Standing, Step, Watch, delay_after
 
@@ -110,6 +111,44 @@ def test_a5_a_run_whose_superlink_was_started_anew_is_an_orphan_that_is_stopped_
     assert (superlink.stopped, superlink.submitted) == ([7], ["spring"])
     assert UnderWay.read(superlink.path).session == "two"
     assert watch.look() is Step.NOTHING
+
+
+@pytest.mark.fault
+def test_a5_a_run_whose_server_app_is_gone_without_a_word_is_an_orphan_before_flower_knows(superlink):
+    since = []
+
+    def deserted(run, started):
+        since.append((run, started))
+        return True
+
+    watch = replace(superlink.watch(), deserted=deserted)
+    assert watch.look() is Step.ORPHAN
+    assert (superlink.stopped, superlink.submitted, since) == ([7], ["spring"], [("spring", 0.0)])
+    assert watch.look() is Step.WAIT  # again so soon: the delay holds
+    superlink.now += delay_after(1)
+    assert watch.look() is Step.ORPHAN
+    assert since[-1] == ("spring", 0.0)
+    assert UnderWay.read(superlink.path).attempts == 2
+
+
+@pytest.mark.fault
+def test_a5_a_free_lock_tells_of_a_dead_server_app_only_where_it_had_begun_and_not_said_that_it_ended(run_folder, tell):
+    lock = run_folder / "checkpoints" / LOCK
+    lock.parent.mkdir()
+    lock.touch()
+    tell(What.RUN_BEGAN, rounds=20)
+    begun = json.loads((run_folder / "events.jsonl").read_text())["time"]
+    assert is_deserted(run_folder, begun)
+    assert not is_deserted(run_folder, begun + 1)  # another was started since, and has not begun
+    with lock.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert not is_deserted(run_folder, begun)
+    tell(What.ROUND_OPENED, 1)
+    assert is_deserted(run_folder, begun)
+    tell(What.RUN_ENDED, 1, why="stopped")
+    assert not is_deserted(run_folder, begun)
+    lock.unlink()
+    assert not is_deserted(run_folder, 0.0)
 
 
 @pytest.mark.fault
