@@ -24,7 +24,7 @@ from server.door.training import submit
 from server.operations.database import OperationsError
 from server.operations.pacing import Pacer
 from server.operations.rollout import Rollouts, published_oddity
-from server.operations.standing import standing_of
+from server.operations.standing import is_deserted, standing_of
 from server.operations.store import OperationsStore
 from server.operations.under_way import session_of
 from server.operations.watch import Watch
@@ -158,6 +158,7 @@ def make_operator(home: ServerHome, settings: ServerSettings) -> Operator:
         session=lambda: session_of(home.session),
         clock=time.time,
         alarm=alarm,
+        deserted=lambda run, since: is_deserted(home.runs / run, since),
     )
     look_at = lru_cache(maxsize=4)(partial(published_oddity, publications))  # a version's files do not change
 
