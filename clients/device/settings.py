@@ -34,7 +34,7 @@ class ServerSettings:
     """Between two looks at the standing orders, 20 % more or less; at most 30, so that a kill switch is seen in 60."""
     poll_age_seconds: float = 120.0
     """A SuperNode that has not polled well for so long is restarted."""
-    longest_wait_seconds: float = 14_400.0
+    longest_wait_seconds: float = 21_600.0
     """Longest that this device waits with a session because the server suggests it, for its fellows' sake; 0: never."""
 
     def __post_init__(self) -> None:

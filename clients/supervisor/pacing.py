@@ -8,7 +8,7 @@ without another wait.
 
 from collections.abc import Callable
 
-from fedrec.signing.orders import Pace
+from fedrec.signing.orders import Pace, Spread
 
 FORGOTTEN = 600.0
 """Seconds after which a moment that came while the device could not train is let go, and another is drawn."""
@@ -17,20 +17,22 @@ FORGOTTEN = 600.0
 def wait_for(pace: Pace | None, clock: float, longest: float, draw: Callable[[float, float], float]) -> float:
     """Return the seconds from now that a device waits before it comes, from 0 to ``longest``.
 
-    ``clock``: now, in seconds since 1970; ``draw``: a number between two, each as likely. In a window the moment is
-    drawn from what is left of it, before one from all of it; where that is beyond ``longest``, from the time till then.
+    ``clock``: now, in seconds since 1970; ``draw``: a number between two, each as likely. A spread is drawn from; so is
+    what is left of a window, and before one all of it. A wait beyond ``longest`` is drawn again, from none to that.
     """
     if pace is None or longest <= 0:
         return 0.0
-    since = (clock - pace.opens) % pace.every
-    if pace.width == pace.every:
-        begin, end = 0.0, float(pace.width)
-    elif since < pace.width:
-        begin, end = 0.0, pace.width - since
-    else:
-        begin, end = pace.every - since, pace.every - since + pace.width
-    wait = draw(begin, end)
+    wait = draw(*_bounds(pace, clock))
     return wait if wait <= longest else draw(0.0, longest)
+
+
+def _bounds(pace: Pace, clock: float) -> tuple[float, float]:
+    if isinstance(pace, Spread):
+        return 0.0, float(pace.hours[int(clock // 3600) % 24])
+    since = (clock - pace.opens) % pace.every
+    if since < pace.width:
+        return 0.0, pace.width - since
+    return pace.every - since, pace.every - since + pace.width
 
 
 class Turn:

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clients.supervisor.pacing import FORGOTTEN, Turn, wait_for
-from fedrec.signing.orders import LONGEST_PACE, Pace
+from fedrec.signing.orders import LONGEST_PACE, Gather, Orders, Spread
 
-NIGHT = Pace(opens=1_000_000, every=3600, width=300)
+NIGHT = Gather(opens=1_000_000, every=3600, width=300)
 
 
 @given(
@@ -23,7 +23,7 @@ NIGHT = Pace(opens=1_000_000, every=3600, width=300)
 def test_a_wait_is_never_longer_than_the_device_allows_and_ends_in_a_window_where_it_can(
     opens, every, share, clock, longest, seed
 ):
-    pace = Pace(opens=opens, every=every, width=max(1, round(share * every)))
+    pace = Gather(opens=opens, every=every, width=max(1, round(share * every)))
     wait = wait_for(pace, clock, longest, random.Random(seed).uniform)
     assert 0 <= wait <= longest
     if longest >= 2 * every:
@@ -33,10 +33,23 @@ def test_a_wait_is_never_longer_than_the_device_allows_and_ends_in_a_window_wher
 
 def test_devices_that_could_all_begin_at_once_are_spread_evenly():
     draw = random.Random(3).uniform
-    spread = Pace(opens=0, every=3600, width=3600)
-    waits = [wait_for(spread, 77.0, 86_400.0, draw) for _ in range(6000)]
+    spread = Spread(hours=(*[0] * 22, 3600, 0))
+    ten = 22 * 3600.0
+    waits = [wait_for(spread, ten, 86_400.0, draw) for _ in range(6000)]
     counts = [sum(600 * k <= wait < 600 * (k + 1) for wait in waits) for k in range(6)]
     assert max(counts) < 1.2 * min(counts)
+    assert wait_for(spread, ten - 3600.0, 86_400.0, draw) == 0.0
+
+
+@pytest.mark.parametrize("hours", [(0,) * 23, (0,) * 25, (-1,) * 24, (LONGEST_PACE + 1,) * 24, (0.5,) * 24])
+def test_a_spread_that_is_none_is_refused(hours):
+    with pytest.raises(ValueError, match="hours must be 24"):
+        Spread(hours=hours)
+
+
+def test_orders_spread_or_gather():
+    with pytest.raises(ValueError, match="one of them is said"):
+        Orders(sequence=1, pace_hours=(0,) * 24, pace_opens=1, pace_every=5, pace_width=5)
 
 
 def test_a_small_fleet_gathers_in_the_next_window():
@@ -62,7 +75,7 @@ def test_without_a_hint_or_patience_nobody_waits(pace, longest):
 def test_a_hint_beyond_its_bounds_is_none(numbers):
     opens, every, width = numbers
     with pytest.raises(ValueError, match="windows must be"):
-        Pace(opens=opens, every=every, width=width)
+        Gather(opens=opens, every=every, width=width)
 
 
 class Steady:
@@ -76,7 +89,7 @@ def turn(clock: Steady) -> Turn:
     return Turn(longest=3600.0, now=clock, clock=clock, draw=lambda low, high: (low + high) / 2)
 
 
-SPREAD = Pace(opens=0, every=1000, width=1000)
+SPREAD = Gather(opens=0, every=1000, width=1000)
 
 
 def test_the_moment_stays_while_conditions_come_and_go_and_is_let_go_when_it_is_long_past():
