@@ -10,6 +10,7 @@ import torch
 import typer
 
 from fedrec.cli.bench_aggregate import aggregate
+from fedrec.cli.bench_buffered import buffered
 from fedrec.cli.bench_churn import churn
 from fedrec.cli.bench_device import device_inference
 from fedrec.cli.bench_device_service import device_service
@@ -60,6 +61,7 @@ bench_app = typer.Typer(no_args_is_help=True, add_completion=False, help="Measur
 
 bench_app.command()(aggregate)
 bench_app.command()(churn)
+bench_app.command()(buffered)
 bench_app.command()(device_training)
 bench_app.command()(device_service)
 bench_app.command()(device_inference)

@@ -47,9 +47,9 @@ class Work:
     buffer: int = 10
     slow: float = 0.2
     """Share of the devices that are slow."""
-    hours: float = 4.0
+    hours: float = 2.5
     """Of virtual time, for each entrant."""
-    looks: int = 24
+    looks: int = 10
     """Measurements in that time."""
     seed: int = 0
 
