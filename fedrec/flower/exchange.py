@@ -4,6 +4,7 @@ import inspect
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import islice
+from typing import Protocol, runtime_checkable
 
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
@@ -15,6 +16,8 @@ TOGETHER = 8
 """Replies that are fetched together, and so lie in memory at a time."""
 POLL_SECONDS = 1.0
 """Between two looks for replies where the last one found none."""
+LAST_SWEEP_SECONDS = 30.0
+"""Most time after a round's time for the replies that were there by then."""
 
 
 def exchange(
@@ -29,9 +32,10 @@ def exchange(
 ) -> Iterator[Message]:
     """Yield the replies; after half of ``timeout`` seconds send what ``again`` returns: the tasks of silent nodes.
 
-    Flower delivers at most once. A node that has trained already sends the same bytes again. ``enough`` is asked after
-    each reply: once it says so nothing more is heard, and what comes later is late. ``started``: when the round began,
-    by ``clock``.
+    Flower delivers at most once. A node that has trained already sends the same bytes again; one that is slow, or is
+    away at that moment, may still answer what it was sent first, where the grid can listen on (``ListeningGrid``).
+    ``enough`` is asked after each reply: once it says so nothing more is heard, and what comes later is late.
+    ``started``: when the round began, by ``clock``.
     """
     for reply in grid.send_and_receive(messages, timeout=timeout / 2):
         yield reply
@@ -39,12 +43,27 @@ def exchange(
             return
     left = started + timeout - clock()
     repeated = again() if left > 0 else []
-    if not repeated:
+    if isinstance(grid, ListeningGrid) and left > 0:
+        replies = grid.listen_on(repeated, timeout=left)
+    elif repeated:
+        replies = grid.send_and_receive(repeated, timeout=left)
+    else:
         return
-    for reply in grid.send_and_receive(repeated, timeout=left):
+    for reply in replies:
         yield reply
         if enough():
             return
+
+
+@runtime_checkable
+class ListeningGrid(Protocol):
+    """A grid that still hears answers to what it has sent before."""
+
+    def listen_on(self, messages: Iterable[Message], *, timeout: float) -> Iterable[Message]:
+        """Send ``messages`` and yield replies to them and to those sent last, of each task one.
+
+        Ends when nobody is left to answer, or after ``timeout`` seconds.
+        """
 
 
 class Awaited:
@@ -127,6 +146,10 @@ class StreamingGrid(Grid):
         self._grid = grid
         self._sleep = sleep
         self._clock = clock
+        self._waiting: dict[str, str] = {}
+        """Nonce, or nothing, by the id of each message that is waited for."""
+        self._asked: dict[str, list[str]] = {}
+        """Those ids by nonce."""
 
     def set_run(self, run: Run) -> None:
         """See the grid within."""
@@ -157,19 +180,46 @@ class StreamingGrid(Grid):
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterator[Message]:
         """Yield replies as they come, for at most ``timeout`` seconds, without end where it is None."""
+        self._waiting, self._asked = {}, {}
+        yield from self._heard(messages, timeout)
+
+    def listen_on(self, messages: Iterable[Message], *, timeout: float) -> Iterator[Message]:
+        """See ``ListeningGrid``."""
+        yield from self._heard(messages, timeout)
+
+    def _heard(self, messages: Iterable[Message], timeout: float | None) -> Iterator[Message]:
+        """Yield replies to what is waited for and to ``messages``.
+
+        Time is looked at after each few of them. What was there before it was up is still heard, for as long again as
+        a tenth of it and ``LAST_SWEEP_SECONDS`` at most: a cohort's replies take a while to be taken.
+        """
+        sent = list(messages)
+        waiting = self._waiting
+        for name, nonce in zip(self._grid.push_messages(sent), map(nonce_of, sent), strict=True):
+            waiting[name] = nonce
+            self._asked.setdefault(nonce, []).append(name)
         deadline = None if timeout is None else self._clock() + timeout
-        waiting = set(self._grid.push_messages(messages))
+        last = None if deadline is None or timeout is None else deadline + min(0.1 * timeout, LAST_SWEEP_SECONDS)
         while waiting:
             before = len(waiting)
             for together in _batches(sorted(waiting)):
                 for reply in self._grid.pull_messages(together):
-                    waiting.discard(reply.metadata.reply_to_message_id)
+                    self._answered(reply)
                     yield reply
+                if last is not None and self._clock() > last:
+                    return
             left = None if deadline is None else deadline - self._clock()
             if not waiting or (left is not None and left <= 0):
                 return
             if len(waiting) == before:
                 self._sleep(POLL_SECONDS if left is None else min(POLL_SECONDS, left))
+
+    def _answered(self, reply: Message) -> None:
+        """Wait for this answer no more, nor for another to the same task, unless this one is an error."""
+        nonce = self._waiting.pop(reply.metadata.reply_to_message_id, "")
+        if nonce and not reply.has_error():
+            for name in self._asked.pop(nonce, ()):
+                self._waiting.pop(name, None)
 
 
 def _batches(names: list[str]) -> Iterator[list[str]]:

@@ -4,7 +4,6 @@ A node that goes off while it works has worked, and answers at once with what it
 to nodes that are off are lost, as are answers that are ready while their node is off.
 """
 
-import heapq
 from collections.abc import Iterable, Iterator
 
 from flwr.app import Message, UserConfig
@@ -42,6 +41,8 @@ class ChurnGrid(InProcessGrid):
         self._time = time
         self._ready: dict[tuple[int, str], float] = {}
         """When a node has done a task, by node id and the task's own name."""
+        self._late: dict[tuple[int, str], tuple[float, Message]] = {}
+        """Answers that come after the time that was waited for them, by the same; queries have no name."""
 
     def get_node_ids(self) -> Iterable[int]:
         """Return the ids of the nodes that are online now."""
@@ -52,22 +53,29 @@ class ChurnGrid(InProcessGrid):
 
         Unless all that were asked have answered. ``timeout`` None waits for those who will.
         """
+        self._late = {}
+        yield from self._heard(messages, timeout)
+
+    def listen_on(self, messages: Iterable[Message], *, timeout: float) -> Iterator[Message]:
+        """See ``fedrec.flower.exchange.ListeningGrid``."""
+        yield from self._heard(messages, timeout)
+
+    def _heard(self, messages: Iterable[Message], timeout: float | None) -> Iterator[Message]:
         deadline = None if timeout is None else self._time.now + timeout
-        coming: list[tuple[float, int, str]] = []
-        sent = 0
+        arriving = {**self._late}
+        lost = 0
         for message in messages:
-            sent += 1
-            node = message.metadata.dst_node_id
-            when = self._arrival(message)
-            if when is not None and (deadline is None or when <= deadline):
-                heapq.heappush(coming, (when, node, self._accept(message)))
-        heard = 0
-        while coming:
-            when, _, message_id = heapq.heappop(coming)
+            when, task = self._arrival(message), (message.metadata.dst_node_id, _name_of(message))
+            if when is None:
+                lost += task not in arriving
+            elif task not in arriving or when < arriving[task][0]:
+                arriving[task] = (when, message)
+        in_time = {task: one for task, one in arriving.items() if deadline is None or one[0] <= deadline}
+        self._late = {task: one for task, one in arriving.items() if task not in in_time}
+        for _, (when, message) in sorted(in_time.items(), key=lambda item: (item[1][0], item[0])):
             self._time.now = max(self._time.now, when)
-            heard += 1
-            yield self._answer(message_id)
-        if heard < sent and deadline is not None:
+            yield self._answer(self._accept(message))
+        if (lost or self._late) and deadline is not None:
             self._time.now = max(self._time.now, deadline)
 
     def _arrival(self, message: Message) -> float | None:

@@ -3,10 +3,11 @@
 from collections.abc import Iterable
 
 import pytest
-from flwr.app import Message, MessageType, RecordDict
+from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 
 from fedrec.flower.exchange import TOGETHER, StreamingGrid, exchange, streaming
 from fedrec.flower.identity import assign_message_id
+from fedrec.flower.wire import TASK
 from simulations.grid import InProcessGrid
 
 
@@ -105,3 +106,40 @@ def test_enough_replies_end_the_round_at_once():
         heard.append(reply)
     assert len(heard) == 3
     assert grid.now == 2.0
+
+
+def tasks(nonces: Iterable[str]) -> list[Message]:
+    """Messages whose ``nonce_of`` is the given one."""
+    made = []
+    for node, nonce in enumerate(nonces):
+        content = RecordDict({TASK: ConfigRecord({"nonce": nonce})})
+        made.append(Message(content, node + 1, MessageType.TRAIN))
+    return made
+
+
+def test_an_answer_to_the_first_asking_counts_to_the_end_of_the_round():
+    """A node that is away at half-time, or slow, was sent its task already."""
+    grid, stream = streamed([0.0, 14.0])
+    came = []
+    for _ in exchange(stream, questions(2), again=list, timeout=20.0, started=0.0, clock=lambda: grid.now):
+        came.append(grid.now)
+    assert came == [0.0, pytest.approx(14.0, abs=1.0)]
+    assert grid.now < 16.0
+
+
+def test_of_a_node_that_was_asked_twice_one_answer_is_heard():
+    slow, other = "a" * 32, "b" * 32
+    grid, stream = streamed([14.0, 0.0, 14.0])
+    told = {"timeout": 20.0, "started": 0.0, "clock": lambda: grid.now}
+    replies = list(exchange(stream, tasks([slow, other]), again=lambda: tasks([slow]), **told))
+    assert len(replies) == 2
+    assert len(grid.pushed) == 1  # the twin is left where it is
+
+
+def test_after_the_time_is_up_a_sweep_goes_on_for_so_long_and_no_longer():
+    grid, stream = streamed([0.0] * 100)
+    heard = 0
+    for _ in stream.send_and_receive(questions(100), timeout=10.0):
+        heard += 1
+        grid.now += 1.0
+    assert 10 <= heard <= 10 + TOGETHER + 1
