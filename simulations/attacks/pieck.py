@@ -1,6 +1,6 @@
 """PIECK: find popular items from the shared table alone, and make a target look like them.
 
-Zhang et al. 2025, "Preventing the Popular Item Embedding Based Attack in Federated Recommendations" (ICDE). Everything
+Zhang et al. 2024, "Preventing the Popular Item Embedding Based Attack in Federated Recommendations" (ICDE). Everything
 is in terms of a change: what a client asks the server to add to the item table, float ``[num_items, dim]``.
 """
 

@@ -10,7 +10,8 @@ from torch import Tensor
 def opposed(honest: Tensor, strength: float, rows: Tensor | None = None) -> Tensor:
     """Return Spattack of one who knows the others' updates: the honest sum turned round, ``strength`` times as long.
 
-    Wang et al. 2025, "Understanding Byzantine-Robust Federated Recommendation from a Sparse Perspective" (AAAI).
+    Zhang et al. 2025, "Rethinking Byzantine Robustness in Federated Recommendation from Sparse Aggregation Perspective"
+    (AAAI).
     ``honest``: the others' summed change. ``rows``: the items it is limited to (theirs with few supporters, where liars
     are soon the majority); None for all. ``strength`` is of one liar: share it out among colluding ones.
     """
