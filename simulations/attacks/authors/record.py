@@ -27,6 +27,8 @@ class Row:
 class Reproduction:
     """One attack in its authors' setting. ``measured``: with it; ``clean``: its twin, same seed, without liars.
 
+    The twin may have been measured after fewer of the iterations; first and last are always among them.
+
     ``source``: the paper; ``data``: what was trained on; ``fraction``: liars per honest client; ``claimed``: the
     authors' effect and where it is from; ``hr``: what ``Row.hr`` is; ``own``: where this differs from the authors'.
     """

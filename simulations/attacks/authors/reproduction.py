@@ -5,8 +5,9 @@
 
 import argparse
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -70,19 +71,57 @@ NetworkMaker = Callable[[int, torch.Generator], NetworkLiars]
 """From the target to all liars."""
 
 
-def _of_a_network(claim: Claim, judged: Sequence[int], seed: int, make: NetworkMaker) -> Reproduction:
+JUDGED = range(13)
+CLEAN_JUDGED = range(0, 13, 4)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Setting:
+    """What the attack and its twin share. ``state``: of the generator from which the attack draws on."""
+
+    events: Interactions
+    data: str
+    target: int
+    judge: Judge
+    state: Tensor
+
+
+@cache
+def _network_setting(seed: int) -> _Setting:
     found = find_dataset("ml-1m") is not None
     events = fifth_out("ml-1m", seed) if found else like_movielens_1m(seed)
-    data = "ml-1m" if found else "synthetic, of MovieLens-1M's size and skew"
     target = least_popular(events.popularity)
-    judge, liars = Judge.full(events, target, 20, every=8), int(events.num_users * claim.fraction)
+    return _Setting(
+        events=events,
+        data="ml-1m" if found else "synthetic, of MovieLens-1M's size and skew",
+        target=target,
+        judge=Judge.full(events, target, 20, every=8),
+        state=torch.Generator().manual_seed(seed).get_state(),
+    )
+
+
+@cache
+def _clean_network(seed: int) -> tuple[Row, ...]:
+    setting = _network_setting(seed)
+    return run_network(setting.events, NetworkRecipe(), setting.judge, CLEAN_JUDGED, seed, None, 0)
+
+
+def _of_a_network(claim: Claim, seed: int, make: NetworkMaker) -> Reproduction:
+    setting = _network_setting(seed)
+    events, liars = setting.events, int(setting.events.num_users * claim.fraction)
 
     def twins() -> Two:
-        attackers = make(target, torch.Generator().manual_seed(seed))
-        measured = run_network(events, NetworkRecipe(), judge, judged, seed, attackers, liars)
-        return measured, run_network(events, NetworkRecipe(), judge, judged, seed, None, 0)
+        attackers = make(setting.target, _drawing_on(setting))
+        measured = run_network(events, NetworkRecipe(), setting.judge, JUDGED, seed, attackers, liars)
+        return measured, _clean_network(seed)
 
-    return _recorded(claim, data, RECALL, seed, twins)
+    return _recorded(claim, setting.data, RECALL, seed, twins)
+
+
+def _drawing_on(setting: _Setting) -> torch.Generator:
+    generator = torch.Generator()
+    generator.set_state(setting.state)
+    return generator
 
 
 def least_popular(popularity: Tensor) -> int:
@@ -116,17 +155,17 @@ PSMU = Claim(
 
 def a_ra(seed: int) -> Reproduction:
     """Run A-ra at 0.1 % on a network."""
-    return _of_a_network(A_RA, range(13), seed, lambda target, g: RandomUsers(target=target, hard=False, generator=g))
+    return _of_a_network(A_RA, seed, lambda target, g: RandomUsers(target=target, hard=False, generator=g))
 
 
 def a_hum(seed: int) -> Reproduction:
     """Run A-hum at 0.1 % on a network."""
-    return _of_a_network(A_HUM, range(13), seed, lambda target, g: RandomUsers(target=target, hard=True, generator=g))
+    return _of_a_network(A_HUM, seed, lambda target, g: RandomUsers(target=target, hard=True, generator=g))
 
 
 def psmu(seed: int) -> Reproduction:
     """Run PSMU at 0.1 % on a network."""
-    return _of_a_network(PSMU, range(13), seed, lambda target, g: SyntheticUsers(target=target, generator=g))
+    return _of_a_network(PSMU, seed, lambda target, g: SyntheticUsers(target=target, generator=g))
 
 
 # --- matrix factorisation on MovieLens-100K: FedRecAttack, PIECK, PipAttack, Spattack -------------------------------
@@ -137,20 +176,39 @@ BCE = Recipe(rate=1.0, loss="pointwise", repeats_count=False)
 MEAN = Recipe(rate=0.01, loss="pairwise", decay=0.1, joined="mean", clients_a_step=None)
 
 
-def _of_factors(
-    claim: Claim, recipe: Recipe, iterations: int, seed: int, make: Maker, *, targeted: bool = True, **shown: bool
-) -> Reproduction:
+@cache
+def _factors_setting(seed: int, targeted: bool, tests_shown: bool) -> _Setting:
     events, generator = last_out("ml-100k", seed), torch.Generator().manual_seed(seed)
     target = int(torch.randint(0, events.num_items, (1,), generator=generator))
-    judge = Judge.sampled(events, target if targeted else None, 10, generator, **shown)
-    liars = int(events.num_users * claim.fraction)
+    judge = Judge.sampled(events, target if targeted else None, 10, generator, tests_shown=tests_shown)
+    return _Setting(events=events, data="ml-100k", target=target, judge=judge, state=generator.get_state())
+
+
+@cache
+def _clean_factors(recipe: Recipe, iterations: int, seed: int, targeted: bool, tests_shown: bool) -> tuple[Row, ...]:
+    setting = _factors_setting(seed, targeted, tests_shown)
+    return run(setting.events, recipe, setting.judge, iterations, seed, None, 0)
+
+
+def _of_factors(
+    claim: Claim,
+    recipe: Recipe,
+    iterations: int,
+    seed: int,
+    make: Maker,
+    *,
+    targeted: bool = True,
+    tests_shown: bool = True,
+) -> Reproduction:
+    setting = _factors_setting(seed, targeted, tests_shown)
+    liars = int(setting.events.num_users * claim.fraction)
 
     def twins() -> Two:
-        attackers = make(events, target, liars, generator)
-        measured = run(events, recipe, judge, iterations, seed, attackers, liars)
-        return measured, run(events, recipe, judge, iterations, seed, None, 0)
+        attackers = make(setting.events, setting.target, liars, _drawing_on(setting))
+        measured = run(setting.events, recipe, setting.judge, iterations, seed, attackers, liars)
+        return measured, _clean_factors(recipe, iterations, seed, targeted, tests_shown)
 
-    return _recorded(claim, "ml-100k", OF_99, seed, twins)
+    return _recorded(claim, setting.data, OF_99, seed, twins)
 
 
 FEDREC_ATTACK = Claim(

@@ -63,6 +63,7 @@ def real_data(shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.usefixtures("real_data")
 @pytest.mark.parametrize(
     ("name", "bars"),
@@ -89,6 +90,7 @@ def test_a_targeted_attack_has_its_authors_effect_in_their_setting(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.usefixtures("real_data")
 @pytest.mark.parametrize("name", ["spattack-omniscient", "spattack-blind"])
 def test_spattack_prevents_training_in_its_authors_setting(name: str) -> None:
