@@ -27,6 +27,7 @@ from server.door.home import ServerHome
 from server.federation import Federation, Outcome
 from server.operations.gate import Gate
 from server.operations.logs import log_as_json
+from server.reputation import Reputations
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +65,7 @@ def federation_of(context: Context) -> Federation:
             on_event=gate.on_event,
         ),
         enrolment=_enrolment(),
+        reputations=_reputations(),
     )
 
 
@@ -78,6 +80,11 @@ def _enrolment() -> Enrolment | None:
         "the server's folder ('fedrec server init') to take those of enrolled devices alone"
     )
     return None
+
+
+def _reputations() -> Reputations | None:
+    folder = os.environ.get("FEDREC_SERVER")
+    return Reputations(ServerHome(Path(folder)).reputation) if folder else None
 
 
 def metrics_row(report: RoundReport, phase: str = "final") -> dict[str, object]:

@@ -9,11 +9,13 @@ from pathlib import Path
 from flwr.serverapp import Grid
 
 from fedrec.aggregation.alarms import Alarm
+from fedrec.aggregation.reputation import Reputation
 from fedrec.config import Scenario
 from fedrec.data.catalogue import Catalogue
 from fedrec.flower.clock import Clock
 from fedrec.flower.dimensions import dimensions_of
 from fedrec.flower.enrolment import Enrolment
+from fedrec.flower.events import What
 from fedrec.flower.state import Randomness, RoundReport, RunState
 from fedrec.flower.strategy import FedRecStrategy
 from fedrec.flower.telling import Teller
@@ -23,9 +25,12 @@ from fedrec.models import SharedState, build_model
 from fedrec.privacy.accounts.ledger import Ledger
 from fedrec.privacy.adaptive_clipping import AdaptiveClipping
 from fedrec.privacy.planning.run import RunPlan, plan_run
+from fedrec.rounds import Contribution
 from fedrec.training.pretrained_items import pretrained_items
 from server.checkpoint import Checkpoints
 from server.journal import FOLDER, FileJournal
+from server.quality import released_quality
+from server.reputation import Reputations
 from server.watching import watching
 
 
@@ -58,6 +63,8 @@ class Federation:
     enrolment: Enrolment | None = None
     """The deployed server's list of devices; None takes nodes as they come: in a simulation."""
     clock: Clock = field(default_factory=Clock)
+    reputations: Reputations | None = None
+    """What earlier runs have put down of devices; None begins and ends with this run."""
 
     def train(self, grid: Grid) -> Outcome:
         """Run to the last round, an early stop or the end of the budget; see ``FedRecStrategy.start``."""
@@ -72,9 +79,12 @@ class Federation:
         plan_for = lru_cache(self.plan)  # solving for noise takes a while, and the outcome asks again
         resume = kept.latest(initial) if kept else None
         journal = FileJournal(self.checkpoints / FOLDER) if self.checkpoints else None
-        hooks = self._watched(self.hooks)
+        hooks = self._telling_quality(self._watched(self.hooks))
         if kept:
             hooks = replace(hooks, on_checkpoint=_both(kept.save, hooks.on_checkpoint))
+        if self.reputations:
+            hooks = replace(hooks, on_checkpoint=_both(hooks.on_checkpoint, self.reputations.save))
+        if kept:
             self._tell_of_losses(kept.lost, resume)
         strategy = FedRecStrategy(
             self._terms(),
@@ -105,6 +115,18 @@ class Federation:
             return Look(alarms=(*callers.alarms, *own.alarms), watch=own.watch)
 
         return replace(hooks, inspect=both)
+
+    def _telling_quality(self, hooks: Hooks) -> Hooks:
+        """Return hooks that also tell of a released evaluation."""
+
+        def on_round(report: RoundReport, state: RunState) -> None:
+            hooks.on_round(report, state)
+            if report.contribution is Contribution.RANKS and report.abandoned is None:
+                found = released_quality(state.ranks, state.roster.population, self.scenario.evaluation.ks)
+                if found:
+                    Teller(state.run_id, hooks.on_event, self.clock).tell(What.QUALITY, report.round, **found)
+
+        return replace(hooks, on_round=on_round)
 
     def _tell_of_losses(self, lost: Sequence[str], resume: RunState | None) -> None:
         """Raise the alarm over checkpoints that were damaged."""
@@ -146,6 +168,7 @@ class Federation:
             config_digest=hashlib.sha256(scenario.model_dump_json().encode()).hexdigest(),
             enrolment=self.enrolment,
             robustness=scenario.robustness,
+            reputation=self.reputations.read() if self.reputations else Reputation(),
         )
 
 

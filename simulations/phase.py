@@ -5,6 +5,7 @@ no message carries it, and the rows that it yields are marked as the researcher'
 """
 
 import shutil
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -22,7 +23,7 @@ from fedrec.data.histories import Histories
 from fedrec.data.splits import Split
 from fedrec.errors import FedRecError
 from fedrec.evaluation.metrics import RankingResult, evaluate_ranking
-from fedrec.flower.events import Event
+from fedrec.flower.events import Event, Fact, What
 from fedrec.flower.state import RoundReport, RunState
 from fedrec.flower.terms import Hooks
 from fedrec.models import FusedRecommender, PrivateState, SharedState, build_model
@@ -38,6 +39,8 @@ from simulations.population import locate_in, node_folder, private_reader, willi
 from simulations.progress import Progress
 
 Row = dict[str, Any]
+MOST_MEASURES = 24
+"""Measures that one event tells."""
 WRITTEN = "written"
 """File among the nodes' folders that is there once all of them are, and holds their number."""
 Found = TypeVar("Found", NDArray[np.float32], dict[str, NDArray[np.float32]])
@@ -250,10 +253,16 @@ class Phase:
         row: Row = {**metrics_row(report, self.name), "fusion": self.fusion(state.shared)}
         if self._is_due(report.round) and report.abandoned is None:
             row["metrics"] = self.measure(state).means()
+            self._tell_of(row["metrics"], report.round, state)
             self._stop = self.should_stop(report.round, row["metrics"])
         self.on_row(row)
         self.traffic.add(report)
         self.progress.round(row)
+
+    def _tell_of(self, metrics: Mapping[str, float], number: int, state: RunState) -> None:
+        """Tell what was measured as an event too: of a simulation, where nothing of it is released."""
+        facts: dict[str, Fact] = dict(list(metrics.items())[:MOST_MEASURES])
+        self.on_event(Event(time=time.time(), run_id=state.run_id, round=number, what=What.QUALITY, facts=facts))
 
     def _is_due(self, round: int) -> bool:
         """The last round is measured by whoever concludes."""

@@ -1,7 +1,9 @@
 """How the result of a run looks in a terminal. Knows the summary's schema; measures and computes nothing."""
 
+from collections import Counter
 from collections.abc import Mapping
 
+from fedrec.aggregation.alarms import described
 from fedrec.cli.output import with_interval, write_line, write_table
 from fedrec.runs.folder import RunFolder
 from fedrec.runs.labels import FLOOR_LABELS, epsilon_label, floor_label, headline_metrics, human_bytes, metric_label
@@ -48,6 +50,19 @@ def write_facts(summary: Summary) -> None:
         f"{human_bytes(sent.up_per_client_round)} up, and {human_bytes(sent.up_before_training)} up once before "
         f"training; rounds: {summary.rounds}, in {summary.timing.training:.0f} s"
     )
+
+
+def write_alarms(folder: RunFolder) -> None:
+    """Print the alarms that the run raised: of each kind how often, and the first; nothing where there is none."""
+    first: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+    for row in folder.events():
+        if row["what"] == "alarm":
+            kind = str(row["facts"].get("kind") or "alarm")
+            counts[kind] += 1
+            first.setdefault(kind, f"round {row['round']}: {described(row['facts'])}")
+    for kind, count in counts.most_common():
+        write_line(f"alarms of kind {kind}: {count}, the first in {first[kind]}")
 
 
 def write_whereabouts(folder: RunFolder) -> None:

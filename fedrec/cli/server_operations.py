@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fedrec.aggregation.alarms import described
 from fedrec.cli.output import write_json, write_line, write_note, write_table
 from fedrec.cli.server_folder import Folder, Json, open_server, publications
 
@@ -46,7 +47,8 @@ def runs(folder: Folder, json: Json = False) -> None:
         )
     write_table("runs", ("name", "standing", "rounds", "abandoned", "epsilon", "alarms"), rows)
     for alarm in alarms[:10]:
-        write_line(f"alarm {alarm.id}, {alarm.kind}{f' of {alarm.run}' if alarm.run else ''}: {alarm.text}")
+        of = f" of {alarm.run}, round {alarm.round}" if alarm.run else ""
+        write_line(f"alarm {alarm.id}{of}: {described(vars(alarm))}")
 
 
 def pause(folder: Folder, run: Run, why: Why = "") -> None:

@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperCommand
 
 from fedrec.cli.output import RoundBar, write_json
-from fedrec.cli.results import floor_rows, model_row, write_facts, write_quality, write_whereabouts
+from fedrec.cli.results import floor_rows, model_row, write_alarms, write_facts, write_quality, write_whereabouts
 from fedrec.cli.scenarios import fresh_run_folder, read_scenario
 from fedrec.config import Place, Scenario
 from fedrec.config.audit import DEFAULT_CANARIES
@@ -129,4 +129,5 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 def _write_result(summary: Summary, folder: RunFolder) -> None:
     write_quality(summary.name, [*floor_rows(summary), model_row(summary)], summary.protocol.ks)
     write_facts(summary)
+    write_alarms(folder)
     write_whereabouts(folder)

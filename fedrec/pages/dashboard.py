@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fedrec.aggregation.alarms import measure
 from fedrec.errors import FedRecError
 from fedrec.pages.charts import Series, lines
 from fedrec.pages.document import Document, document, live_part
@@ -56,6 +57,8 @@ def dashboard(looks: Sequence[Look], *, live_seconds: float | None = None) -> Do
     header = element("header", text("p", "fedrec dashboard", class_="eyebrow"), text("h1", title))
     parts = [_overview(looks), text("h2", "How it learns"), _learning(looks)]
     parts += [text("h2", "Budget and traffic"), _spending(looks), text("h2", "Alarms"), _alarms(looks)]
+    if any(look.told.set_aside for look in looks):
+        parts += [text("h2", "Replies set aside"), _set_aside(looks)]
     for look in looks:
         parts += [text("h2", "Rounds" if len(looks) == 1 else f"Rounds of {look.name}"), rounds_part(look.told.rounds)]
     foot = text("footer", "Measured in simulation, without noise: these figures leave no real device.")
@@ -116,13 +119,26 @@ def _alarms(looks: Sequence[Look]) -> str:
     raised = [
         alarm(
             str(row["facts"].get("kind") or "alarm"),
-            str(row["facts"].get("text") or ""),
-            f"{look.name}, round {row['round']}, {clock(row['time'])}",
+            f"{row['facts'].get('text') or ''}{measure(row['facts'].get('value'), row['facts'].get('bound'))}",
+            f"{_subject(row)}{look.name}, round {row['round']}, {clock(row['time'])}",
         )
         for look in looks
         for row in look.told.alarms
     ]
     return "".join(raised) or text("p", "None was raised.", class_="caption")
+
+
+def _set_aside(looks: Sequence[Look]) -> str:
+    rows = [
+        (reason, [text("span", str(count)), text("span", look.name)])
+        for look in looks
+        for reason, count in sorted(look.told.set_aside.items(), key=lambda pair: (-pair[1], pair[0]))
+    ]
+    return table(("reason", "replies", "run"), rows)
+
+
+def _subject(row: Mapping[str, Any]) -> str:
+    return f"{row['facts']['subject']}; " if row["facts"].get("subject") else ""
 
 
 def _metric_points(look: Look, name: str) -> list[tuple[float, float]]:

@@ -1,7 +1,8 @@
 """A run's rounds as a page shows them, from the events that it has told so far."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 
@@ -33,6 +34,8 @@ class Told:
     rounds: tuple[RoundFacts, ...] = ()
     alarms: tuple[Mapping[str, Any], ...] = ()
     """Rows of events, the latest first, at most 50."""
+    set_aside: Mapping[str, int] = field(default_factory=dict)
+    """How many replies were set aside, by reason."""
     standing: str = "none"
     why: str = ""
     planned: int | None = None
@@ -53,9 +56,12 @@ def told_by(events: Iterable[Mapping[str, Any]]) -> Told:
     rounds: dict[int, RoundFacts] = {}
     told = Told()
     alarms: list[Mapping[str, Any]] = []
+    reasons: Counter[str] = Counter()
     for row in events:
         what, facts, number = row["what"], row["facts"], row["round"]
         told = replace(told, last=row["time"])
+        if what == "reply-quarantined":
+            reasons[str(facts.get("reason") or "unknown")] += 1
         if what == "run-began":
             if not facts.get("resumed"):
                 rounds.clear()
@@ -73,7 +79,7 @@ def told_by(events: Iterable[Mapping[str, Any]]) -> Told:
         elif number in rounds or what in ("round-committed", "round-abandoned"):
             rounds[number] = _after(rounds.get(number, RoundFacts(round=number)), what, facts)
     ordered = tuple(rounds[number] for number in sorted(rounds))
-    return replace(told, rounds=ordered, alarms=tuple(alarms[:-51:-1]))
+    return replace(told, rounds=ordered, alarms=tuple(alarms[:-51:-1]), set_aside=dict(reasons))
 
 
 def _after(one: RoundFacts, what: str, facts: Mapping[str, Any]) -> RoundFacts:

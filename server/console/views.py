@@ -4,15 +4,18 @@ from collections.abc import Sequence
 
 from fedrec.pages.charts import Series, lines
 from fedrec.pages.document import Document, document, live_part
-from fedrec.pages.parts import alarm, badge, clock, rounds_part, tiles
+from fedrec.pages.parts import badge, clock, rounds_part, tiles
 from fedrec.pages.rounds import RoundFacts
 from fedrec.runs.html import element, figure, table, text
+from server.console.watched import alarms_part, rollouts_part, set_aside_part
+from server.operations.rollout import rollouts_of
 from server.operations.store import OperationsStore
-from server.operations.views import RoundView, RunView
+from server.operations.views import AlarmView, RoundView, RunView
 
 EVERY_SECONDS = 3.0
 _LAST = 60
 _MOST_DEVICES = 200
+_MOST_SEEN = 10
 CONFIRMED = {
     "kill": "All devices stop training within a minute, and all runs end. Recommending goes on.",
     "rollback": "The run goes back. What it has released stays paid for; what it releases again is paid for again.",
@@ -70,10 +73,12 @@ def console_page(store: OperationsStore, chosen: str, csrf: str, *, stopped: boo
     header = element(
         "header", text("p", "fedrec console", class_="eyebrow"), text("h1", run.run if run else "No run yet")
     )
-    parts = [_tiles(store, run, stopped), text("h2", "Alarms"), _alarms(store)]
+    parts = [_tiles(store, run, stopped), text("h2", "Alarms"), _alarms(store, csrf)]
     if run is not None:
         shown = [_facts(one) for one in store.rounds(run.run, last=_LAST)]
         parts += [text("h2", "Rounds"), rounds_part(shown), text("h2", "Quality and budget"), _charts(store, run)]
+        parts += [text("h2", "Replies set aside"), set_aside_part(store, run.run)]
+    parts += [text("h2", "Roll-outs"), rollouts_part(rollouts_of(store))]
     parts += [text("h2", "Devices"), _devices(store), text("h2", "Commands given"), _commands(store)]
     controls = live_part("controls", text("h2", "Commands"), _controls(run, csrf, stopped, back_to))
     return document(
@@ -105,12 +110,25 @@ def _tiles(store: OperationsStore, run: RunView | None, stopped: bool) -> str:
     return tiles(entries)
 
 
-def _alarms(store: OperationsStore) -> str:
-    found = [
-        alarm(one.kind, one.text, f"{one.run or 'server'}, round {one.round}, {clock(one.time)}")
-        for one in store.alarms(open_only=True)[:20]
-    ]
-    return "".join(found) or text("p", "None is open.", class_="caption")
+def _alarms(store: OperationsStore, csrf: str) -> str:
+    """Return open alarms, each with a button to say that it was seen to, and who has seen to the last ones."""
+    every = store.alarms()
+    waiting = [one for one in every if not one.acknowledged_by]
+    rows = [
+        (one.kind, [text("span", told) for told in (one.run or "server", one.acknowledged_by, when, f"no. {one.id}")])
+        for one in every
+        if (when := clock(one.acknowledged_at)) and one.acknowledged_by
+    ][:_MOST_SEEN]
+    seen = element(
+        "details",
+        text("summary", "Acknowledged"),
+        table(("alarm", "of", "by", "when", ""), rows),
+    )
+    return alarms_part(waiting, lambda one: _acknowledge(one, csrf)) + (seen if rows else "")
+
+
+def _acknowledge(one: AlarmView, csrf: str) -> str:
+    return form("acknowledge", "Acknowledge", csrf, _hidden("detail", str(one.id)), run=one.run)
 
 
 def _charts(store: OperationsStore, run: RunView) -> str:

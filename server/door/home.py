@@ -6,6 +6,7 @@
     signing.key          Ed25519 key (0600) that signs orders, catalogues and models; signer.pub its public half as hex
     enrolments.db        codes and devices (SQLite)
     superlink.db         Flower's runs, nodes and messages (SQLite)
+    reputation.json      devices that sent what no honest one sends, over all runs; may be deleted
     console.token        what opens the operator's page (0600)
     operations.db        what happened in runs, alarms, commands (SQLite), unless settings name a PostgreSQL
     training.json        the run that is under way, which is taken up again when something of it dies
@@ -144,6 +145,11 @@ class ServerHome:
     def enrolments(self) -> Path:
         """Codes and devices."""
         return self.path / "enrolments.db"
+
+    @property
+    def reputation(self) -> Path:
+        """What runs have put down of devices' conduct."""
+        return self.path / "reputation.json"
 
     @property
     def nginx(self) -> Path:

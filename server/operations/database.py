@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, insert, make_url, select
+from sqlalchemy import Connection, Engine, Table, create_engine, event, insert, make_url, select, text, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import URL
@@ -22,6 +22,8 @@ from server.operations.tables import SCHEMA, metadata, schema
 PASSWORD = "FEDREC_OPERATIONS_PASSWORD"
 SECONDS = 10
 """Longest wait for a connection, or for another writer."""
+_MIGRATIONS = {1: "ALTER TABLE alarms ADD COLUMN subject TEXT NOT NULL DEFAULT ''"}
+"""What brings a database from a schema to the one after it."""
 _DRIVERS = {"postgresql": "postgresql+psycopg", "postgresql+psycopg": "postgresql+psycopg"}
 
 
@@ -89,10 +91,23 @@ def open_engine(url: URL) -> Engine:
             version = connection.execute(select(schema.c.version)).scalar()
             if version is None:
                 connection.execute(insert(schema).values(version=SCHEMA))
+        if version in _MIGRATIONS:
+            version = _migrate(engine, version)
     if version not in (None, SCHEMA):
         engine.dispose()
         raise OperationsError(f"{shown(url)} has schema {version}, this fedrec reads {SCHEMA}: use the newer fedrec")
     return engine
+
+
+def _migrate(engine: Engine, version: int) -> int:
+    """Bring a database from one schema to the next ones, once, whoever else opens it now; return the last one."""
+    while version in _MIGRATIONS:
+        with engine.begin() as connection:
+            mine = update(schema).where(schema.c.version == version).values(version=version + 1)
+            if connection.execute(mine).rowcount:  # who comes second waits here, and finds it done
+                connection.execute(text(_MIGRATIONS[version]))
+        version += 1
+    return version
 
 
 def shown(url: URL) -> str:

@@ -3,14 +3,14 @@
 No label tells a device, an owner, a user or an item. Numbers of devices are coarse (``server.door.metrics.coarse``).
 """
 
+import collections
 import shutil
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.exposition import generate_latest
 
 from fedrec.errors import FedRecError
@@ -61,10 +61,13 @@ class Health:
         return generate_latest(registry).decode()
 
     def _of_runs(self, store: OperationsStore, registry: CollectorRegistry) -> None:
-        alarms = Counter(alarm.kind for alarm in store.alarms(open_only=True))
+        alarms = collections.Counter(alarm.kind for alarm in store.alarms(open_only=True))
         shown = Gauge("fedrec_alarms_open", "Alarms that nobody has seen to, by kind.", ("kind",), registry=registry)
         for kind, count in sorted(alarms.items()):
             shown.labels(kind).set(count)
+        raised = Counter("fedrec_alarms", "Alarms that were ever raised, by kind.", ("kind",), registry=registry)
+        for kind, count in store.alarm_counts().items():
+            raised.labels(kind).inc(count)
         run = next(iter(store.runs()), None)
         if run is None:
             return

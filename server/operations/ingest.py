@@ -36,7 +36,7 @@ def ingest(connection: Connection, folder: Path) -> int:
     The run's row is written first, so that two who do this at once do it one after the other.
     """
     run, path = folder.name, folder / EVENTS
-    if not path.is_file():
+    if not path.is_file() or _is_taken_in(connection, run, path.stat().st_size):
         return 0
     upsert(connection, tables.runs, {"run": run}, {})
     connection.execute(update(tables.runs).where(tables.runs.c.run == run).values(run=run))
@@ -56,6 +56,11 @@ def ingest(connection: Connection, folder: Path) -> int:
         taken += 1
     connection.execute(update(tables.runs).where(tables.runs.c.run == run).values(sequence=sequence, place=place))
     return taken
+
+
+def _is_taken_in(connection: Connection, run: str, size: int) -> bool:
+    """Return whether all of a file of so many bytes is in here: a look that writes nothing."""
+    return connection.execute(select(tables.runs.c.place).where(tables.runs.c.run == run)).scalar() == size
 
 
 def _highest(connection: Connection, run: str) -> int:
@@ -211,6 +216,7 @@ def _alarm(connection: Connection, entry: _Entry) -> None:
         "round": event.round,
         "kind": str(facts.get("kind") or "alarm")[:60],
         "text": str(facts.get("text") or ""),
+        "subject": str(facts.get("subject") or "")[:200],
         "value": _number(facts.get("value")),
         "bound": _number(facts.get("bound")),
         "acknowledged_by": "",

@@ -141,9 +141,7 @@ class Rollouts:
 
     def all(self) -> list[RolloutView]:
         """Return all roll-outs, the latest first."""
-        with speaking(self.store.url), self.store.engine.connect() as connection:
-            rows = connection.execute(select(tables.rollouts).order_by(tables.rollouts.c.version.desc()))
-            return [RolloutView(**row._mapping) for row in rows]
+        return rollouts_of(self.store)
 
     def advance(self) -> RolloutView:
         """Go to the next stage; ``ConfigError`` where nothing is being rolled out."""
@@ -203,6 +201,13 @@ class Rollouts:
         with speaking(self.store.url), self.store.engine.begin() as connection:
             connection.execute(update(table).where(table.c.version == view.version).values(**values))
         return RolloutView(**{**vars(view), **values})
+
+
+def rollouts_of(store: OperationsStore) -> list[RolloutView]:
+    """Return all roll-outs that were noted, the latest first."""
+    with speaking(store.url), store.engine.connect() as connection:
+        rows = connection.execute(select(tables.rollouts).order_by(tables.rollouts.c.version.desc()))
+        return [RolloutView(**row._mapping) for row in rows]
 
 
 def published_oddity(publications: Publications, version: int) -> str | None:

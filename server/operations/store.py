@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import Engine, Row, func, select, update
+from sqlalchemy import ColumnElement, Engine, Row, case, func, select, update
 from sqlalchemy.engine import URL
 
+from fedrec.flower.events import What
 from server.door.home import ServerHome, ServerSettings
 from server.operations import tables
 from server.operations.database import database_url, open_engine, speaking
@@ -26,6 +27,7 @@ from server.operations.views import (
     ReplyView,
     RoundView,
     RunView,
+    SetAsideView,
 )
 
 MOST = 1000
@@ -103,8 +105,10 @@ class OperationsStore:
     def devices(self) -> list[DeviceView]:
         """Return all devices that are enrolled or were heard of, by name."""
         known = {row._mapping["key"]: row._mapping for row in self._rows(select(tables.devices))}
-        heard = _by_node(self._rows(select(tables.replies).order_by(tables.replies.c.time)))
-        return [_device(key, known.get(key), heard.get(key, [])) for key in sorted(known.keys() | heard.keys())]
+        heard = {row._mapping["node"]: row._mapping for row in self._rows(_HEARD)}
+        reasons = {row._mapping["node"]: row._mapping["reason"] for row in self._rows(_REASONS)}
+        names = sorted(known.keys() | heard.keys())
+        return [_device(key, known.get(key), heard.get(key), reasons.get(key, "")) for key in names]
 
     def alarms(self, *, open_only: bool = False, run: str | None = None) -> list[AlarmView]:
         """Return alarms, the latest first, at most ``MOST``; ``open_only`` leaves out those that were acknowledged."""
@@ -115,6 +119,33 @@ class OperationsStore:
         if run is not None:
             query = query.where(table.c.run == run)
         return [AlarmView(**row._mapping) for row in self._rows(query.limit(MOST))]
+
+    def alarm_counts(self) -> dict[str, int]:
+        """Return how many alarms were ever raised, by kind."""
+        column = tables.alarms.c.kind
+        query = select(column, func.count().label("number")).group_by(column).order_by(column)
+        return {row._mapping["kind"]: row._mapping["number"] for row in self._rows(query)}
+
+    def set_aside(self, run: str) -> list[SetAsideView]:
+        """Return why replies of a run were set aside, the most frequent reason first; of the last ``MOST`` of them."""
+        table = tables.events
+        mine = (table.c.run == run, table.c.what == What.REPLY_QUARANTINED.value)
+        query = select(table.c.round, table.c.facts).where(*mine).order_by(table.c.sequence.desc()).limit(MOST)
+        by_reason: dict[str, list[tuple[int, str]]] = {}
+        for row in self._rows(query):
+            facts = json.loads(row._mapping["facts"])
+            found = (row._mapping["round"], str(facts.get("node") or ""))
+            by_reason.setdefault(str(facts.get("reason") or "unknown"), []).append(found)
+        views = [
+            SetAsideView(
+                reason=reason,
+                count=len(found),
+                last_round=max(number for number, _ in found),
+                nodes=tuple(sorted({node for _, node in found if node})),
+            )
+            for reason, found in by_reason.items()
+        ]
+        return sorted(views, key=lambda view: (-view.count, view.reason))
 
     def budget(self, run: str) -> BudgetView:
         """Return how a run's budget burns down."""
@@ -210,26 +241,34 @@ def _round(row: Row[Any], replies: list[ReplyView]) -> RoundView:
     return RoundView(**table, **counts, quarantined=quarantined, replies=tuple(ordered))
 
 
-def _by_node(rows: list[Row[Any]]) -> dict[str, list[Any]]:
-    found: dict[str, list[Any]] = {}
-    for row in rows:
-        found.setdefault(row._mapping["node"], []).append(row._mapping)
-    return found
+def _counted(outcome: str) -> ColumnElement[int]:
+    return func.sum(case((tables.replies.c.outcome == outcome, 1), else_=0)).label(outcome)
 
 
-def _device(key: str, known: Any, heard: list[Any]) -> DeviceView:
-    """Return one device; ``heard``: its replies in order of time."""
-    outcomes = [reply["outcome"] for reply in heard]
-    spoken = [reply["time"] for reply in heard if reply["outcome"] != "silent"]
+_OUTCOMES = ("taken", "refused", "quarantined", "silent")
+_HEARD = select(
+    tables.replies.c.node,
+    *map(_counted, _OUTCOMES),
+    func.max(case((tables.replies.c.outcome != "silent", tables.replies.c.time))).label("last_seen"),
+    func.sum(tables.replies.c.abandoned).label("spent_in_abandoned"),
+).group_by(tables.replies.c.node)
+"""What came of each node's tasks, counted by the database: a fleet's replies are many, its devices few."""
+_REASONS = (
+    select(tables.replies.c.node, tables.replies.c.reason)
+    .where(tables.replies.c.reason != "")
+    .order_by(tables.replies.c.time)
+)
+"""Why nodes were refused or set aside, the last one last."""
+
+
+def _device(key: str, known: Any, heard: Any, reason: str) -> DeviceView:
+    """Return one device; ``heard``: its counts, None for one that was never asked."""
+    counts = {name: int(heard[name]) if heard else 0 for name in (*_OUTCOMES, "spent_in_abandoned")}
     return DeviceView(
         key=key,
         owner=known["owner"] if known else "",
         state=known["state"] if known else "unknown",
-        last_seen=max(spoken, default=None),
-        taken=outcomes.count("taken"),
-        refused=outcomes.count("refused"),
-        quarantined=outcomes.count("quarantined"),
-        silent=outcomes.count("silent"),
-        spent_in_abandoned=sum(reply["abandoned"] for reply in heard),
-        last_reason=next((reply["reason"] for reply in reversed(heard) if reply["reason"]), ""),
+        last_seen=heard["last_seen"] if heard else None,
+        last_reason=reason,
+        **counts,
     )

@@ -2,7 +2,8 @@
 
 from sqlalchemy import BigInteger, Column, Float, Index, Integer, MetaData, String, Table, Text
 
-SCHEMA = 1
+SCHEMA = 2
+"""1 did not keep apart what an alarm is about."""
 
 metadata = MetaData()
 
@@ -96,6 +97,7 @@ alarms = Table(
     Column("round", Integer, nullable=False),
     Column("kind", String(60), nullable=False),
     Column("text", Text, nullable=False),
+    Column("subject", Text, nullable=False, server_default=""),
     Column("value", Float(53)),
     Column("bound", Float(53)),
     Column("acknowledged_by", String(200), nullable=False, default=""),

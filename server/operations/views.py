@@ -122,10 +122,24 @@ class AlarmView:
     round: int
     kind: str
     text: str
+    subject: str
+    """What it is about: items by code, a node, a tensor; empty where it is about all."""
     value: float | None
     bound: float | None
+    """Which ``value`` passed; None where neither is a number."""
     acknowledged_by: str
     acknowledged_at: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetAsideView:
+    """Replies of a run that were set aside for one reason (``fedrec.flower.quarantine``)."""
+
+    reason: str
+    count: int
+    last_round: int
+    nodes: tuple[str, ...]
+    """Whose tasks were answered, as far as that is known: which says nothing of who sent the reply."""
 
 
 @dataclass(frozen=True, kw_only=True)

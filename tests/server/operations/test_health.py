@@ -65,6 +65,7 @@ def test_metrics_tell_rounds_budget_and_alarms_and_no_node(health, store, run_fo
     text = health.metrics()
     assert 'fedrec_rounds{standing="committed"} 1.0' in text
     assert 'fedrec_alarms_open{kind="exposure"} 1.0' in text
+    assert 'fedrec_alarms_total{kind="exposure"} 1.0' in text
     assert "fedrec_run_epsilon 0.5" in text
     assert "fedrec_last_commit_age_seconds" in text
     assert "kitchen" not in text

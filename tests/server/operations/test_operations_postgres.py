@@ -79,7 +79,7 @@ def test_a_run_an_alarm_a_command_and_a_roll_out_are_kept_in_postgresql(
     store = by_postgres
     tell(What.RUN_BEGAN, rounds=2, population=10, nodes=2, resumed=True)
     a_good_round(1)
-    tell(What.ALARM, 1, kind="exposure", text="an item jumps", value=0.5, bound=0.1)
+    tell(What.ALARM, 1, kind="exposure", text="an item jumps", subject="item 7", value=0.5, bound=0.1)
     tell(What.QUALITY, 1, **{"ndcg@10": 0.25})
     other = OperationsStore.open(postgres)
     assert (store.ingest(run_folder), other.ingest(run_folder)) == (8, 0)
@@ -89,6 +89,7 @@ def test_a_run_an_alarm_a_command_and_a_roll_out_are_kept_in_postgresql(
     (round_,) = store.rounds("spring")
     assert (round_.standing, round_.taken, round_.epsilon) == ("committed", 2, 0.5)
     (alarm,) = store.alarms(open_only=True)
+    assert (alarm.subject, alarm.value, alarm.bound) == ("item 7", 0.5, 0.1)
     assert store.acknowledge(alarm.id, who="ada", time=1.0)
     store.record_command(time=1.0, who="ada", what="pause", run="spring")
     assert [command.what for command in store.commands()] == ["pause"]

@@ -186,7 +186,7 @@ def test_the_database_is_for_its_owner_alone_and_a_newer_one_is_refused(tmp_path
     with store.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE schema SET version = 99")
     store.close()
-    with pytest.raises(OperationsError, match="schema 99, this fedrec reads 1"):
+    with pytest.raises(OperationsError, match="schema 99, this fedrec reads 2"):
         OperationsStore.open(str(path))
 
 
