@@ -11,7 +11,7 @@ export FLWR_DISABLE_UPDATE_CHECK := 1
 export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install demo deploy-demo test lint types contracts unit proto faults slow installed clean
+.PHONY: help install demo deploy-demo test lint types contracts unit proto faults slow soak installed clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -57,6 +57,10 @@ faults: $(READY) ## the cases of fault and abuse that take minutes: real deploym
 
 slow: $(READY) ## the tests that take minutes
 	$(BIN)/pytest -m slow
+
+soak: $(READY) ## rounds among drawn faults for MINUTES=10 from SEED=0 on; a failing seed is named and repeats
+	OMP_NUM_THREADS=1 FEDREC_SOAK_MINUTES=$(or $(MINUTES),10) FEDREC_SOAK_SEED=$(or $(SEED),0) \
+	    $(BIN)/pytest -q -s -p no:logging -m slow tests/simulations/churn/test_chaos.py
 
 installed: $(READY) ## the wheel, in a clean environment outside the checkout, simulates one round
 	.ci/installed
