@@ -41,9 +41,8 @@ def buffered(
         laps = {name: asdict(lap) for name, lap in found.items()}
         write_json({"machine": asdict(machine), "work": asdict(work), "laps": laps})
         return
-    marks = [name for name in found if name != "buffered"]
-    columns = ["entrant", "steps", "replies of tasks", "steps late", f"{METRIC} at the end", "of slow devices"]
-    columns += [f"hours to the end of {name}" for name in marks]
+    marks = [name for name in found if name != "a buffer"]
+    columns = ["a round ends with", "steps", "replies", "late", METRIC, "slow ones", *(f"as {name}" for name in marks)]
     rows = [_row(name, lap, [found[mark] for mark in marks]) for name, lap in found.items()]
     write_table(f"{data}, {at_work} devices at work, {slow:.0%} slow, {hours:g} virtual hours", columns, rows)
     write_line(
@@ -58,7 +57,7 @@ def _row(name: str, lap: Lap, marks: list[Lap]) -> list[str]:
     return [
         name,
         str(lap.steps),
-        f"{lap.replies} of {lap.asked}",
+        f"{lap.replies}/{lap.asked}",
         late,
         *figures,
         *(_hours(lap, mark) for mark in marks),

@@ -14,7 +14,7 @@ def found(tmp_path_factory):
 
 
 def test_buffers_take_more_steps_than_rounds_that_wait_for_slow_devices(found):
-    waiting, buffered = found["synchronous"], found["buffered"]
+    waiting, buffered = found["all replies"], found["a buffer"]
     assert buffered.steps > 3 * waiting.steps
     assert buffered.last.hours >= SMALL.hours
     assert 0 < sum(buffered.staleness) / len(buffered.staleness) < 2 * SMALL.at_work / SMALL.buffer
@@ -26,7 +26,7 @@ def test_no_more_replies_are_counted_than_tasks_were_sent(found):
 
 
 def test_a_mark_that_is_not_reached_is_none(found):
-    lap = found["buffered"]
+    lap = found["a buffer"]
     assert lap.reached(0.0) == lap.looks[0]
     assert lap.reached(2.0) is None
 
