@@ -47,6 +47,8 @@ def _deeds(folder: Folder) -> "Deeds":
             return commands.pause(run, "from the console").text
         if what == "resume":
             return commands.resume(run).text
+        if what == "acknowledge" and detail.isdecimal() and len(detail) < 10:
+            return commands.acknowledge(int(detail)).text
         if what in ("kill", "unkill"):
             told = commands.kill(what == "kill", "from the console").text
             if what == "kill":

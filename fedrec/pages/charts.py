@@ -43,14 +43,16 @@ def lines(title: str, series: Sequence[Series], *, limit: tuple[str, float] | No
     xs = [x for one in clean for x, _ in one.points]
     ys = [y for one in clean for _, y in one.points] + ([limit[1]] if limit else [])
     left, right = min(xs), max(max(xs), min(xs) + 1)
-    low, high = _range(ys)
+    marks = ticks(min(0.0, *ys), max(0.0, *ys) or 1.0)
+    low, high = marks[0], marks[-1]
 
     def at(x: float, y: float) -> tuple[float, float]:
         across = _LEFT + (x - left) / (right - left) * (WIDTH - _LEFT - _RIGHT)
         return across, HEIGHT - _BOTTOM - (y - low) / (high - low) * (HEIGHT - _TOP - _BOTTOM)
 
-    parts = [text("text", title, x="0", y="14", class_="title"), *_grid(low, high, WIDTH)]
-    parts += [_label(str(int(x)), at(x, low)[0], HEIGHT - 6, anchor) for x, anchor in ((left, "start"), (right, "end"))]
+    parts = [text("text", title, x="0", y="14", class_="title"), *_grid(marks, WIDTH)]
+    below = [x for x in ticks(left, right, whole=True) if left <= x <= right]
+    parts += [_label(number(x), at(x, low)[0], HEIGHT - 6, "middle") for x in below]
     if limit:
         y = at(left, limit[1])[1]
         parts += [
@@ -78,10 +80,11 @@ def timeline(rounds: Sequence[RoundFacts]) -> str:
     shown = [one for one in rounds if sum(_counts(one))][-_MOST_ROUNDS:]
     if not shown:
         return ""
-    wide, high = 960, max(sum(_counts(one)) for one in shown)
+    wide, marks = 960, ticks(0, max(sum(_counts(one)) for one in shown), whole=True)
+    high = marks[-1]
     step = (wide - _LEFT - _RIGHT) / max(len(shown), 12)
     scale = (HEIGHT - _TOP - _BOTTOM) / high
-    parts = [text("text", "Nodes by round", x="0", y="14", class_="title"), *_grid(0, high, wide)]
+    parts = [text("text", "Nodes by round", x="0", y="14", class_="title"), *_grid(marks, wide)]
     for index, one in enumerate(shown):
         x, y = _LEFT + index * step, float(HEIGHT - _BOTTOM)
         bars = [text("title", _told(one))]
@@ -108,14 +111,15 @@ def reply_times(rounds: Sequence[RoundFacts]) -> str:
     shown = [one for one in rounds if one.reply_seconds][-_MOST_ROUNDS:]
     if not shown:
         return ""
-    wide, high = 960, max(max(*one.reply_seconds, one.seconds or 0.0) for one in shown) or 1.0
+    wide, levels = 960, ticks(0, max(max(*one.reply_seconds, one.seconds or 0.0) for one in shown) or 1.0)
+    high = levels[-1]
     step = (wide - _LEFT - _RIGHT) / max(len(shown), 12)
 
     def up(seconds: float) -> float:
         return HEIGHT - _BOTTOM - seconds / high * (HEIGHT - _TOP - _BOTTOM)
 
     heading = "Seconds until nodes had answered: first to last, dot the median, bar when the round closed"
-    parts = [text("text", heading, x="0", y="14", class_="title"), *_grid(0, high, wide)]
+    parts = [text("text", heading, x="0", y="14", class_="title"), *_grid(levels, wide)]
     for index, one in enumerate(shown):
         x = _LEFT + (index + 0.5) * step
         middle = median(one.reply_seconds)
@@ -150,17 +154,26 @@ def _thin(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     return [*points[:-1:every], *points[-1:]]
 
 
-def _range(ys: Sequence[float]) -> tuple[float, float]:
-    low, high = min(0.0, *ys), max(0.0, *ys)
-    return (low, high) if high > low else (low, low + 1.0)
+def ticks(low: float, high: float, *, whole: bool = False) -> list[float]:
+    """Return marks from at or below ``low`` to at or above ``high``, 1, 2 or 5 times a power of ten apart.
+
+    There are three to seven. ``whole``: of what is counted, so that none is a fraction.
+    """
+    rough = max(high - low, 1e-12 * max(abs(low), abs(high), 1e-200)) / 5
+    size = 10.0 ** math.floor(math.log10(rough))
+    step = next(size * times for times in (1, 2, 5, 10) if size * times >= rough * 0.999)
+    step = max(step, 1.0) if whole else step
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    digits = max(0, -math.floor(math.log10(step)))
+    return [round(number * step, digits) for number in range(first, max(last, first + 1) + 1)]
 
 
-def _grid(low: float, high: float, width: float) -> list[str]:
+def _grid(marks: Sequence[float], width: float) -> list[str]:
     parts = []
-    for step in range(5):
-        y = HEIGHT - _BOTTOM - step / 4 * (HEIGHT - _TOP - _BOTTOM)
+    for mark in marks:
+        y = HEIGHT - _BOTTOM - (mark - marks[0]) / (marks[-1] - marks[0]) * (HEIGHT - _TOP - _BOTTOM)
         parts.append(_line(_LEFT, y, width - _RIGHT, y, "rule"))
-        parts.append(_label(number(low + step / 4 * (high - low)), _LEFT - 6, y + 4, "end"))
+        parts.append(_label(number(mark), _LEFT - 6, y + 4, "end"))
     return parts
 
 

@@ -1,7 +1,9 @@
 """The console's web application: login, one page, commands. FastAPI on loopback."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import RedirectResponse
@@ -11,6 +13,7 @@ from fedrec.errors import FedRecError
 from fedrec.pages.loopback import make_app, read_form, respond
 from server.console.access import SESSION_SECONDS, Access
 from server.console.views import CONFIRMED, confirm_page, console_page, login_page, message_page
+from server.operations.database import OperationsError
 from server.operations.store import OperationsStore
 
 COOKIE = "fedrec_console"
@@ -18,28 +21,49 @@ COOKIE = "fedrec_console"
 
 @dataclass(frozen=True, kw_only=True)
 class Deeds:
-    """What the buttons do, each returning a sentence. ``act``: by command, run and detail (a round)."""
+    """What the buttons do, each returning a sentence. ``act``: by command, run and detail (a round, an alarm)."""
 
     act: Callable[[str, str, str], str]
     stopped: Callable[[], bool]
     back_to: Callable[[str], Sequence[int]]
 
 
+@dataclass
+class Kept:
+    """A store that is opened when it is first needed, and again after it failed. For any number of threads."""
+
+    open_store: Callable[[], OperationsStore]
+    _store: OperationsStore | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @contextmanager
+    def store(self) -> Iterator[OperationsStore]:
+        """Yield the open store; one that does not work is closed, and what went wrong goes on to the caller."""
+        with self._lock:
+            store = self._store = self._store or self.open_store()
+        try:
+            yield store
+        except OperationsError:
+            with self._lock:
+                if self._store is store:
+                    self._store = None
+            store.close()
+            raise
+
+
 def make_console(open_store: Callable[[], OperationsStore], deeds: Deeds, access: Access, *, port: int) -> FastAPI:
-    """Return the app; its store is opened at each look, so that a database that was down is found again."""
+    """Return the app; its store stays open between looks, and is opened anew after one that failed."""
     app = make_app(port)
+    kept = Kept(open_store)
 
     def look(chosen: str, session: str) -> Response:
         try:
-            store = open_store()
-            try:
+            with kept.store() as store:
                 known = [one.run for one in store.runs()]
                 run = chosen if chosen in known else next(iter(known), "")
                 page = console_page(
                     store, run, access.csrf(session), stopped=deeds.stopped(), back_to=deeds.back_to(run)
                 )
-            finally:
-                store.close()
         except FedRecError as error:
             return respond(message_page("The console cannot be shown", str(error)), 503)
         return respond(page)

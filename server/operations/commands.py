@@ -70,6 +70,14 @@ class Commands:
         text = f"the kill switch is {'on' if on else 'off'} (orders {orders.sequence})"
         return self._done("kill" if on else "unkill", "", why, f"{text}; {stopped} runs stopped" if on else text)
 
+    def acknowledge(self, alarm: int) -> Done:
+        """Put down that somebody has seen to an alarm: who and when. ``ConfigError`` if none of this number is open."""
+        if self.store is None:
+            raise ConfigError(f"alarm {alarm} cannot be acknowledged while the operations database does not answer")
+        if not self.store.acknowledge(alarm, who=self.who, time=self.clock()):
+            raise ConfigError(f"no alarm {alarm} is open: somebody has seen to it, or there never was one")
+        return self._done("acknowledge", "", f"alarm {alarm}", f"alarm {alarm} is acknowledged by {self.who}")
+
     def rollback(self, run: str, round: int) -> Done:
         """Take a run back to an earlier committed round; it must not be training. See ``rolling_back.roll_back``."""
         from server.operations.rolling_back import roll_back  # torch, which no other command waits for
