@@ -303,18 +303,18 @@ def spattack_blind(seed: int) -> Reproduction:
 CLUSTER_ATTACK = Claim(
     name="cluster-attack",
     source="Yu et al. 2023, AAAI",
-    fraction=0.01,
-    claimed="performance degrades effectively with 1 % of the users: paper's abstract and repository's settings",
-    own="MovieLens-100K for MovieLens-1M, 1000 rounds of 6000",
+    fraction=0.05,
+    claimed="performance degrades effectively: paper's abstract; with 1 % of the users: repository's settings",
+    own="5 % of MovieLens-100K's users for 1 % of MovieLens-1M's, 600 rounds of 6000; with 1 % the loss is within noise",
 )
 
 
 def cluster_attack(seed: int) -> Reproduction:
-    """Run ClusterAttack at 1 %."""
+    """Run ClusterAttack at 5 %."""
     events, generator = last_out("ml-100k", seed), torch.Generator().manual_seed(seed)
     count = int(events.num_users * CLUSTER_ATTACK.fraction)
     liars = torch.randperm(events.num_users, generator=generator)[:count]
-    judge, judged = Judge.full(events, None, 10), range(0, 1001, 100)
+    judge, judged = Judge.full(events, None, 10), range(0, 601, 100)
 
     def twins() -> Two:
         spoilers = ClusterAttack(liars=liars, generator=generator)

@@ -97,3 +97,11 @@ def test_spattack_prevents_training_in_its_authors_setting(name: str) -> None:
     found = REPRODUCTIONS[name](0)
     assert found.clean[-1].hr >= 0.3
     assert found.measured[-1].hr <= found.measured[0].hr + 0.01
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.usefixtures("real_data")
+def test_cluster_attack_costs_a_server_with_adam_a_tenth_of_its_hits_and_more() -> None:
+    found = REPRODUCTIONS["cluster-attack"](0)
+    assert found.measured[-1].hr <= 0.9 * found.clean[-1].hr
