@@ -60,7 +60,7 @@ slow: $(READY) ## the tests that take minutes
 
 soak: $(READY) ## rounds among drawn faults for MINUTES=10 from SEED=0 on; a failing seed is named and repeats
 	OMP_NUM_THREADS=1 FEDREC_SOAK_MINUTES=$(or $(MINUTES),10) FEDREC_SOAK_SEED=$(or $(SEED),0) \
-	    $(BIN)/pytest -q -s -p no:logging -m slow tests/simulations/churn/test_chaos.py
+	    $(BIN)/pytest -q -s -m slow tests/simulations/churn/test_chaos.py
 
 installed: $(READY) ## the wheel, in a clean environment outside the checkout, simulates one round
 	.ci/installed

@@ -114,6 +114,8 @@ class Chaos:
                 self.crashes[str(crash)] += 1
             except RoundFailedError:
                 self.crashes["given up"] += 1
+            except BrokenPromiseError:
+                raise
             except Exception as error:  # whatever else comes out of a strategy is what is looked for
                 raise BrokenPromiseError(self._said(f"{type(error).__name__} came out: {error}")) from error
             self._check(self._latest())
