@@ -305,7 +305,7 @@ CLUSTER_ATTACK = Claim(
     source="Yu et al. 2023, AAAI",
     fraction=0.05,
     claimed="performance degrades effectively: paper's abstract; with 1 % of the users: repository's settings",
-    own="5 % of MovieLens-100K's users for 1 % of MovieLens-1M's, 600 rounds of 6000; with 1 % the loss is within noise",
+    own="5 % of MovieLens-100K's users for 1 % of MovieLens-1M's, 600 rounds of 6000; 1 % there is within noise",
 )
 
 

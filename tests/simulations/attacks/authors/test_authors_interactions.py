@@ -1,10 +1,13 @@
 """Splits, negatives and the made-up set of MovieLens-1M's size."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-from simulations.attacks.authors.interactions import Interactions, fifth_of_each, last_out, like_movielens_1m
+from fedrec.data.fetch import DATA_VARIABLE
+from simulations.attacks.authors.interactions import Interactions, fifth_of_each, fifth_out, last_out, like_movielens_1m
 
 
 def test_no_negative_is_an_item_that_its_user_trains_on(small_events: Interactions, seeded: torch.Generator) -> None:
@@ -33,6 +36,18 @@ def test_training_and_tests_are_apart_and_ascend_by_user(small_events: Interacti
 def test_the_last_event_of_every_user_is_the_test() -> None:
     events = last_out("synthetic", 0)
     assert torch.equal(events.test_users, torch.arange(events.num_users))
+
+
+def test_a_user_s_own_movielens_1m_is_read_by_its_name_in_its_publisher_s_form(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(DATA_VARIABLE, str(tmp_path))
+    (tmp_path / "ml-1m").mkdir()
+    lines = [f"{user}::{10 * item}::4::{978300000 + item}" for user in (3, 7) for item in range(1, 11)]
+    (tmp_path / "ml-1m" / "ratings.dat").write_text("\n".join(lines) + "\n")
+    events = fifth_out("ml-1m", 0)
+    assert (events.num_users, events.num_items) == (2, 10)
+    assert torch.bincount(events.test_users).tolist() == [2, 2]
 
 
 @pytest.mark.slow
