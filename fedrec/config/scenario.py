@@ -205,13 +205,13 @@ class Scenario(Section):
             return
         if privacy.enabled and privacy.placement != "device":
             why = {
-                "central": "a cohort that nobody chose by who answers fast: amplification by sampling does not hold",
-                "distributed": "all shares of one cohort, and a buffer has replies of several",
+                "central": "amplification by sampling, on which privacy.placement=central counts, does not hold then",
+                "distributed": "the shares of privacy.placement=distributed are of one cohort, a buffer's of several",
             }
             raise ValueError(
-                f"federation.mode=buffered takes whoever answers first, and the noise of privacy.placement="
-                f"{privacy.placement} is made for {why[privacy.placement]}: set privacy.placement=device, of which "
-                "each reply pays for itself, privacy.enabled=false, or federation.mode=synchronous"
+                f"federation.mode=buffered takes whoever answers first, and {why[privacy.placement]}: set "
+                "privacy.placement=device, where each reply pays for itself, privacy.enabled=false, or "
+                "federation.mode=synchronous"
             )
         if privacy.enabled and (self.played.ials_rounds or self.played.fusion_rounds):
             raise ValueError(

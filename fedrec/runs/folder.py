@@ -55,6 +55,8 @@ class MetricsRow(BaseModel):
     """Released share of users whose norm was within it, noise included."""
     asked: int | None = Field(default=None, ge=0)
     """Nodes that were sent a task."""
+    staleness: float | None = Field(default=None, ge=0)
+    """Mean number of steps by which a buffered round's replies were late."""
     void: bool | None = None
     """True where the round's replies came to nothing."""
     quarantined: dict[str, int] | None = None

@@ -18,7 +18,9 @@ from fedrec.flower.wire import write_reply
 from fedrec.models.split import SharedState, state_digest, structure_digest
 from fedrec.privacy.accounts.ledger import Ledger
 from fedrec.rounds import Contribution, EncodedUpdate, TrainReply, TrainTask
+from fedrec.runs.folder import MetricsRow
 from fedrec.signing.device_keys import public_pem
+from server.app import metrics_row
 
 BUFFERED = (
     "federation.mode=buffered",
@@ -44,6 +46,8 @@ def test_a_device_sends_no_more_noisy_replies_than_its_own_ledger_and_the_server
     assert outcome.state.round == 4
     assert [report.usable for report in reports] == [2] * 4
     assert max(report.staleness for report in reports) >= 1
+    rows = [MetricsRow(**metrics_row(report)) for report in reports]
+    assert [row.staleness for row in rows] == [report.staleness for report in reports]
     server = Ledger(bench.folder / "ledger.jsonl")
     assert [charge.round for charge in server.charges()] == [1, 2, 3, 4]
     for path in (bench.folder / "nodes").glob("node-*/ledger.jsonl"):
