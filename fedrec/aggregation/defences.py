@@ -43,11 +43,12 @@ class Defence:
         rule = RULES[config.rule](config, known.template)
         if config.supporters > 1:
             rule = Supported(inner=rule, item_tables=known.item_tables, minimum=config.supporters)
-        if config.clip_norm or config.row_clip_norm or config.aggregate_row_norm:
+        if config.clip_norm or config.row_clip_norm or config.items_clip_norm or config.aggregate_row_norm:
             rule = Clipped(
                 inner=rule,
                 item_tables=known.item_tables,
                 row_norm=config.row_clip_norm,
+                items_norm=config.items_clip_norm,
                 norm=config.clip_norm,
                 aggregate_row_norm=config.aggregate_row_norm,
                 apart=known.apart,

@@ -14,17 +14,20 @@ from fedrec.aggregation.rule import Aggregate, Rule
 
 @dataclass(kw_only=True)
 class Clipped:
-    """Bounds each item row of a reply, then the reply, then each row of the aggregate (HiCS: Yuan et al., 2023).
+    """Bounds each item row of a reply, then its item tables, then the reply, then each row of the aggregate.
 
-    Bounds are per user; a reply of ``n`` users has ``n`` times them. All three are projections onto convex sets that
-    hold every honest reply, so that no sum of bounded contributions moves by more than it did without them. None: no
-    bound. ``aggregate_row_norm``: of a row of the mean per user.
+    HiCS (Yuan et al., 2023), and between row and reply a bound of all item tables together: who lies about items puts
+    into them what an honest update's length has for all parameters. Bounds are per user; a reply of ``n`` users has
+    ``n`` times them. All are projections onto convex sets that hold every honest reply, so that no sum of bounded
+    contributions moves by more than it did without them. None: no bound. ``aggregate_row_norm``: of a row of the mean
+    per user.
     """
 
     inner: Rule
     item_tables: Collection[str]
     """Names of tensors whose first axis is the catalogue."""
     row_norm: float | None = None
+    items_norm: float | None = None
     norm: float | None = None
     aggregate_row_norm: float | None = None
     apart: Collection[str] = ()
@@ -36,8 +39,10 @@ class Clipped:
         self._users += num_users
         if self.row_norm is not None:
             total = _rows_within(total, self.item_tables, num_users * self.row_norm)
+        if self.items_norm is not None:
+            total = _within(total, set(total) & set(self.item_tables), num_users * self.items_norm)
         if self.norm is not None:
-            total = self._within(total, num_users * self.norm)
+            total = _within(total, set(total) - set(self.apart), num_users * self.norm)
         self.inner.add(key, total, num_users)
 
     def close(self) -> Aggregate:
@@ -46,13 +51,6 @@ class Clipped:
         if self.aggregate_row_norm is None:
             return made
         return replace(made, total=_rows_within(made.total, self.item_tables, self._users * self.aggregate_row_norm))
-
-    def _within(self, total: Mapping[str, Tensor], most: float) -> Mapping[str, Tensor]:
-        bound = {name: tensor for name, tensor in total.items() if name not in self.apart}
-        length = sum(float(torch.linalg.vector_norm(tensor, dtype=torch.float64)) ** 2 for tensor in bound.values())
-        if length <= most**2:
-            return total
-        return {**total, **{name: tensor * (most / length**0.5) for name, tensor in bound.items()}}
 
 
 @dataclass(kw_only=True)
@@ -158,6 +156,15 @@ def _rows_within(total: Mapping[str, Tensor], item_tables: Collection[str], most
         else tensor
         for name, tensor in total.items()
     }
+
+
+def _within(total: Mapping[str, Tensor], names: Collection[str], most: float) -> Mapping[str, Tensor]:
+    """Return ``total`` with the tensors of ``names`` together no longer than ``most``."""
+    bound = {name: total[name] for name in names}
+    length = sum(float(torch.linalg.vector_norm(tensor, dtype=torch.float64)) ** 2 for tensor in bound.values()) ** 0.5
+    if length <= most:
+        return total
+    return {**total, **{name: tensor * (most / length) for name, tensor in bound.items()}}
 
 
 def _by_row(table: Tensor, factors: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import typer
 
 from fedrec.cli.bench_aggregate import aggregate
 from fedrec.cli.bench_buffered import buffered
+from fedrec.cli.bench_attacks import attacks
 from fedrec.cli.bench_churn import churn
 from fedrec.cli.bench_device import device_inference
 from fedrec.cli.bench_device_service import device_service
@@ -60,6 +61,7 @@ from simulations.simulate import simulate
 bench_app = typer.Typer(no_args_is_help=True, add_completion=False, help="Measure what the documents claim.")
 
 bench_app.command()(aggregate)
+bench_app.command()(attacks)
 bench_app.command()(churn)
 bench_app.command()(buffered)
 bench_app.command()(device_training)

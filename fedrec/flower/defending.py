@@ -23,6 +23,8 @@ from fedrec.rounds import Contribution, TrainTask
 from fedrec.training.head_rows import ITEM_PARAMETERS
 
 ITEM_TABLES = frozenset(ITEM_PARAMETERS)
+BOUNDS = ("clip_norm", "row_clip_norm", "items_clip_norm", "aggregate_row_norm")
+"""Settings of ``robustness`` in whose place the mechanism's bounds are."""
 
 
 def rule_for(terms: Terms, task: TrainTask, roster: Roster, last_step: Mapping[str, Tensor] | None = None) -> Rule:
@@ -67,7 +69,7 @@ def _rule(terms: Terms, task: TrainTask, roster: Roster) -> Rule:
         return _capped(ExactSum(template), weights)
     config = terms.robustness
     if task.mechanism is not None:
-        config = config.model_copy(update={"clip_norm": None, "row_clip_norm": None, "aggregate_row_norm": None})
+        config = config.model_copy(update=dict.fromkeys(BOUNDS))
     known = Known(item_tables=ITEM_TABLES, template=template, weights=weights, apart={WITHIN})
     return Defence(config=config).rule(known)
 

@@ -32,5 +32,7 @@ def at_the_bound(change: Tensor, *, row_norm: float | None, norm: float | None) 
         change = change * (row_norm / change.norm(dim=1, keepdim=True).clamp_min(1e-12))
     if norm is None:
         return change
-    length = change.norm()
+    length = float(change.norm())
+    if length == 0:
+        return change
     return change * (norm / length) if row_norm is None or length > norm else change

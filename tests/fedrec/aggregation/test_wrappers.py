@@ -51,6 +51,17 @@ def test_rows_are_bounded_over_all_item_tables_together() -> None:
     assert torch.allclose(total["weight"], reply(0)["weight"].double())
 
 
+def test_item_tables_together_are_bounded_and_nothing_else_shrinks_with_them() -> None:
+    rule, own = hierarchy(items_norm=0.3, norm=100.0), reply(0)
+    rule.add("node", own, 1)
+    total = rule.close().total
+    items = {name: total[name] for name in sorted(TABLES)}
+    assert length(items) == pytest.approx(0.3, rel=1e-5)
+    assert torch.equal(total["weight"], own["weight"].double())
+    ratio = total["bias"] / own["bias"].double()
+    assert torch.allclose(ratio, ratio[0].expand(5), rtol=1e-6)  # the direction is kept
+
+
 def test_a_node_of_many_users_has_as_many_bounds() -> None:
     rule, own = hierarchy(norm=1.0), reply(0)
     within = {name: value * (3.0 / length(own)) for name, value in own.items()}
@@ -87,7 +98,7 @@ def test_clipping_brings_no_two_replies_further_apart(
     pair = [reply(seed, size) for seed, size in zip(seeds, sizes, strict=True)]
     clipped = []
     for one in pair:
-        rule = hierarchy(row_norm=rows, norm=whole, aggregate_row_norm=rows / 2)
+        rule = hierarchy(row_norm=rows, items_norm=0.7 * whole, norm=whole, aggregate_row_norm=rows / 2)
         rule.add("node", one, 1)
         clipped.append(rule.close().total)
     apart = length({name: pair[0][name] - pair[1][name] for name in pair[0]})
