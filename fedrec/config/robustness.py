@@ -1,17 +1,32 @@
 """What a server does about clients who lie: rules, bounds and alarms."""
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fedrec.config.section import Positive, Rate, Section
 
 RuleName = Literal["mean", "trimmed-mean", "median", "krum", "multi-krum", "geometric-median"]
 
+GUARDED: Mapping[str, object] = {
+    "clip_norm": 2.0,
+    "items_clip_norm": 0.7,
+    "row_clip_norm": 0.3,
+    "growth": 1.5,
+    "watch_every": 5,
+    "exclude_rounds": 50,
+}
+"""Bounds, and a look at every fifth step, for runs whose devices are strangers'. docs/robustness.md has what they hold
+and what they cost; the bounds on lengths are for the default local training."""
+
 
 class RobustnessConfig(Section):
     """How replies are aggregated, and what is watched (``fedrec.aggregation``)."""
 
+    preset: Literal["open", "guarded"] = "open"
+    """``guarded``: what is not set otherwise is as ``GUARDED`` has it. ``open``: there are no bounds but those that are
+    set."""
     rule: RuleName = "mean"
     """How replies become one; ``mean`` alone can be released under central noise."""
     liars: Annotated[float, Field(ge=0, lt=0.5)] = 0.1
@@ -54,7 +69,14 @@ class RobustnessConfig(Section):
     again. Only where replies are seen one by one and no more than that is promised of them: without user-level
     privacy, or under noise of devices, where it finds those who leave out their noise."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _filled_from_preset(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and values.get("preset") == "guarded":
+            return {**GUARDED, **values}
+        return values
+
     @classmethod
     def guarded(cls) -> Self:
-        """Return bounds, and a look at every fifth step, for runs whose devices are strangers' (decision 126)."""
-        return cls(clip_norm=2.0, items_clip_norm=0.7, row_clip_norm=0.3, growth=1.5, watch_every=5, exclude_rounds=50)
+        """Return the preset ``guarded``."""
+        return cls(preset="guarded")

@@ -50,3 +50,11 @@ def test_caps_and_growth_go_with_central_noise() -> None:
 def test_nonsense_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         RobustnessConfig.model_validate(wrong)
+
+
+def test_the_guarded_preset_fills_what_is_not_set_and_leaves_what_is() -> None:
+    config = RobustnessConfig.model_validate({"preset": "guarded", "growth": None, "clip_norm": 9.0})
+    assert (config.growth, config.clip_norm) == (None, 9.0)
+    assert config.items_clip_norm == RobustnessConfig.guarded().items_clip_norm is not None
+    assert RobustnessConfig.model_validate(config.model_dump()) == config
+    assert RobustnessConfig().row_clip_norm is None
