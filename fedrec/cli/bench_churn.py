@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from fedrec.cli.bench_pacing import with_pacing
 from fedrec.cli.output import write_json, write_line, write_note, write_table
 from fedrec.cli.races import AsJson, Seed
 from simulations.benches.machine import Machine
@@ -18,14 +19,26 @@ def churn(
     rounds: Annotated[int, typer.Option(min=4, help="Rounds to commit.")] = 100,
     stragglers: Annotated[float, typer.Option(min=0, max=0.9, help="Share of tasks slower than a round.")] = 0.3,
     sample_rate: Annotated[float, typer.Option(min=0.01, max=1, help="Share of the users asked in a round.")] = 0.2,
+    pacing: Annotated[bool, typer.Option("--pacing", help="Play days of a fleet instead, with and without hints.")] = (
+        False
+    ),
+    devices: Annotated[int, typer.Option(min=100, help="With --pacing: devices of the fleet.")] = 10_000,
+    days: Annotated[int, typer.Option(min=4, max=60, help="With --pacing: days that are played.")] = 7,
+    trace: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="With --pacing: device,start,end in seconds, CSV.")
+    ] = None,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
     """Play rounds under user-level DP while half of the devices are away and change places in every round.
 
-    The server is the real one; devices answer with drawn updates. Minutes of this machine, a day of the fleet's.
+    The server is the real one; devices answer with drawn updates. Minutes of this machine, a day of the fleet's. With
+    --pacing no rounds are played, but when sessions begin: along a drawn trace of evenings, or one that is given.
     """
     machine = Machine.here(threads=1)
+    if pacing:
+        with_pacing(machine, devices=devices, days=days, file=trace, seed=seed, as_json=as_json)
+        return
     cohort = max(1, min(20, round(0.1 * sample_rate * nodes)))
     work = Work(
         nodes=nodes, rounds=rounds, stragglers=stragglers, sample_rate=sample_rate, minimum_cohort=cohort, seed=seed

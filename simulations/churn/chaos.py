@@ -164,8 +164,10 @@ class Chaos:
         if report.abandoned is None:
             known = self.committed.setdefault(report.round, report)
             self._promise(known == report, f"round {report.round} was committed twice, with another outcome")
+            # A draw may be of nobody: such a round asks nothing and moves nothing.
+            enough = report.num_users >= COHORT and report.usable >= math.ceil(REPLIES * report.asked)
             self._promise(
-                report.num_users >= COHORT and report.usable >= math.ceil(REPLIES * report.asked),
+                enough or report.sampled_users == report.asked == 0,
                 f"round {report.round} was committed with {report.usable} replies of {report.asked}",
             )
         self._check(state)
