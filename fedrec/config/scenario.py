@@ -16,6 +16,9 @@ from fedrec.config.run import RunConfig
 from fedrec.config.section import Section
 from fedrec.config.training import TrainingConfig
 
+_USUAL = {"central": "add-or-remove-one", "device": "zero-out", "distributed": "zero-out"}
+"""``privacy.adjacency`` where it is not said."""
+
 
 class Scenario(Section):
     """Everything a run can be told."""
@@ -191,8 +194,13 @@ class Scenario(Section):
                     "counts on independent draws: leave it out, or set privacy.amplification=false, which makes no "
                     "use of sampling, or privacy.placement=device"
                 )
+            if bound and privacy.enabled and (privacy.adjacency or _USUAL[privacy.placement]) == "add-or-remove-one":
+                raise ValueError(
+                    f"federation.{name}={bound} draws among the users of the frozen roster, of whom one more or less "
+                    "moves the others' turns: set privacy.adjacency=zero-out, which leaves each its place"
+                )
         separation = bounds["minimum_separation"]
-        if separation * rate > 1:
+        if separation * rate > 1 and federation.mode == "synchronous":
             raise ValueError(
                 f"federation.minimum_separation={separation} leaves a round at most 1/{separation} of the users, and "
                 f"training.sample_rate={rate:g} asks for more: lower one of them"

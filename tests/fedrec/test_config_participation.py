@@ -26,7 +26,9 @@ def test_amplification_by_sampling_is_not_claimed_where_the_past_decides_who_is_
 
 @pytest.mark.parametrize("bounds", BOUNDS)
 @pytest.mark.parametrize(
-    "privacy", [{}, {"placement": "central", "amplification": False}, {"placement": "device"}], ids=str
+    "privacy",
+    [{}, {"placement": "central", "amplification": False, "adjacency": "zero-out"}, {"placement": "device"}],
+    ids=str,
 )
 def test_claims_without_amplification_take_them(bounds, privacy):
     name, value = next(iter(bounds.items()))
@@ -46,3 +48,10 @@ def test_a_distance_that_the_sample_rate_does_not_fit_into_is_refused():
 
 def test_a_distance_of_one_round_is_none():
     assert scenario({"minimum_separation": 1}, placement="central").federation.minimum_separation == 1
+
+
+@pytest.mark.parametrize("bounds", BOUNDS)
+def test_a_user_is_taken_out_by_its_data_and_not_by_its_place_in_the_roster(bounds):
+    """One more user moves the others' turns, which is more than the noise is made for."""
+    with pytest.raises(ValidationError, match=r"moves the others' turns: set privacy\.adjacency=zero-out"):
+        scenario(bounds, placement="central", amplification=False)
