@@ -49,6 +49,8 @@ class SmallRun:
     """Accounting has a closed form where everybody takes part."""
     limit: int = 3
     on_alarm: str = "warn"
+    robustness: dict[str, object] = field(default_factory=dict)
+    """More of these settings."""
     away: tuple[tuple[int, int], ...] = ()
     """Rounds and how many of their first attempts every node refuses."""
     bad: dict[int, str] = field(default_factory=dict)
@@ -123,7 +125,7 @@ class SmallRun:
             num_items=NUM_ITEMS,
             popularity=self.popularity,
             minimum_nodes=len(USERS),
-            robustness=RobustnessConfig(on_alarm=self.on_alarm),
+            robustness=RobustnessConfig.model_validate({"on_alarm": self.on_alarm, **self.robustness}),
         )
 
     def _plan(self, population: int) -> RunPlan:
