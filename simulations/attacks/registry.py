@@ -223,10 +223,10 @@ ATTACKS: dict[str, Kind] = {
     "pip-attack": Kind(goal="promote", source="Zhang et al. 2022, WSDM", granted="items' popularity", make=PipAttack),
     "psmu": Kind(goal="promote", source="Yuan et al. 2023, SIGIR", granted="nothing", make=SyntheticUsers),
     "pieck-ipe": Kind(
-        goal="promote", source="Zhang et al. 2025, ICDE", granted="nothing", make=lambda: Pieck(as_users=False)
+        goal="promote", source="Zhang et al. 2024, ICDE", granted="nothing", make=lambda: Pieck(as_users=False)
     ),
     "pieck-uea": Kind(
-        goal="promote", source="Zhang et al. 2025, ICDE", granted="nothing", make=lambda: Pieck(as_users=True)
+        goal="promote", source="Zhang et al. 2024, ICDE", granted="nothing", make=lambda: Pieck(as_users=True)
     ),
     "sybils": Kind(
         goal="promote",
