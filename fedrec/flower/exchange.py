@@ -100,7 +100,7 @@ class Awaited:
         At most until ``timeout`` seconds after ``started``; see ``exchange`` for ``again``. No more replies are fetched
         than are missing.
         """
-        self._push(grid, messages)
+        self._nonces |= _pushed(grid, messages)
         repeated = False
         while missing() > 0:
             heard = False
@@ -112,22 +112,20 @@ class Awaited:
                 return
             if not repeated and (not self._nonces or left <= timeout / 2):
                 repeated = True
-                self._push(grid, again())
+                self._nonces |= _pushed(grid, again())
             elif not self._nonces:
                 return
             elif not heard:
                 self._sleep(min(POLL_SECONDS, left))
 
-    def _push(self, grid: Grid, messages: Iterable[Message]) -> None:
-        sent = list(messages)
-        self._nonces |= zip(grid.push_messages(sent), map(nonce_of, sent), strict=True)
-
     def _pulled(self, grid: Grid, missing: Callable[[], int]) -> Iterator[Message]:
         """Yield what is there of the replies that are waited for: one look at each."""
-        names = iter(list(self._nonces))
+        names = (name for name in list(self._nonces) if name in self._nonces)
         while together := list(islice(names, max(0, min(TOGETHER, missing())))):
             for reply in grid.pull_messages(together):
-                self._nonces.pop(reply.metadata.reply_to_message_id, None)
+                nonce = self._nonces.pop(reply.metadata.reply_to_message_id, "")
+                if not reply.has_error():  # nor is another answer to the task waited for
+                    self._nonces = {name: other for name, other in self._nonces.items() if other != nonce or not nonce}
                 yield reply
 
 
@@ -193,9 +191,8 @@ class StreamingGrid(Grid):
         Time is looked at after each few of them. What was there before it was up is still heard, for as long again as
         a tenth of it and ``LAST_SWEEP_SECONDS`` at most: a cohort's replies take a while to be taken.
         """
-        sent = list(messages)
         waiting = self._waiting
-        for name, nonce in zip(self._grid.push_messages(sent), map(nonce_of, sent), strict=True):
+        for name, nonce in _pushed(self._grid, messages).items():
             waiting[name] = nonce
             self._asked.setdefault(nonce, []).append(name)
         deadline = None if timeout is None else self._clock() + timeout
@@ -220,6 +217,17 @@ class StreamingGrid(Grid):
         if nonce and not reply.has_error():
             for name in self._asked.pop(nonce, ()):
                 self._waiting.pop(name, None)
+
+
+def _pushed(grid: Grid, messages: Iterable[Message]) -> dict[str, str]:
+    """Send messages; return the nonces of their tasks, if they have any, by the ids of the messages.
+
+    Flower's grids name a message that they could not send by no id, or leave it out: nothing comes of it.
+    """
+    sent = list(messages)
+    names = set(grid.push_messages(sent))
+    nonces = {message.metadata.message_id: nonce_of(message) for message in sent}
+    return {name: nonce for name, nonce in nonces.items() if name in names}
 
 
 def _batches(names: list[str]) -> Iterator[list[str]]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import pytest
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 
-from fedrec.flower.exchange import TOGETHER, StreamingGrid, exchange, streaming
+from fedrec.flower.exchange import TOGETHER, Awaited, StreamingGrid, exchange, streaming
 from fedrec.flower.identity import assign_message_id
 from fedrec.flower.wire import TASK
 from simulations.grid import InProcessGrid
@@ -96,6 +96,48 @@ def test_silent_nodes_are_asked_again_after_half_the_time_and_none_if_all_have_a
     assert len(list(exchange(stream, questions(2), again=again, **told))) == 1
     assert asked_again == [10.0]
     assert grid.now == 20.0
+
+
+class RefusingGrid(LateGrid):
+    """Cannot send the second message of each lot, and says so as Flower's grids do: by no id, or by leaving it out."""
+
+    def __init__(self, instead: list[None]) -> None:
+        super().__init__([0.0] * 9)
+        self.instead = instead
+
+    def push_messages(self, messages):
+        names = super().push_messages(messages)
+        for name in names[1:2]:
+            del self.pushed[name]
+        return [*names[:1], *self.instead, *names[2:]]
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("instead", [[None], []])
+def test_messages_that_could_not_be_sent_are_not_waited_for(instead):
+    grid = RefusingGrid(instead)
+    stream = StreamingGrid(grid, grid.sleep, lambda: grid.now)
+    assert len(list(stream.send_and_receive(questions(3), timeout=9.0))) == 2
+    awaited, told = Awaited(lambda: grid.now, grid.sleep), {"again": list, "timeout": 9.0, "started": 0.0}
+    assert len(list(awaited.exchange(RefusingGrid(instead), questions(3), missing=lambda: 3, **told))) == 2
+    assert grid.now == 0.0
+
+
+def test_of_a_late_task_that_was_sent_twice_one_answer_is_fetched_in_whichever_round():
+    slow, other = "a" * 32, "b" * 32
+    grid, _ = streamed([14.0, 0.0])
+    awaited, heard = Awaited(lambda: grid.now, grid.sleep), []
+    first = awaited.exchange(
+        grid, tasks([slow, other]), again=lambda: tasks([slow]), timeout=10.0, started=0.0, missing=lambda: 2
+    )
+    for reply in first:
+        heard.append(reply)
+        grid.ready[1] = 17.0  # of the next message to be sent
+    assert (len(heard), grid.now) == (1, 10.0)
+    assert awaited.nonces() == {slow}
+    heard += awaited.exchange(grid, [], again=list, timeout=10.0, started=10.0, missing=lambda: 2)
+    assert (len(heard), len(grid.pushed)) == (2, 1)
+    assert awaited.nonces() == frozenset()
 
 
 def test_enough_replies_end_the_round_at_once():
