@@ -61,7 +61,7 @@ def document(title: str, *body: str, live_seconds: float | None = None) -> Docum
     head = (
         '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
         + element("meta", http_equiv="Content-Security-Policy", content=policy).removesuffix("</meta>")
-        + '<meta name="referrer" content="no-referrer"><link rel="icon" href="data:,">'
+        + '<meta name="referrer" content="same-origin"><link rel="icon" href="data:,">'
         + text("title", title)
         + f"<style>{STYLE}</style>"
     )

@@ -14,7 +14,7 @@ nav { display: flex; flex-wrap: wrap; gap: 0.3rem 1.2rem; margin: 0.5rem 0 1rem;
 nav [aria-current] { font-weight: 650; color: var(--ink); text-decoration: none; }
 .tiles { margin-top: 1.2rem; grid-template-columns: repeat(auto-fit, minmax(10rem, 1fr)); }
 .tile dl, .tile dd { margin: 0; }
-td span { white-space: nowrap; }
+td span, tbody th { white-space: nowrap; }
 .charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 26rem), 1fr)); gap: 0 2.5rem; }
 .charts figure, .wide { margin: 1.2rem 0; }
 .wide svg { min-width: 42rem; }

@@ -1,8 +1,10 @@
 """Pages of runs: what is told of events, and that a real browser shows them whole."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from fedrec.pages.charts import Series, lines
+from fedrec.pages.charts import Series, lines, ticks
 from fedrec.pages.dashboard import Look, dashboard
 from fedrec.pages.rounds import told_by
 from tests.browser import CHROMIUM, browser
@@ -41,6 +43,23 @@ def test_a_run_that_begins_again_from_nothing_is_told_from_there():
 
 def test_what_is_not_finite_is_not_drawn():
     assert lines("x", [Series("a", [(1, float("nan"))])]) == ""
+
+
+@given(st.floats(-1e9, 1e9), st.floats(1e-6, 1e9), st.booleans())
+def test_ticks_are_few_and_round_and_hold_what_is_drawn(low, span, whole):
+    marks = ticks(low, low + span, whole=whole)
+    slack = 1e-6 * max(span, abs(low) * 1e-6)
+    assert marks[0] <= low + slack
+    assert marks[-1] >= low + span - slack
+    assert 2 <= len(marks) <= 8
+
+
+def test_ticks_are_one_two_or_five_apart():
+    assert ticks(0, 0.068) == [0, 0.02, 0.04, 0.06, 0.08]
+    assert ticks(0, 7.5) == [0, 2, 4, 6, 8]
+    assert ticks(0, 3, whole=True) == [0, 1, 2, 3]
+    assert ticks(0, 12_345) == [0, 5000, 10_000, 15_000]
+    assert ticks(-0.4, 0.4) == [-0.4, -0.2, 0, 0.2, 0.4]
 
 
 @pytest.mark.process

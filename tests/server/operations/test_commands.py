@@ -102,3 +102,14 @@ def test_a_roll_out_goes_on_by_hand(commands, published, tmp_path):
     assert commands.rollout(100).text == "10 % of the devices are to have model 2"
     assert commands.rollout(1000).text == "all devices are to have model 2"
     assert json.loads((published._folder / "orders.json").read_bytes())["payload"]["model_version"] == 2
+
+
+def test_an_alarm_is_acknowledged_once_and_who_did_it_is_put_down(commands, store):
+    store.raise_alarm(time=1.0, kind="disk", text="little is free")
+    assert commands.acknowledge(1).text == "alarm 1 is acknowledged by ada"
+    (alarm,) = store.alarms()
+    assert (alarm.acknowledged_by, alarm.acknowledged_at) == ("ada", 7.0)
+    for number in (1, 2):
+        with pytest.raises(ConfigError, match=f"no alarm {number} is open"):
+            commands.acknowledge(number)
+    assert [(done.what, done.detail) for done in store.commands()] == [("acknowledge", "alarm 1")]
