@@ -48,7 +48,7 @@ def test_h83_a_round_that_is_applied_twice_is_found_and_named_by_its_seed(tmp_pa
             self._tell_of(aggregated.report)
 
     monkeypatch.setattr(Progress, "commit", twice)
-    with pytest.raises(BrokenPromiseError, match=r"seed 2, process \d+: 4 steps were taken in 3 rounds"):
+    with pytest.raises(BrokenPromiseError, match=r"seed 2, process \d+: 4 steps were taken in 3 rounds, 0 of nobody"):
         played(2, tmp_path, rounds=8)
 
 
