@@ -98,6 +98,7 @@ class Chaos:
         self._private = self.seed % 2 == 1
         self._time = VirtualTime()
         self._lines: list[str] = []
+        self._turns: set[tuple[int, int]] = set()
         self._asked: dict[str, list[tuple[int, int]]] = {}
         """Round and attempt of each task that a node has seen, by key, each once."""
 
@@ -217,8 +218,7 @@ class Chaos:
     def _check_bounds(self, state: RunState) -> None:
         times = state.participation.times.max() if state.participation else 0
         self._promise(times <= CAP, "a user was asked more often than may be")
-        order = sorted({turn for turns in self._asked.values() for turn in turns})
-        place = {turn: number for number, turn in enumerate(order)}
+        place = {turn: number for number, turn in enumerate(sorted(self._turns))}
         for key, turns in self._asked.items():
             self._promise(len(turns) <= CAP, f"{key} saw {len(turns)} tasks")
             near = any(place[later] - place[one] < 2 for one, later in pairwise(turns))
@@ -234,15 +234,22 @@ class Chaos:
     # --- parts --------------------------------------------------------------------------------------------------------
     def _told(self, event: Event) -> None:
         self.events[event.what] += 1
+        if event.what is Happened.ROUND_OPENED:
+            self._turn(event.round)
         if event.what is Happened.ALARM and event.facts["kind"] == "replay":
             raise BrokenPromiseError(self._said(str(event.facts["text"])))
 
     def _seen(self, key: str, round: int) -> None:
-        opened = FileJournal(self.folder / "checkpoints" / FOLDER).opened()
-        turn = (round, opened.attempt if opened else -1)
-        turns = self._asked.setdefault(key, [])
+        turn, turns = self._turn(round), self._asked.setdefault(key, [])
         if turn not in turns:
             turns.append(turn)
+
+    def _turn(self, round: int) -> tuple[int, int]:
+        """Return round and attempt of what is open; also of rounds that ask nobody, or whom nothing reaches."""
+        opened = FileJournal(self.folder / "checkpoints" / FOLDER).opened()
+        turn = (round, opened.attempt if opened else -1)
+        self._turns.add(turn)
+        return turn
 
     def _latest(self) -> RunState | None:
         return Checkpoints(self.folder / "checkpoints", CATALOGUE).latest(_first())
