@@ -12,7 +12,7 @@ from fedrec.errors import FedRecError
 from fedrec.pages.charts import Series, lines
 from fedrec.pages.document import Document, document, live_part
 from fedrec.pages.parts import alarm, badge, clock, rounds_part, tiles
-from fedrec.pages.rounds import Told, told_by
+from fedrec.pages.rounds import Following, Told
 from fedrec.runs.folder import RunFolder
 from fedrec.runs.html import element, figure, table, text
 from fedrec.runs.labels import headline_metrics, human_bytes, metric_label
@@ -33,8 +33,11 @@ class Look:
     trouble: str = ""
 
 
-def look_at(folder: RunFolder, name: str) -> Look:
-    """Read a run that may be under way. A file that is damaged is told on the page, and does not end it."""
+def look_at(folder: RunFolder, name: str, following: Following | None = None) -> Look:
+    """Read a run that may be under way. A file that is damaged is told on the page, and does not end it.
+
+    ``following``: of who looks often, and so reads each event once.
+    """
     trouble, rows, told = "", [], Told()
     metrics, budget = ("hr@10", "ndcg@10"), None
     try:
@@ -42,7 +45,7 @@ def look_at(folder: RunFolder, name: str) -> Look:
         first, second = headline_metrics(scenario.evaluation.ks)
         metrics = (first, second)
         budget = scenario.privacy.epsilon if scenario.privacy.enabled else None
-        told = told_by(folder.events())
+        told = (following or Following(folder)).told()
         rows = folder.metrics()
     except (FedRecError, OSError, UnicodeDecodeError) as error:
         trouble = str(error)

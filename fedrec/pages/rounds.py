@@ -1,9 +1,13 @@
 """A run's rounds as a page shows them, from the events that it has told so far."""
 
-from collections import Counter
+import threading
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
+
+from fedrec.runs.events import read_events_from
+from fedrec.runs.folder import RunFolder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +47,7 @@ class Told:
     """Time of the last event."""
 
 
+_MOST_ALARMS = 50
 _COUNTED = {
     "reply-taken": "taken",
     "reply-refused": "refused",
@@ -53,33 +58,72 @@ _COUNTED = {
 
 def told_by(events: Iterable[Mapping[str, Any]]) -> Told:
     """Fold event rows (``fedrec.runs.events``) in order. A run that begins again from nothing is told from there."""
-    rounds: dict[int, RoundFacts] = {}
-    told = Told()
-    alarms: list[Mapping[str, Any]] = []
-    reasons: Counter[str] = Counter()
+    fold = Fold()
     for row in events:
+        fold.take(row)
+    return fold.told()
+
+
+class Fold:
+    """What events tell, an event at a time."""
+
+    def __init__(self) -> None:
+        self._rounds: dict[int, RoundFacts] = {}
+        self._told = Told()
+        self._alarms: deque[Mapping[str, Any]] = deque(maxlen=_MOST_ALARMS)
+        self._reasons: Counter[str] = Counter()
+
+    def take(self, row: Mapping[str, Any]) -> None:
+        """Take the next event in."""
         what, facts, number = row["what"], row["facts"], row["round"]
-        told = replace(told, last=row["time"])
+        self._now(last=row["time"])
         if what == "reply-quarantined":
-            reasons[str(facts.get("reason") or "unknown")] += 1
+            self._reasons[str(facts.get("reason") or "unknown")] += 1
         if what == "run-began":
             if not facts.get("resumed"):
-                rounds.clear()
-            told = replace(told, standing="running", why="", planned=_whole(facts.get("rounds")))
+                self._rounds.clear()
+            self._now(standing="running", why="", planned=_whole(facts.get("rounds")))
         elif what in ("run-paused", "run-ended"):
-            told = replace(told, standing=what.removeprefix("run-"), why=str(facts.get("why") or ""))
+            self._now(standing=what.removeprefix("run-"), why=str(facts.get("why") or ""))
         elif what == "alarm":
-            alarms.append(row)
+            self._alarms.appendleft(row)
         elif what == "round-opened":
             # asked again under the same number: after a crash, or after it was abandoned
-            rounds[number] = RoundFacts(
-                round=number, asked=_whole(facts.get("asked")), users=_whole(facts.get("users"))
-            )
-            told = replace(told, standing="running", why="")
-        elif number in rounds or what in ("round-committed", "round-abandoned"):
-            rounds[number] = _after(rounds.get(number, RoundFacts(round=number)), what, facts)
-    ordered = tuple(rounds[number] for number in sorted(rounds))
-    return replace(told, rounds=ordered, alarms=tuple(alarms[:-51:-1]), set_aside=dict(reasons))
+            asked, users = _whole(facts.get("asked")), _whole(facts.get("users"))
+            self._rounds[number] = RoundFacts(round=number, asked=asked, users=users)
+            self._now(standing="running", why="")
+        elif number in self._rounds or what in ("round-committed", "round-abandoned"):
+            self._rounds[number] = _after(self._rounds.get(number, RoundFacts(round=number)), what, facts)
+
+    def told(self) -> Told:
+        """Return what has been told so far."""
+        ordered = tuple(self._rounds[number] for number in sorted(self._rounds))
+        return replace(self._told, rounds=ordered, alarms=tuple(self._alarms), set_aside=dict(self._reasons))
+
+    def _now(self, **changed: Any) -> None:
+        self._told = replace(self._told, **changed)
+
+
+class Following:
+    """A run's events, each read once however often it is looked at. For any number of threads."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._path = folder.events_path
+        self._lock = threading.Lock()
+        self._begin()
+
+    def told(self) -> Told:
+        """Return what the run has told up to now; a file that has become shorter is read from its beginning."""
+        with self._lock:
+            if self._path.exists() and self._path.stat().st_size < self._place:
+                self._begin()
+            rows, self._place = read_events_from(self._path, self._place)
+            for row in rows:
+                self._fold.take(row)
+            return self._fold.told()
+
+    def _begin(self) -> None:
+        self._fold, self._place = Fold(), 0
 
 
 def _after(one: RoundFacts, what: str, facts: Mapping[str, Any]) -> RoundFacts:

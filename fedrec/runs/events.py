@@ -48,17 +48,31 @@ def read_events(path: Path, after: int = 0) -> Iterator[dict[str, Any]]:
 
     A last line without its end is not yet written, and not read.
     """
+    for number, (row, _) in enumerate(_rows(path, 0), 1):
+        if row is not None and number > after:
+            yield row
+
+
+def read_events_from(path: Path, place: int) -> tuple[list[dict[str, Any]], int]:
+    """Return the events of the lines from byte ``place`` on, and the place after them: where to go on next time."""
+    found = []
+    for row, end in _rows(path, place):
+        place = end
+        if row is not None:
+            found.append(row)
+    return found, place
+
+
+def _rows(path: Path, place: int) -> Iterator[tuple[dict[str, Any] | None, int]]:
+    """Yield each line's event, None for a line that is none, with the place after it."""
     if not path.exists():
         return
     with path.open("rb") as file:
-        number = 0
+        file.seek(place)
         while (line := file.readline(MAX_LINE + 1)).endswith(b"\n") or len(line) > MAX_LINE:
             if not line.endswith(b"\n"):
                 _skip_line(file)
-            number += 1
-            row = _row(line) if number > after else None
-            if row is not None:
-                yield row
+            yield _row(line), file.tell()
 
 
 def _line(event: EventRow, most: int) -> bytes:

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from fedrec.pages.charts import Series, lines, ticks
 from fedrec.pages.dashboard import Look, dashboard
-from fedrec.pages.rounds import told_by
+from fedrec.pages.rounds import Following, Told, told_by
+from fedrec.runs.folder import RunFolder
 from tests.browser import CHROMIUM, browser
 
 
@@ -39,6 +40,24 @@ def test_a_run_that_begins_again_from_nothing_is_told_from_there():
     opened = event("round-opened", 7)
     assert told_by([opened, event("run-began", resumed=False)]).rounds == ()
     assert len(told_by([opened, event("run-began", resumed=True)]).rounds) == 1
+
+
+def test_a_run_that_is_followed_is_told_as_one_that_is_read_whole_also_after_an_older_file_was_restored(tmp_path):
+    folder = RunFolder(tmp_path)
+    following = Following(folder)
+    assert following.told() == Told()
+    events = [event("run-began", rounds=9), *[event("round-opened", n, asked=n) for n in range(1, 4)]]
+    for number, row in enumerate(events, 1):
+        folder.append_event(row)
+        with folder.events_path.open("ab") as file:
+            file.write(b"no event\n")
+        assert following.told() == told_by(events[:number]) == told_by(folder.events())
+    with folder.events_path.open("ab") as file:
+        file.write(b'{"half')
+    assert following.told() == told_by(events)
+    folder.events_path.unlink()
+    folder.append_event(events[0])
+    assert following.told() == told_by(events[:1])
 
 
 def test_what_is_not_finite_is_not_drawn():
