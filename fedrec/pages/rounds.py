@@ -110,20 +110,17 @@ class Following:
     def __init__(self, folder: RunFolder) -> None:
         self._path = folder.events_path
         self._lock = threading.Lock()
-        self._begin()
+        self._fold, self._place = Fold(), 0
 
     def told(self) -> Told:
         """Return what the run has told up to now; a file that has become shorter is read from its beginning."""
         with self._lock:
             if self._path.exists() and self._path.stat().st_size < self._place:
-                self._begin()
+                self._fold, self._place = Fold(), 0
             rows, self._place = read_events_from(self._path, self._place)
             for row in rows:
                 self._fold.take(row)
             return self._fold.told()
-
-    def _begin(self) -> None:
-        self._fold, self._place = Fold(), 0
 
 
 def _after(one: RoundFacts, what: str, facts: Mapping[str, Any]) -> RoundFacts:
