@@ -56,7 +56,8 @@ class RobustnessConfig(Section):
     """Rounds between looks at the shared model for signs of an attack (``fedrec.aggregation.watch``); 0 never looks.
     ``on_alarm = hold`` looks at every step. Rests on released figures alone."""
     on_alarm: Literal["warn", "hold"] = "warn"
-    """``hold`` leaves the model as it was in a round that raises an alarm."""
+    """``hold`` leaves the model as it was in a round that raises an alarm. Whoever keeps an alarm up then keeps the run
+    from learning: for runs that somebody looks after."""
 
     exclude_rounds: Annotated[int, Field(ge=0)] = 0
     """Rounds in which a node is not asked once its reputation has fallen below ``exclude_below``; 0 raises the alarm
