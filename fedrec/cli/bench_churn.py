@@ -46,12 +46,17 @@ def churn(
     with TemporaryDirectory() as folder:
         found = play(work, Path(folder), _note)
     if as_json:
-        record = {**asdict(found), "committed_share": found.committed_share, "rss_slope": found.rss_slope}
-        write_json({"machine": asdict(machine), "work": asdict(work), **record})
+        write_json({"machine": asdict(machine), "work": asdict(work), **record_of(found)})
         return
     write_table(f"{nodes} devices, {rounds} rounds", ("what", "found", "asked"), _rows(found))
     write_line("off devices are asked too and lost; slope: least squares over the second half of the rounds")
     write_line(str(machine))
+
+
+def record_of(found: Found) -> dict[str, object]:
+    """Return what was found as JSON's values; ``asdict`` would count the pairs of a counter."""
+    derived = {"committed_share": found.committed_share, "rss_slope": found.rss_slope}
+    return {**vars(found), "events": {str(what): number for what, number in found.events.items()}, **derived}
 
 
 def _note(number: int) -> None:
