@@ -60,6 +60,7 @@ def silence():
     logging.disable(logging.NOTSET)
 
 
+@pytest.mark.timeout(0)  # it ends by itself
 @pytest.mark.slow  # FEDREC_SOAK_MINUTES, 10 if it is not set; FEDREC_SOAK_SEED is where it begins
 def test_h83_promises_hold_for_as_long_as_is_asked_for(tmp_path_factory, silence):
     minutes, first = float(os.environ.get("FEDREC_SOAK_MINUTES", "10")), int(os.environ.get("FEDREC_SOAK_SEED", "0"))
