@@ -4,13 +4,11 @@ import shutil
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from fedrec.aggregation.alarms import described
 from fedrec.baselines.dp_popularity import whole_budget
 from fedrec.baselines.floors import DPRelease, Floor, floor_notes, measure_floors
 from fedrec.config import Scenario, TrainingConfig
@@ -22,7 +20,6 @@ from fedrec.evaluation.bootstrap import result_intervals
 from fedrec.evaluation.metrics import RankingResult
 from fedrec.evaluation.sampled import evaluate_sampled, fixed_negatives
 from fedrec.flower.dimensions import dimensions_of
-from fedrec.flower.events import Event, What
 from fedrec.flower.state import RunState
 from fedrec.models import FusedRecommender, build_model
 from fedrec.privacy.accounts.population import check_population
@@ -256,15 +253,9 @@ class _Simulation:
             progress=self.progress,
             look_every=scenario.evaluation.every,
             on_row=self._into(folder),
-            on_event=partial(self._hear, folder),
+            on_event=lambda event: folder.append_event(event.to_row()),
             traffic=Traffic.of_rows(row for row in folder.metrics() if row["phase"] == "final"),
         )
-
-    def _hear(self, folder: RunFolder, event: Event) -> None:
-        """Write an event down; say aloud what is alarming."""
-        folder.append_event(event.to_row())
-        if event.what is What.ALARM:
-            self.progress.note(f"alarm in round {event.round}, {described(event.facts)}")
 
     def _into(self, folder: RunFolder) -> Callable[[Row], None]:
         """Return what takes a row: the run's record, then its trackers."""

@@ -60,9 +60,9 @@ def write_alarms(folder: RunFolder) -> None:
         if row["what"] == "alarm":
             kind = str(row["facts"].get("kind") or "alarm")
             counts[kind] += 1
-            first.setdefault(kind, f"round {row['round']}: {described(row['facts'])}")
+            first.setdefault(kind, f"round {row['round']}: {described(row['facts']).removeprefix(f'{kind}: ')}")
     for kind, count in counts.most_common():
-        write_line(f"alarms of kind {kind}: {count}, the first in {first[kind]}")
+        write_line(f"alarms ({kind}): {count}, the first in {first[kind]}")
 
 
 def write_whereabouts(folder: RunFolder) -> None:
