@@ -10,8 +10,8 @@ import torch
 import typer
 
 from fedrec.cli.bench_aggregate import aggregate
-from fedrec.cli.bench_buffered import buffered
 from fedrec.cli.bench_attacks import attacks
+from fedrec.cli.bench_buffered import buffered
 from fedrec.cli.bench_churn import churn
 from fedrec.cli.bench_device import device_inference
 from fedrec.cli.bench_device_service import device_service

@@ -8,72 +8,74 @@ What clients who lie can do to a federation's recommendations, and what each def
 command.
 
 **Adversary.** Some clients, added to the honest ones, are in one hand. They see what the server sends to everybody,
-know its rule and its bounds, take part by the same coin as others, and send what they like. What an attack is granted
-beside that is in `simulations/attacks/registry.py`. They cannot pose as other devices, nor be more than their share:
-enrolment and owner caps are the business of [the server](server.md).
+know its rule and its bounds, take part by the same coin as others, and send what they like. What an attack is
+granted beside that is in `simulations/attacks/registry.py`. They cannot pose as other devices, nor be more than
+their share: enrolment and owner caps are the business of [the server](server.md).
 
-**Lengths.** Liars know the bounds: what they send is scaled to be exactly as long as the server lets pass, row by row
-and as a whole; where nothing is bounded, as long as the longest honest update of the round. All attacks are adaptive in
-this sense. `little-is-enough`, `flipping` and free-riders send what their definition says.
+**Lengths.** Liars know the bounds: what they send is scaled to be exactly as long as the server lets pass, row by
+row and as a whole; where nothing is bounded, as long as the longest honest update of the round. All attacks are
+adaptive in this sense. `little-is-enough`, `flipping` and free-riders send what their definition says.
 
 **Statistics.** Who promotes an item also claims, in the release of item counts, to have met that item alone.
 
-**Target.** Drawn by the seed among the rarer half of all items that anybody has met. It is not chosen by hand, and the
-bounds were set on other seeds.
+**Target.** Drawn by the seed among the rarer half of all items that anybody has met. It is not chosen by hand, and
+the bounds were set on other seeds.
 
 **Measures**, over honest users, after the last round: ER@10, the share of those who have not met the target who are
-shown it among ten; HR@10 and NDCG@10 of each user's last event over the whole catalogue. Each attacked run has a clean
-twin with the same seed, the same defence and the same honest cohorts; "HR@10 lost" is relative to that twin.
+shown it among ten; HR@10 and NDCG@10 of each user's last event over the whole catalogue. Each attacked run has a
+clean twin with the same seed, the same defence and the same honest cohorts; "HR@10 lost" is relative to that twin.
 
-**Bars.** ER@10 at most 0.02, or five times the twin's if that is more; HR@10 at most 5 % below the twin's. What misses
-its bar is in bold. Of several seeds the mean is shown, with the least and the largest in brackets."""
+**Bars.** ER@10 at most 0.02, or five times the twin's if that is more; HR@10 at most 5 % below the twin's. What
+misses its bar is in bold. Of several seeds the mean is shown, with the least and the largest in brackets."""
 
 AUTHORS = """\
 ## The authors' effects first
 
-Each attack in its authors' own setting, or one of its size, without a defence: an attack that does nothing there proves
-nothing about a defence. `fedrec bench attacks --reproduce`; rows in `docs/measured/attacks-authors.jsonl`."""
+Each attack in its authors' own setting, or one of its size, without a defence: an attack that does nothing there
+proves nothing about a defence. `fedrec bench attacks --reproduce`; rows in `docs/measured/attacks-authors.jsonl`."""
 
 WORLDS = {
     "factors": """\
-Matrix factorisation with the pairwise loss as most attacks' authors have it: width 16, every client in every one of 30
-iterations, in steps of 256; the server adds up what its rule lets pass, without an optimiser. Production rules and the
-production growth bound are in the server's place. Bounds: norm 4 and row norm 0.3, the medians of honest updates on
-another seed; `growth` is both with rows held to 1.5 times the length of those of like popularity, and is what
-`robustness.preset = "guarded"` does in this world. `owner-cap` adds a share of 1 % for one owner's devices.""",
+Matrix factorisation with the pairwise loss as most attacks' authors have it: width 16, every client in every one of
+30 iterations, in steps of 256; the server adds up what its rule lets pass, without an optimiser. Production rules
+and the production growth bound are in the server's place. Bounds: norm 4 and row norm 0.3, the medians of honest
+updates on another seed; `growth` is both with rows held to 1.5 times the length of those of like popularity, and is
+what `robustness.preset = "guarded"` does in this world. `owner-cap` adds a share of 1 % for one owner's devices.""",
     "fedrec": """\
-The default model (cf, mf and seq, width 64), loss, optimiser and 40 rounds of `fedrec simulate`, a tenth of the users in
-each round, each user a client. `none` is what a scenario has that says nothing; `guarded` is
-`robustness.preset = "guarded"`; `user-dp` is user-level privacy at epsilon 8 under central noise, whose clip norm is
-then the only bound.""",
+The default model (cf, mf and seq, width 64), loss, optimiser and 40 rounds of `fedrec simulate`, a tenth of the
+users in each round, each user a client. `none` is what a scenario has that says nothing; `guarded` is
+`robustness.preset = "guarded"`; `user-dp` is user-level privacy at epsilon 8 under central noise, whose clip norm
+is then the only bound.""",
 }
 
 ANALYSIS = """\
 ## What this says
 
 - **Promotion.** Where the server adds updates up, one liar in twenty puts a rare item before nearly everybody, and
-  accuracy does not show it. A bound on lengths does not help by itself: what an attack wants is small. What helps is to
-  hold an item's row to the length that items of like popularity have (`growth`): a rare item that points where all users
-  look is still too short to be seen.
+  accuracy does not show it. A bound on lengths does not help by itself: what an attack wants is small. What helps
+  is to hold an item's row to the length that items of like popularity have (`growth`): a rare item that points
+  where all users look is still too short to be seen.
 - **The server's optimiser is a bound of its own.** Adam moves a coordinate by at most its learning rate a round,
-  whatever is sent: over the default schedule by 0.2 in all. Where items start from their popularity, that is less than
-  what separates a rare item from users' lists, so that our own model shows it to nobody even without a defence. It is
-  no promise: with more rounds or a higher rate it goes.
-- **Spoiling.** The sum of n honest updates that point everywhere grows with the square root of n, that of liars who agree
-  grows with their number: a share f of liars outweighs what honest clients agree on, once the honest mean is shorter than
-  f times an update, and near convergence it always is. Bounds take away lengths that honest updates do not have; they do
-  not take away agreement. Half of an honest update's length is in the item tables and four fifths in the rest, so that a
-  bound of the whole leaves liars three times as much for items as honest users use: `items_clip_norm` is for that.
-- **Rules that choose** (median, trimmed mean, Krum) vote by coordinate or by distance. Liars who agree are each other's
-  nearest neighbours, and few honest clients move the row of a rare item, so that these rules are not better here, and
-  they cost honest quality.
-- **User-level privacy** bounds what a liar adds as it bounds everybody, and its noise costs more than the attacks do.
-- **Alarms.** The exposure alarm rests on made-up users and also speaks in clean runs early in training; it is a reason to
-  look, not to act.
+  whatever is sent: over the default schedule by 0.2 in all. Where items start from their popularity, that is less
+  than what separates a rare item from users' lists, so that our own model shows it to nobody even without a
+  defence. It is no promise: with more rounds or a higher rate it goes.
+- **Spoiling.** The sum of n honest updates that point everywhere grows with the square root of n, that of liars who
+  agree grows with their number: a share f of liars outweighs what honest clients agree on, once the honest mean is
+  shorter than f times an update, and near convergence it always is. Bounds take away lengths that honest updates do
+  not have; they do not take away agreement. Honest updates of our own model have half of their length in the item
+  tables (0.66 of 1.36 at the median of the last round, seed 100), so that a bound of 2 on the whole leaves liars
+  three times as much for items as honest users use: `items_clip_norm` is for that.
+- **Rules that choose** (median, trimmed mean, Krum) vote by coordinate or by distance. Liars who agree are each
+  other's nearest neighbours, and few honest clients move the row of a rare item, so that these rules are not better
+  here, and they cost honest quality.
+- **User-level privacy** bounds what a liar adds as it bounds everybody, and its noise costs more than the attacks
+  do.
+- **Alarms.** The exposure alarm rests on made-up users and also speaks in clean runs early in training; it is a
+  reason to look, not to act ([what is watched](server.md)).
 
 ## What is not covered
 
 Liars who also lie about parameters that are no item's (towers, sequence encoder, fusion weights); targets that are
-popular already; several users on a node, whose sum is bounded as one; clients who learn the rule's state from round to
-round; data sets other than those named above; secure sums, where nothing is seen one by one. PSMU and PipAttack are from
-their papers as remembered, without public code to hold them to."""
+popular already; several users on a node, whose sum is bounded as one; clients who learn the rule's state from round
+to round; data sets other than those named above; secure sums, where nothing is seen one by one. PSMU and PipAttack
+are from their papers as remembered, without public code to hold them to."""
