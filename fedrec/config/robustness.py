@@ -24,9 +24,8 @@ and what they cost; the bounds on lengths are for the default local training."""
 class RobustnessConfig(Section):
     """How replies are aggregated, and what is watched (``fedrec.aggregation``)."""
 
-    preset: Literal["open", "guarded"] = "open"
-    """``guarded``: what is not set otherwise is as ``GUARDED`` has it. ``open``: there are no bounds but those that are
-    set."""
+    preset: Literal["guarded"] | None = None
+    """``guarded`` is a word for ``GUARDED``: what is not set beside it is as there, and it is None from then on."""
     rule: RuleName = "mean"
     """How replies become one; ``mean`` alone can be released under central noise."""
     liars: Annotated[float, Field(ge=0, lt=0.5)] = 0.1
@@ -74,7 +73,7 @@ class RobustnessConfig(Section):
     @classmethod
     def _filled_from_preset(cls, values: Any) -> Any:
         if isinstance(values, Mapping) and values.get("preset") == "guarded":
-            return {**GUARDED, **values}
+            return {**GUARDED, **values, "preset": None}  # a bound that was set to none would come back with it
         return values
 
     @classmethod

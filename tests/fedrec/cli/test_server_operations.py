@@ -27,7 +27,7 @@ def test_runs_are_listed_with_what_needs_attention(folder, capsys):
     said = capsys.readouterr().out
     assert "spring" in said
     assert "0/3" in said
-    assert "alarm 1, exposure of spring: item 7 is shown to everybody" in said
+    assert "alarm 1 of spring, round 0: exposure: item 7 is shown to everybody" in said
     assert run(["server", "runs", folder, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["planned"] == 3
 

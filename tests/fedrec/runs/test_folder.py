@@ -51,7 +51,7 @@ def test_the_config_names_every_key_that_has_a_value_with_its_default_filled_in(
     without_value = {"data.items", "data.images", "model.recency_end", "privacy.noise_seed"}
     solved = ("adjacency", "adversary", "amplification", "noise_multiplier", "population_epsilon")
     without_value |= {f"privacy.{name}" for name in solved} | {"model.statistic_shares", "model.mixing_weights"}
-    bounds = ("clip_norm", "row_clip_norm", "aggregate_row_norm", "growth")
+    bounds = ("preset", "clip_norm", "row_clip_norm", "items_clip_norm", "aggregate_row_norm", "growth")
     without_value |= {f"robustness.{name}" for name in bounds}
     for key in known_keys():
         name = key.rsplit(".", 1)[-1]
