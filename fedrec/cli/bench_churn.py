@@ -13,12 +13,15 @@ from fedrec.cli.races import AsJson, Seed
 from simulations.benches.machine import Machine
 from simulations.churn.soak import Found, Work, play
 
+OF_THE_LEDGER = ("charges on the ledger", "epsilon")
+
 
 def churn(
     nodes: Annotated[int, typer.Option(min=20, help="Devices of one user each.")] = 1000,
     rounds: Annotated[int, typer.Option(min=4, help="Rounds to commit.")] = 100,
     stragglers: Annotated[float, typer.Option(min=0, max=0.9, help="Share of tasks slower than a round.")] = 0.3,
     sample_rate: Annotated[float, typer.Option(min=0.01, max=1, help="Share of the users asked in a round.")] = 0.2,
+    dp: Annotated[bool, typer.Option("--dp/--no-dp", help="User-level DP and its ledger.")] = True,
     pacing: Annotated[bool, typer.Option("--pacing", help="Play days of a fleet instead, with and without hints.")] = (
         False
     ),
@@ -41,14 +44,21 @@ def churn(
         return
     cohort = max(1, min(20, round(0.1 * sample_rate * nodes)))
     work = Work(
-        nodes=nodes, rounds=rounds, stragglers=stragglers, sample_rate=sample_rate, minimum_cohort=cohort, seed=seed
+        nodes=nodes,
+        rounds=rounds,
+        stragglers=stragglers,
+        sample_rate=sample_rate,
+        minimum_cohort=cohort,
+        seed=seed,
+        private=dp,
     )
     with TemporaryDirectory() as folder:
         found = play(work, Path(folder), _note)
     if as_json:
         write_json({"machine": asdict(machine), "work": asdict(work), **record_of(found)})
         return
-    write_table(f"{nodes} devices, {rounds} rounds", ("what", "found", "asked"), _rows(found))
+    rows = [row for row in _rows(found) if dp or row[0] not in OF_THE_LEDGER]
+    write_table(f"{nodes} devices, {rounds} rounds", ("what", "found", "asked"), rows)
     write_line("off devices are asked too and lost; slope: least squares over the second half of the rounds")
     write_line(str(machine))
 

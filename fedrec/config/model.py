@@ -33,6 +33,11 @@ class ModelConfig(Section):
     item_cap: Annotated[int, Field(ge=0)] = 0
     """Latest distinct items of a user that statistics are taken of, before training and in ``ials``; 0 takes all. What
     a user may weigh in all is bounded either way; a cap gives each of the items that are left more of it."""
+    item_floor: Count = 1
+    """Distinct items that a user has at least when its item counts are brought to their norm under user-level privacy:
+    one of fewer weighs each as if it had so many. Without, whoever claims to have met one item alone gives it the
+    square root of n times the weight that a user of n items gives each, and a few liars make it popular
+    (docs/robustness.md). Users of more items are not changed."""
     head_items: Annotated[int, Field(ge=0)] = 0
     """Items with the largest released counts, to which ``ease``, ``knn``, ``pca`` and ``nearby`` are confined, so that
     under noise less of it comes with them; 0 for all. What relates an item to others is unknown of the rest."""

@@ -59,7 +59,10 @@ def _of_items(
 
 
 STATISTICS: dict[str, Statistic] = {
-    COUNTS: _of_items(count_shape, count_items),
+    COUNTS: Statistic(
+        shape=lambda num_items, config: count_shape(num_items),
+        total=lambda histories, num_items, config, norm: count_items(histories, num_items, norm, config.item_floor),
+    ),
     PAIRS: _of_items(pair_shape, count_pairs, MAX_ITEMS),
     GRAM: _of_items(gram_shape, count_both, MAX_SKETCHED),
     TRANSITIONS: _of_items(transition_shape, count_transitions, MAX_SKETCHED),

@@ -26,7 +26,9 @@ from simulations.attacks.world import World
 
 WorldName = Literal["factors", "fedrec"]
 CLEAN = "no attack"
-USER_DP = "user-dp"
+USER_DP, USER_DP_FLOOR = "user-dp", "user-dp-floor"
+ITEM_FLOOR = 16
+"""Fewer items than any user of MovieLens-100K has."""
 OWNER_SHARE = 0.01
 CLIP_NORM, ROW_CLIP_NORM = 4.0, 0.3
 """In the plain matrix factorisation: the median of honest users' updates, and of the longest row of each at first."""
@@ -77,11 +79,12 @@ def defences_of(world: WorldName) -> dict[str, Defence]:
     if world == "fedrec":
         capped = guarded.config.model_copy(update={"owner_share": OWNER_SHARE})
         none = Defence(config=RobustnessConfig())
-        return {"none": none, "guarded": guarded, "owner-cap": Defence(config=capped), USER_DP: none}
-    found = defences(clip_norm=CLIP_NORM, row_clip_norm=ROW_CLIP_NORM)
-    del found["guarded"]  # its numbers are of other updates; growth has its rules with this world's
-    capped = found["growth"].config.model_copy(update={"owner_share": OWNER_SHARE})
-    return {**found, "owner-cap": Defence(config=capped)}
+        found = {"none": none, "guarded": guarded, "owner-cap": Defence(config=capped)}
+        return {**found, USER_DP: none, USER_DP_FLOOR: none}
+    table = defences(clip_norm=CLIP_NORM, row_clip_norm=ROW_CLIP_NORM)
+    del table["guarded"]  # its numbers are of other updates; growth has its rules with this world's
+    capped = table["growth"].config.model_copy(update={"owner_share": OWNER_SHARE})
+    return {**table, "owner-cap": Defence(config=capped)}
 
 
 def cells(
@@ -115,7 +118,8 @@ def cells(
 def play(cell: Cell) -> Row:
     """Run a cell on this machine's processor."""
     clock = time.process_time()
-    world = _world(cell.world, cell.data)
+    floor = ITEM_FLOOR if cell.defence == USER_DP_FLOOR else 1
+    world = _world(cell.world, cell.data, floor)
     target = rare_target(world.popularity, cell.seed)
     course = world.play(
         Setting(
@@ -124,7 +128,7 @@ def play(cell: Cell) -> Row:
             defence=defences_of(cell.world)[cell.defence],
             seed=cell.seed,
             target=target,
-            private=cell.defence == USER_DP,
+            private=cell.defence in (USER_DP, USER_DP_FLOOR),
         )
     )
     return Row(
@@ -140,9 +144,10 @@ def play(cell: Cell) -> Row:
 
 
 @lru_cache(maxsize=2)
-def _world(name: WorldName, data: str) -> World | FactorWorld:
+def _world(name: WorldName, data: str, item_floor: int) -> World | FactorWorld:
     torch.set_num_threads(1)
-    scenario = Scenario.model_validate({"data": {"source": data}, "training": {"sample_rate": 0.1}})
+    settings = {"data": {"source": data}, "model": {"item_floor": item_floor}, "training": {"sample_rate": 0.1}}
+    scenario = Scenario.model_validate(settings)
     dataset = load_dataset(scenario.data, 0)
     return FactorWorld(dataset=dataset) if name == "factors" else World(scenario=scenario, dataset=dataset)
 

@@ -45,7 +45,7 @@ what `robustness.preset = "guarded"` does in this world. `owner-cap` adds a shar
 The default model (cf, mf and seq, width 64), loss, optimiser and 40 rounds of `fedrec simulate`, a tenth of the
 users in each round, each user a client. `none` is what a scenario has that says nothing; `guarded` is
 `robustness.preset = "guarded"`; `user-dp` is user-level privacy at epsilon 8 under central noise, whose clip norm
-is then the only bound.""",
+is then the only bound, and `user-dp-floor` the same with `model.item_floor = 16`.""",
 }
 
 ANALYSIS = """\
@@ -68,8 +68,11 @@ ANALYSIS = """\
 - **Rules that choose** (median, trimmed mean, Krum) vote by coordinate or by distance. Liars who agree are each
   other's nearest neighbours, and few honest clients move the row of a rare item, so that these rules are not better
   here, and they cost honest quality.
-- **User-level privacy** bounds what a liar adds as it bounds everybody, and its noise costs more than the attacks
-  do.
+- **User-level privacy** is no defence by itself. Its counts are brought to a norm per user, so that a liar who claims to
+  have met one item alone gives it the square root of n times what a user of n items gives to each: one liar in twenty
+  makes a rare item popular in the release of counts by that alone (`false-claims`), and attacks on rows do the rest. `model.item_floor` takes that weight away and costs users of more items nothing
+  (`user-dp-floor`: 16, fewer items than any user here has). Its default is 1, which takes nothing away: on data whose
+  users are short, a floor costs signal. Statistics of pairs are not floored.
 - **Alarms.** The exposure alarm rests on made-up users and also speaks in clean runs early in training; it is a
   reason to look, not to act ([what is watched](server.md)).
 

@@ -142,6 +142,16 @@ class Pieck(_Liar):
         return change
 
 
+class FalseClaims(_Liar):
+    """Promotes the target in the release of item counts alone, and sends no update."""
+
+    scaled = False
+
+    def lie(self, sight: Sight) -> Tensor:
+        """Send zeros."""
+        return zeros(sight.rows)
+
+
 class _Spoiler(_Liar):
     """What wants bad lists for all claims what an honest user would: items at random."""
 
@@ -228,6 +238,7 @@ ATTACKS: dict[str, Kind] = {
     "pieck-uea": Kind(
         goal="promote", source="Zhang et al. 2024, ICDE", granted="nothing", make=lambda: Pieck(as_users=True)
     ),
+    "false-claims": Kind(goal="promote", source="counts of one item", granted="nothing", make=FalseClaims),
     "sybils": Kind(
         goal="promote",
         source="PIECK-IPE under many keys of one owner",

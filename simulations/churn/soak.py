@@ -49,6 +49,9 @@ class Work:
     minimum_replies: float = 0.2
     minimum_cohort: int = 20
     seed: int = 0
+    private: bool = True
+    """Whether rounds are released under user-level DP, with a ledger. What memory grows by without is the server's
+    alone: with it, so do the ledger, and the loss distribution that is composed before each release."""
 
 
 @dataclass(kw_only=True)
@@ -110,8 +113,8 @@ def play(work: Work, folder: Path, on_round: Callable[[int], None] = lambda numb
     ledger, plan = Ledger(folder / "ledger.jsonl"), _plan(work)
     strategy = FedRecStrategy(
         _terms(work),
-        plan_for=lambda population: plan,
-        ledger=ledger,
+        plan_for=lambda population: plan if work.private else None,
+        ledger=ledger if work.private else None,
         randomness=Randomness(cohort_seed=work.seed, noise_seed=work.seed),
         hooks=Hooks(on_round=after, on_event=heard),
         clock=time.clock,
@@ -122,10 +125,11 @@ def play(work: Work, folder: Path, on_round: Callable[[int], None] = lambda numb
         strategy.start(grid, write_arrays(initial), work.rounds, TIMEOUT)
     found.committed = found.events[What.ROUND_COMMITTED]
     found.abandoned = found.events[What.ROUND_ABANDONED]
-    found.charges, found.epsilon = len(ledger.charges()), ledger.spent(plan.delta)
-    found.recomputed = epsilon_pld([plan.training.spends(found.committed)], plan.delta) if found.committed else 0.0
+    if work.private:
+        found.charges, found.epsilon = len(ledger.charges()), ledger.spent(plan.delta)
+        found.recomputed = epsilon_pld([plan.training.spends(found.committed)], plan.delta) if found.committed else 0.0
+        ledger.verify()
     found.hours = time.now / 3600
-    ledger.verify()
     if not all(bool(tensor.isfinite().all()) for tensor in strategy.state.shared.values()):
         raise RoundFailedError("the model is not finite any more")
     return found

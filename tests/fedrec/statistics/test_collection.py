@@ -133,6 +133,18 @@ def test_counts_alone_have_the_whole_norm() -> None:
     assert float(counts.norm()) == pytest.approx(1.0)
 
 
+def test_who_claims_one_item_weighs_it_no_more_than_a_user_of_as_many_items_as_the_floor() -> None:
+    one, many = Histories.from_lists([[3]]), Histories.from_lists([[3, 0, 1, 2, 4, 5, 6, 7, 8]])
+    mechanism = Mechanism(clip_norm=1.0, noise_multiplier=1.0, sample_rate=1.0, population=2)
+    free, floored = ModelConfig(), ModelConfig(item_floor=9)
+    alone = float(statistics_sum(free, one, ITEMS, mechanism)["counts"][3])
+    among = float(statistics_sum(free, many, ITEMS, mechanism)["counts"][3])
+    assert alone == pytest.approx(3 * among)
+    assert float(statistics_sum(floored, one, ITEMS, mechanism)["counts"][3]) == pytest.approx(among)
+    assert float(statistics_sum(floored, many, ITEMS, mechanism)["counts"][3]) == pytest.approx(among)
+    assert float(statistics_sum(floored, one, ITEMS, None)["counts"][3]) == 1.0  # without a norm a user is a user
+
+
 def test_an_upper_triangle_is_unpacked_to_the_symmetric_matrix() -> None:
     histories = Histories.from_lists([[0, 3, 5], [3, 5], [10]])
     x = np.stack([naive("counts", histories[user].tolist()) for user in range(3)])

@@ -72,7 +72,17 @@ def test_a_name_that_there_is_not_is_refused_with_those_that_there_are(attacks: 
 
 def test_every_attack_of_the_issue_and_every_defence_is_named() -> None:
     promoting = {name for name, kind in ATTACKS.items() if kind.goal == "promote"}
-    assert {"fedrec-attack", "a-ra", "a-hum", "pip-attack", "psmu", "pieck-ipe", "pieck-uea", "sybils"} == promoting
+    assert {
+        "fedrec-attack",
+        "a-ra",
+        "a-hum",
+        "pip-attack",
+        "psmu",
+        "pieck-ipe",
+        "pieck-uea",
+        "sybils",
+        "false-claims",
+    } == promoting
     assert {"spattack-omniscient", "cluster-attack", "flipping", "free-riders-zero"} <= set(ATTACKS) - promoting
     assert {"none", "growth", "krum", "median", "hics", "owner-cap"} <= set(defences_of("factors"))
     assert {"none", "guarded", "user-dp"} <= set(defences_of("fedrec"))
