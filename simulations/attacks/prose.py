@@ -68,11 +68,12 @@ ANALYSIS = """\
 - **Rules that choose** (median, trimmed mean, Krum) vote by coordinate or by distance. Liars who agree are each
   other's nearest neighbours, and few honest clients move the row of a rare item, so that these rules are not better
   here, and they cost honest quality.
-- **User-level privacy** is no defence by itself. Its counts are brought to a norm per user, so that a liar who claims to
-  have met one item alone gives it the square root of n times what a user of n items gives to each: one liar in twenty
-  makes a rare item popular in the release of counts by that alone (`false-claims`), and attacks on rows do the rest. `model.item_floor` takes that weight away and costs users of more items nothing
-  (`user-dp-floor`: 16, fewer items than any user here has). Its default is 1, which takes nothing away: on data whose
-  users are short, a floor costs signal. Statistics of pairs are not floored.
+- **User-level privacy** is no defence by itself. Its counts are brought to a norm per user, so that a liar who
+  claims to have met one item alone gives it the square root of n times what a user of n items gives to each: one
+  liar in twenty makes a rare item popular in the release of counts by that alone (`false-claims`), and attacks on
+  rows do the rest. `model.item_floor` takes that weight away and costs users of more items nothing
+  (`user-dp-floor`: 16, fewer items than any user here has). Its default is 1, which takes nothing away: on data
+  whose users are short, a floor costs signal. Statistics of pairs are not floored.
 - **Alarms.** The exposure alarm rests on made-up users and also speaks in clean runs early in training; it is a
   reason to look, not to act ([what is watched](server.md)).
 
