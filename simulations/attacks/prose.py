@@ -61,10 +61,11 @@ ANALYSIS = """\
   defence. It is no promise: with more rounds or a higher rate it goes.
 - **Spoiling.** The sum of n honest updates that point everywhere grows with the square root of n, that of liars who
   agree grows with their number: a share f of liars outweighs what honest clients agree on, once the honest mean is
-  shorter than f times an update, and near convergence it always is. A bound on the whole takes away lengths that honest updates do
-  not have, which a bound on rows alone does not; neither takes away agreement, and at one liar in ten it shows. Honest updates of our own model have half of their length in the item
-  tables (0.66 of 1.36 at the median of the last round, seed 100), so that a bound of 2 on the whole leaves liars
-  three times as much for items as honest users use: `items_clip_norm` is for that.
+  shorter than f times an update, and near convergence it always is. A bound on the whole takes away lengths that
+  honest updates do not have, which a bound on rows alone does not; neither takes away agreement, and at one liar in
+  ten it shows. Honest updates of our own model have half of their length in the item tables (0.66 of 1.36 at the
+  median of the last round, seed 100), so that a bound of 2 on the whole leaves liars three times as much for items
+  as honest users use: `items_clip_norm` is for that.
 - **Rules that choose.** A median by coordinate takes all learning away: of the clients of a step few move the row of
   any one item, so that the middle of all is zero. A mean trimmed by a tenth at each end holds promotion, since the few
   who promote are the ends; liars who agree with each other and stay within the spread are not trimmed. Both need all
