@@ -8,6 +8,8 @@ What is bent, and why (flwr 1.41):
 - Each good poll is reported, and each bad answer of the server: Flower's loop ends after one HTTP 500, and its process
   stays.
 - A bundle that is not the installed code is not even looked into; the trainer refuses it by name.
+- A task whose run ends while its tensors are fetched is let go of. Flower passes that over, and leaves a task behind whose
+  tensors never come: the trainer would wait for them, and the SuperNode for the trainer, whatever the next run asks.
 - The key is the device's, which signs its replies too; Flower reads OpenSSH's format alone.
 
 Nothing here knows when a device trains. Other versions of Flower are refused until somebody has looked at them.
@@ -50,6 +52,7 @@ from flwr.supercore.interceptors import (
     RuntimeVersionHttpInterceptor,
     SuperExecAuthHttpInterceptor,
 )
+from flwr.supercore.run import RunNotRunningException
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supernode import fleet_http_connection, start_client_internal
 from flwr.supernode.fleet_http_client import FleetHttpClient
@@ -148,6 +151,7 @@ def _bend_fleet_client(polled: Callable[[bool], None], refused: Callable[[int], 
 
 def _bend_loop(bundle: str, polled: Callable[[bool], None]) -> None:
     fuse, push = _of(start_client_internal, "get_fused_config_from_fab"), _of(start_client_internal, "_push_messages")
+    store = _of(start_client_internal, "_pull_and_store_message")
 
     def fuse_own(fab: Path | bytes, run: Any) -> Any:
         own = isinstance(fab, bytes) and hashlib.sha256(fab).hexdigest() == bundle
@@ -158,8 +162,27 @@ def _bend_loop(bundle: str, polled: Callable[[bool], None]) -> None:
         push(*arguments, **options)
         polled(False)
 
+    def store_whole(*, pull_object: Any, confirm_message_received: Any, **options: Any) -> int | None:
+        found: int | None = store(
+            pull_object=_failing(pull_object), confirm_message_received=_failing(confirm_message_received), **options
+        )
+        return found
+
     _replace(start_client_internal, "get_fused_config_from_fab", fuse_own)
+    _replace(start_client_internal, "_pull_and_store_message", store_whole)
     _replace(start_client_internal, "_push_messages", push_watched)
+
+
+def _failing(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Return ``call``, which fails as other calls do where a run has ended: Flower clears up after ``Exception``s alone."""
+
+    def called(*arguments: Any) -> Any:
+        try:
+            return call(*arguments)
+        except RunNotRunningException as ended:
+            raise RuntimeError("the run has ended") from ended
+
+    return called
 
 
 def _of(module: Any, name: str) -> Any:
