@@ -8,8 +8,9 @@ What is bent, and why (flwr 1.41):
 - Each good poll is reported, and each bad answer of the server: Flower's loop ends after one HTTP 500, and its process
   stays.
 - A bundle that is not the installed code is not even looked into; the trainer refuses it by name.
-- A task whose run ends while its tensors are fetched is let go of. Flower passes that over, and leaves a task behind whose
-  tensors never come: the trainer would wait for them, and the SuperNode for the trainer, whatever the next run asks.
+- A task whose run ends while its tensors are fetched is let go of. Flower passes that over, and leaves a task behind
+  whose tensors never come: the trainer would wait for them, and the SuperNode for the trainer, whatever the next run
+  asks.
 - The key is the device's, which signs its replies too; Flower reads OpenSSH's format alone.
 
 Nothing here knows when a device trains. Other versions of Flower are refused until somebody has looked at them.
@@ -174,7 +175,7 @@ def _bend_loop(bundle: str, polled: Callable[[bool], None]) -> None:
 
 
 def _failing(call: Callable[..., Any]) -> Callable[..., Any]:
-    """Return ``call``, which fails as other calls do where a run has ended: Flower clears up after ``Exception``s alone."""
+    """Return ``call``, failing as calls do where a run has ended: Flower clears up after ``Exception``s alone."""
 
     def called(*arguments: Any) -> Any:
         try:
