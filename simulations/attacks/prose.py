@@ -44,8 +44,10 @@ what `robustness.preset = "guarded"` does in this world. `owner-cap` adds a shar
     "fedrec": """\
 The default model (cf, mf and seq, width 64), loss, optimiser and 40 rounds of `fedrec simulate`, a tenth of the
 users in each round, each user a client. `none` is what a scenario has that says nothing; `guarded` is
-`robustness.preset = "guarded"`; `user-dp` is user-level privacy at epsilon 8 under central noise, whose clip norm
-is then the only bound, and `user-dp-floor` the same with `model.item_floor = 16`.""",
+`robustness.preset = "guarded"`; `user-dp` is user-level privacy as a scenario has it by default (unit: all events
+of a user; add or remove one user; epsilon 8, delta 1e-5; against whoever sees what is released, the server being
+trusted to add the noise), whose clip norm is then the only bound, and `user-dp-floor` the same with
+`model.item_floor = 16`.""",
 }
 
 ANALYSIS = """\
@@ -63,9 +65,8 @@ ANALYSIS = """\
   agree grows with their number: a share f of liars outweighs what honest clients agree on, once the honest mean is
   shorter than f times an update, and near convergence it always is. A bound on the whole takes away lengths that
   honest updates do not have, which a bound on rows alone does not; neither takes away agreement, and at one liar in
-  ten it shows. Honest updates of our own model have half of their length in the item tables (0.66 of 1.36 at the
-  median of the last round, seed 100), so that a bound of 2 on the whole leaves liars three times as much for items
-  as honest users use: `items_clip_norm` is for that.
+  ten it shows. Honest updates of our own model have about half of their length in the item tables, so that a bound
+  of the whole leaves liars far more for items than honest users use: `items_clip_norm` is for that.
 - **Rules that choose.** A median by coordinate takes all learning away: of the clients of a step few move the row of
   any one item, so that the middle of all is zero. A mean trimmed by a tenth at each end holds promotion, since the few
   who promote are the ends; liars who agree with each other and stay within the spread are not trimmed. Both need all
