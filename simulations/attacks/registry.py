@@ -4,17 +4,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from fedrec.data.histories import Histories
 from simulations.attacks.attack import Attack, Knowledge, Sight
+from simulations.attacks.authors.fedrec_attack import promotion
 from simulations.attacks.many_keys import echo, zeros
 from simulations.attacks.pieck import PopularItems, align_with_popular, serve_popular_as_users
 from simulations.attacks.targeted import (
     above_synthetic_lists,
-    above_the_lists,
     fitted_queries,
     hardened,
     looking_popular,
@@ -86,8 +87,9 @@ class FedRecAttack(_Liar):
         known = self.known
         start = known.queries(len(known.leaked), 0.01) if self.queries is None else self.queries
         self.queries = fitted_queries(sight.rows, known.leaked, start, known.generator, known.bias)
-        met = [known.leaked[user] for user in range(len(known.leaked))]
-        change = above_the_lists(sight.rows, known.target, self.queries, met)
+        met = torch.zeros(len(known.leaked), known.num_items, dtype=torch.bool)
+        met[tuple(torch.from_numpy(np.asarray(part, dtype=np.int64)) for part in known.leaked.distinct())] = True
+        change = promotion(sight.rows, self.queries, met, known.target)
         return with_fillers(change, known.target, FILLERS, known.generator)
 
 

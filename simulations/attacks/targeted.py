@@ -4,8 +4,6 @@ All are in terms of item rows, float ``[num_items, width]``, whose products with
 a change: what a client asks the server to add.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -68,29 +66,6 @@ def fitted_queries(
             fitted.grad[:, bias] = 0
         optimizer.step()
     return fitted.detach()
-
-
-def above_the_lists(
-    rows: Tensor, target: int, queries: Tensor, met: Sequence[NDArray[np.int32]], k: int = 10
-) -> Tensor:
-    """Return FedRecAttack's change of all rows: users' tenth items down, the target up.
-
-    The descent of ``sum g(score of the k-th item - score of the target)`` over users who have not met it, where
-    ``g(x) = x`` above 0 and ``exp(x) - 1`` below (Rong et al. 2022, ICDE, equation 13). ``met``: each user's items.
-    """
-    scores = queries @ rows.T
-    asked = [user for user, items in enumerate(met) if target not in items]
-    for user, items in enumerate(met):
-        scores[user, torch.from_numpy(items.astype(np.int64))] = -torch.inf
-    scores[:, target] = -torch.inf
-    rivals = scores[asked].topk(k, dim=1).indices[:, -1]
-    change = torch.zeros_like(rows)
-    own = queries[asked]
-    gap = (own * (rows[rivals] - rows[target])).sum(dim=1)
-    weight = torch.where(gap > 0, torch.ones_like(gap), gap.exp())[:, None] * own
-    change[target] = weight.sum(dim=0)
-    change.index_add_(0, rivals, -weight)
-    return change
 
 
 def with_fillers(change: Tensor, target: int, count: int, generator: torch.Generator) -> Tensor:
