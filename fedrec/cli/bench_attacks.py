@@ -1,8 +1,8 @@
 """``fedrec bench attacks``: who can make a federation recommend an item, or spoil it, against which defence."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -14,6 +14,7 @@ from simulations.attacks.page import read_reproductions, write_page
 from simulations.attacks.registry import ATTACKS
 from simulations.benches.machine import Machine
 
+Number = TypeVar("Number", int, float)
 Names = Annotated[str, typer.Option(metavar="A,B,...", help="Names separated by commas; 'all' for all.")]
 
 
@@ -47,7 +48,7 @@ def attacks(
         write_line(f"{page} is written from {table.path} and {authors}")
         return
     if reproduce:
-        _reproduce(authors, _all(attack, tuple(REPRODUCTIONS)), [int(seed) for seed in seeds.split(",")])
+        _reproduce(authors, _all(attack, tuple(REPRODUCTIONS)), _numbers(seeds, int, "--seeds"))
         return
     asked = list(
         cells(
@@ -55,8 +56,8 @@ def attacks(
             data,
             attacks=_all(attack, tuple(ATTACKS)),
             defences=_all(defence, tuple(defences_of(world))),
-            fractions=[float(fraction) for fraction in fractions.split(",")],
-            seeds=[int(seed) for seed in seeds.split(",")],
+            fractions=_numbers(fractions, float, "--fractions"),
+            seeds=_numbers(seeds, int, "--seeds"),
         )
     )
     for row in table.fill(asked):
@@ -72,6 +73,13 @@ def attacks(
 
 def _all(names: str, known: Sequence[str]) -> Sequence[str]:
     return known if names == "all" else names.split(",")
+
+
+def _numbers(text: str, kind: Callable[[str], Number], option: str) -> list[Number]:
+    try:
+        return [kind(word) for word in text.split(",")]
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a list of numbers separated by commas", param_hint=option) from None
 
 
 def _reproduce(path: Path, names: Sequence[str], seeds: Sequence[int]) -> None:

@@ -128,3 +128,14 @@ def test_the_command_fills_the_table_and_writes_the_page(
     assert run([*command, "--page", str(tmp_path / "page.md")]) == 0
     assert "0.500" in (tmp_path / "page.md").read_text()
     assert len(counted) == 2
+
+
+@pytest.mark.parametrize(("option", "said"), [("--fractions", "a tenth"), ("--seeds", "0;1")])
+def test_what_is_no_list_of_numbers_is_refused_in_a_line(
+    option: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["bench", "attacks", "--rows", str(tmp_path), option, said]) == 2
+    words = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert option in words
+    assert f"{said!r} is not a list of numbers separated by commas" in words
+    assert list(tmp_path.iterdir()) == []
