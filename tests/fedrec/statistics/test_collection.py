@@ -87,16 +87,17 @@ def test_a_statistic_is_the_sum_of_each_users_own_brought_to_the_norm(
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5 * (norm or 1))
 
 
-@given(users, one_user, st.floats(0.01, 50))
+@given(users, one_user, st.floats(0.01, 50), st.integers(1, 20))
 def test_one_more_user_moves_the_statistics_by_at_most_the_clip_norm(
-    rows: list[list[int]], one: list[int], clip_norm: float
+    rows: list[list[int]], one: list[int], clip_norm: float, item_floor: int
 ) -> None:
+    config = EVERYTHING.model_copy(update={"item_floor": item_floor})
     mechanism = Mechanism(clip_norm=clip_norm, noise_multiplier=1.0, sample_rate=1.0, population=5)
-    alone = statistics_sum(EVERYTHING, dated([one]), ITEMS, mechanism)
+    alone = statistics_sum(config, dated([one]), ITEMS, mechanism)
     norm = float(torch.stack([(value.double() ** 2).sum() for value in alone.values()]).sum().sqrt())
     assert norm <= clip_norm * (1 + 1e-6)
-    without = statistics_sum(EVERYTHING, dated(rows), ITEMS, mechanism)
-    together = statistics_sum(EVERYTHING, dated([*rows, one]), ITEMS, mechanism)
+    without = statistics_sum(config, dated(rows), ITEMS, mechanism)
+    together = statistics_sum(config, dated([*rows, one]), ITEMS, mechanism)
     for name, value in alone.items():
         torch.testing.assert_close(together[name] - without[name], value, rtol=1e-4, atol=1e-5 * clip_norm)
 

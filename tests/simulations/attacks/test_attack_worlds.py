@@ -2,6 +2,7 @@
 
 from functools import cache
 
+import numpy as np
 import pytest
 import torch
 
@@ -9,11 +10,13 @@ from fedrec.aggregation.defences import Defence, Known, defences
 from fedrec.config import DataConfig, Scenario
 from fedrec.config.robustness import RobustnessConfig
 from fedrec.data.load import load_dataset
+from fedrec.models.split import trainable
 from simulations.attacks.cells import Course, Setting, rare_target
 from simulations.attacks.factors import FactorWorld
 from simulations.attacks.factors import _Play as FactorPlay
 from simulations.attacks.registry import ATTACKS
 from simulations.attacks.world import World
+from simulations.attacks.world import _Play as OurPlay
 
 DATA = DataConfig(source="synthetic", synthetic_users=400, synthetic_items=150)
 TRIED = defences(clip_norm=4.0, row_clip_norm=0.3)
@@ -93,16 +96,25 @@ def test_our_own_model_plays_every_kind_of_attack_against_every_kind_of_rule(att
     assert all(0 <= look.er <= 1 and 0 <= look.hr <= 1 for look in course.looks.values())
 
 
-def test_our_own_model_under_user_level_privacy_is_noised_and_bounds_liars_by_its_clip_norm() -> None:
+def test_under_user_level_privacy_no_lie_is_longer_than_the_clip_norm() -> None:
     world = World(scenario=SMALL, dataset=load_dataset(SMALL.data, 0))
-    target = rare_target(world.popularity, 0)
-    looks = []
-    for private in (False, True):
-        setting = Setting(
-            kind=ATTACKS["spattack-blind"], fraction=0.2, defence=NONE, seed=0, target=target, private=private
-        )
-        looks.append(world.play(setting, looks=3).last)
-    assert looks[0] != looks[1]
+    setting = Setting(
+        kind=ATTACKS["spattack-blind"],
+        fraction=0.2,
+        defence=NONE,
+        seed=0,
+        target=rare_target(world.popularity, 0),
+        private=True,
+    )
+    play = OurPlay(world, setting)
+    play._start()
+    assert play.plan is not None
+    mechanism = play.plan.mechanism(1)
+    honest = {name: torch.zeros_like(value) for name, value in trainable(play.shared).items()}
+    lies = play._lies(honest, 1e6, np.arange(play.num_liars), 1, mechanism)
+    lengths = [float(torch.stack([value.norm() for value in lie.values()]).norm()) for _, lie in lies]
+    assert len(lengths) == play.num_liars > 1
+    assert lengths == pytest.approx([mechanism.clip_norm] * len(lies), rel=1e-5)
 
 
 SMALL = Scenario.model_validate(
