@@ -5,10 +5,7 @@ bring about. Looks at the server by one request for the standing orders, as the 
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from enum import StrEnum
 from importlib.util import find_spec
-from typing import Any
 
 from clients.artefacts.install import current
 from clients.device.home import DeviceHome
@@ -22,52 +19,13 @@ from clients.supervisor.node import MAX_AHEAD, MAX_SKEW
 from clients.supervisor.orders import LIMIT, NAME, follow, read_signer
 from clients.supervisor.places import NODE, TRAINER
 from clients.supervisor.reports import NodeReport, TrainerReport, steady_now
+from fedrec.doctor.finding import Finding, State, bad, good, note
 from fedrec.errors import DataError, FedRecError, SignatureError
 from fedrec.signing.device_keys import load_device_key
 from fedrec.signing.orders import Orders
 
 SILENT = 60.0
 """Seconds after which a role that has not written its report hangs."""
-
-
-class State(StrEnum):
-    """How one part is."""
-
-    GOOD = "good"
-    NOTE = "note"
-    """Nothing is wrong, but the owner may want to know."""
-    BAD = "wrong"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """One part that was looked at."""
-
-    what: str
-    state: State
-    detail: str
-    remedy: str = ""
-
-    @property
-    def bad(self) -> bool:
-        """Whether something must be done."""
-        return self.state is State.BAD
-
-    def as_record(self) -> dict[str, Any]:
-        """Return what ``--json`` prints."""
-        return asdict(self)
-
-
-def _good(what: str, detail: str) -> Finding:
-    return Finding(what=what, state=State.GOOD, detail=detail)
-
-
-def _note(what: str, detail: str, remedy: str = "") -> Finding:
-    return Finding(what=what, state=State.NOTE, detail=detail, remedy=remedy)
-
-
-def _bad(what: str, detail: str, remedy: str) -> Finding:
-    return Finding(what=what, state=State.BAD, detail=detail, remedy=remedy)
 
 
 def examine(
@@ -81,9 +39,9 @@ def examine(
         settings = DeviceSettings.load(home.settings)
     except FedRecError as error:
         remedy = "make the device with 'fedrec device init', or correct the file"
-        return [_bad("settings", str(error), remedy)]
+        return [bad("settings", str(error), remedy)]
     opened = link_to or (lambda settings: Link(settings.server.public_url, home.authority))
-    found = [_good("settings", f"{settings.key} at {settings.server.address}")]
+    found = [good("settings", f"{settings.key} at {settings.server.address}")]
     found += [*_key(home), *_modes(home), *_code(home), *_program()]
     found += [*_server(home, opened(settings)), *_roles(home, now)]
     found += [*_database(home, settings), *_artefacts(home)]
@@ -99,18 +57,18 @@ def _key(home: DeviceHome) -> Iterator[Finding]:
             what="keys", state=State.BAD, detail=str(error), remedy="restore the file from a copy, or enrol anew"
         )
         return
-    yield _good("keys", "the device's key and the server's signing key are there")
+    yield good("keys", "the device's key and the server's signing key are there")
 
 
 def _modes(home: DeviceHome) -> Iterator[Finding]:
     private = (home.path, home.state, home.store, home.ledger, home.settings, home.policy)
     open_to_all = [path for path in private if path.exists() and path.stat().st_mode & 0o077]
     if not open_to_all:
-        yield _good("modes", "nobody but the owner may read what is private")
+        yield good("modes", "nobody but the owner may read what is private")
     for path in open_to_all:
         mode = "700" if path.is_dir() else "600"
         detail = f"{path} may be read by others"
-        yield _bad("modes", detail, f"chmod {mode} {path}")
+        yield bad("modes", detail, f"chmod {mode} {path}")
 
 
 def _code(home: DeviceHome) -> Iterator[Finding]:
@@ -128,16 +86,16 @@ def _code(home: DeviceHome) -> Iterator[Finding]:
         return
     except ImportError as error:
         detail = f"the installation is not whole: {error}"
-        yield _bad("code", detail, "install fedrec again")
+        yield bad("code", detail, "install fedrec again")
         return
     detail = f"fedrec {code.fedrec} with flwr {code.flwr}, app bundle {code.bundle[:12]}"
-    yield _good("code", detail)
+    yield good("code", detail)
 
 
 def _program() -> Iterator[Finding]:
     if find_spec("torch") is None:
         detail = "torch is not installed: this device recommends, and cannot train"
-        yield _note("torch", detail, "install a CPU build of torch to train")
+        yield note("torch", detail, "install a CPU build of torch to train")
 
 
 def _server(home: DeviceHome, link: Link) -> Iterator[Finding]:
@@ -147,22 +105,22 @@ def _server(home: DeviceHome, link: Link) -> Iterator[Finding]:
         remedy = (
             "check the network, the address in [server] of device.toml, the clock, and ca.crt; recommending goes on"
         )
-        yield _bad("server", str(error), remedy)
+        yield bad("server", str(error), remedy)
         return
     except (FedRecError, OSError) as error:
         remedy = "ask the server's owner; until it is mended nothing is trained"
-        yield _bad("server", str(error), remedy)
+        yield bad("server", str(error), remedy)
         return
-    yield _good("server", f"answers over TLS, its orders {orders.sequence} are signed")
+    yield good("server", f"answers over TLS, its orders {orders.sequence} are signed")
     if link.skew is not None and not -MAX_AHEAD < link.skew < MAX_SKEW:
         side = "behind" if link.skew > 0 else "before"
         detail = f"this device's clock is {abs(link.skew):.0f} s {side} the server's"
         remedy = "let the clock be set by the network (timedatectl set-ntp true)"
-        yield _bad("clock", detail, remedy)
+        yield bad("clock", detail, remedy)
     if orders.stop:
         reason = f": {orders.reason}" if orders.reason else ""
         detail = f"the server's owner has stopped training{reason}"
-        yield _note("orders", detail, "nothing to do here; recommending goes on")
+        yield note("orders", detail, "nothing to do here; recommending goes on")
 
 
 def _roles(home: DeviceHome, now: Callable[[], float]) -> Iterator[Finding]:
@@ -170,9 +128,9 @@ def _roles(home: DeviceHome, now: Callable[[], float]) -> Iterator[Finding]:
     for role, process in running.items():
         if process is None:
             remedy = f"start it: 'fedrec device run --only {role} {home.path}', or its systemd unit"
-            yield _bad(role, "does not run", remedy)
+            yield bad(role, "does not run", remedy)
         elif role is Role.API:
-            yield _good(role, f"runs as process {process}")
+            yield good(role, f"runs as process {process}")
     if running[Role.NODE] is not None:
         yield from _node(NodeReport.read(home.run / NODE), now())
     if running[Role.TRAINER] is not None:
@@ -181,16 +139,16 @@ def _roles(home: DeviceHome, now: Callable[[], float]) -> Iterator[Finding]:
 
 def _node(report: NodeReport | None, now: float) -> Iterator[Finding]:
     if report is None or now - report.written > SILENT:
-        yield _bad(Role.NODE, "runs, and does not move", "start it anew")
+        yield bad(Role.NODE, "runs, and does not move", "start it anew")
         return
     if report.failure:
         wait = max(0.0, (report.next_try or now) - now)
         remedy = f"it is tried again in {_span(wait)}, or at once if the node role is started anew"
-        yield _bad(Role.NODE, report.failure, remedy)
+        yield bad(Role.NODE, report.failure, remedy)
     elif report.state == "running":
-        yield _good(Role.NODE, f"polled the server {report.poll_age or 0:.0f} s ago")
+        yield good(Role.NODE, f"polled the server {report.poll_age or 0:.0f} s ago")
     else:
-        yield _good(Role.NODE, "runs, and waits until the device may train")
+        yield good(Role.NODE, "runs, and waits until the device may train")
     if report.update:
         detail = f"the catalogue or model that the server names is not here: {report.update}"
         yield Finding(
@@ -200,24 +158,24 @@ def _node(report: NodeReport | None, now: float) -> Iterator[Finding]:
 
 def _trainer(report: TrainerReport | None, now: float) -> Iterator[Finding]:
     if report is None or now - report.written > SILENT:
-        yield _bad(Role.TRAINER, "runs, and does not move", "start it anew")
+        yield bad(Role.TRAINER, "runs, and does not move", "start it anew")
         return
     detail = f"{report.state}; {report.answered} tasks answered, {report.ended} ended, since it was started"
     state = State.NOTE if report.failure else State.GOOD
     yield Finding(what=Role.TRAINER, state=state, detail=f"{detail}{f'; {report.failure}' if report.failure else ''}")
     if report.network:
         remedy = "run it by its systemd unit (PrivateNetwork=yes), or allow user namespaces"
-        yield _note(Role.TRAINER, "the kernel lets it keep the network", remedy)
+        yield note(Role.TRAINER, "the kernel lets it keep the network", remedy)
 
 
 def _database(home: DeviceHome, settings: DeviceSettings) -> Iterator[Finding]:
     if not home.store.exists():
         detail, remedy = f"{home.store} is missing", "start the device: it makes a fresh one; or import an export"
-        yield _bad("database", detail, remedy)
+        yield bad("database", detail, remedy)
         return
     try:
         with LocalStore.open(home.store) as store:
-            yield _good("database", f"whole, {store.num_events()} events")
+            yield good("database", f"whole, {store.num_events()} events")
             for path in store.set_aside:
                 remedy = "look at it with sqlite3, then delete it: it holds private events"
                 yield Finding(
@@ -235,7 +193,7 @@ def _eligible(home: DeviceHome, settings: DeviceSettings, store: LocalStore) -> 
     for obstacle in found:
         yield Finding(what=f"training ({obstacle.name})", state=State.NOTE, detail=obstacle.detail)
     if not found:
-        yield _good("training", "nothing on this device speaks against it now")
+        yield good("training", "nothing on this device speaks against it now")
 
 
 def _artefacts(home: DeviceHome) -> Iterator[Finding]:
@@ -246,16 +204,16 @@ def _artefacts(home: DeviceHome) -> Iterator[Finding]:
     ):
         have = current(folder)
         if have is None and not wanted:
-            yield _note(subject, f"the server has published no {subject} yet")
+            yield note(subject, f"the server has published no {subject} yet")
             continue
         elif have is None:
             detail = f"version {wanted} of the {subject} has not been fetched yet"
         elif wanted and have != wanted:
             detail = f"version {have} of the {subject} is in use, the server names {wanted}"
         else:
-            yield _good(subject, f"version {have}")
+            yield good(subject, f"version {have}")
             continue
-        yield _note(subject, detail, "the node role fetches it when it can")
+        yield note(subject, detail, "the node role fetches it when it can")
 
 
 def _followed(home: DeviceHome) -> Orders | None:

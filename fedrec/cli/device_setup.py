@@ -12,8 +12,9 @@ import typer
 from clients.device.home import DeviceHome
 from clients.device.locks import Role
 from clients.device.settings import DeviceSettings, EligibilitySettings, ServerSettings
-from fedrec.cli.output import write_json, write_line, write_note
-from fedrec.errors import ConfigError, FedRecError
+from fedrec.cli.findings import tell
+from fedrec.cli.output import write_line, write_note
+from fedrec.errors import ConfigError
 
 CODE = "FEDREC_ENROLMENT_CODE"
 """Variable of the environment that may hold the enrolment code; arguments are seen by every user of the machine."""
@@ -157,16 +158,7 @@ def doctor(
         from clients.supervisor.code import lock_code as lock  # brings Flower, which takes seconds
 
         lock(_home(folder))
-    findings = examine(home)
-    if as_json:
-        write_json([finding.as_record() for finding in findings])
-    else:
-        for finding in findings:
-            write_line(f"{finding.state.value:8} {finding.what}: {finding.detail}")
-            if finding.remedy:
-                write_line(f"{'':8} -> {finding.remedy}")
-    if any(finding.bad for finding in findings):
-        raise typer.Exit(FedRecError.exit_code - 1)
+    tell(examine(home), as_json=as_json)
 
 
 def _home(folder: Path) -> DeviceHome:

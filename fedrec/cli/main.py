@@ -3,7 +3,7 @@
 A sub-command's module is imported when it is asked for, so that ``fedrec --help`` does not wait for torch and a
 command may import what it needs at its top. Knows nothing of what the sub-commands do.
 
-Exit codes: 0 done; 1 an audit found a violation; 2 bad input or refused; 70 internal error; 130 interrupted.
+Exit codes: 0 done; 1 an audit found a violation, or a doctor a fault; 2 bad input or refused; 70 internal error; 130 interrupted.
 """
 
 import importlib
@@ -71,6 +71,7 @@ COMMANDS = (
     LazyCommand("deploy-demo", "fedrec.cli.deploy_demo:deploy_demo", "Deploy on this machine, end to end: one round."),
     LazyCommand("bundle", "fedrec.cli.bundle:bundle", "Gather what devices without a network install."),
     LazyCommand("server", "fedrec.cli.server:server_app", "Run a federation's server: enrol devices, train, publish."),
+    LazyCommand("doctor", "fedrec.cli.doctor:doctor", "Say what this installation and machine lack, and the remedy."),
     LazyCommand("bench", "fedrec.cli.bench:bench_app", "Measure what the documents claim."),
 )
 

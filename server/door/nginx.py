@@ -31,9 +31,14 @@ CONNECTIONS = 8192
 _FORBIDDEN = set("\"'\\;{}$\n\r\t")
 
 
+def find_nginx() -> str | None:
+    """Return where nginx is, None where it is not installed."""
+    return shutil.which("nginx", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin")
+
+
 def nginx_program() -> str:
     """Return where nginx is; ``ConfigError`` if it is not installed."""
-    found = shutil.which("nginx", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin")
+    found = find_nginx()
     if found is None:
         raise ConfigError("nginx is not installed: install it (Debian: apt install nginx-light), it guards the server")
     return found

@@ -3,9 +3,10 @@ import pytest
 from clients.device.home import DeviceHome
 from clients.device.locks import held
 from clients.local_store import LocalStore
-from clients.supervisor.doctor import State, examine
+from clients.supervisor.doctor import examine
 from clients.supervisor.places import NODE, TRAINER
 from clients.supervisor.reports import NodeReport, TrainerReport, steady_now
+from fedrec.doctor.finding import State
 from fedrec.signing.orders import Orders
 
 
