@@ -3,7 +3,8 @@
 A sub-command's module is imported when it is asked for, so that ``fedrec --help`` does not wait for torch and a
 command may import what it needs at its top. Knows nothing of what the sub-commands do.
 
-Exit codes: 0 done; 1 an audit found a violation, or a doctor a fault; 2 bad input or refused; 70 internal error; 130 interrupted.
+Exit codes: 0 done; 1 an audit found a violation, or a doctor a fault; 2 bad input or refused; 70 internal error;
+130 interrupted.
 """
 
 import importlib
