@@ -11,7 +11,7 @@ export FLWR_DISABLE_UPDATE_CHECK := 1
 export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install demo deploy-demo test lint types contracts unit proto faults slow soak installed clean
+.PHONY: help install demo deploy-demo test lint types contracts unit proto walks faults slow soak installed clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -51,6 +51,9 @@ unit: $(READY)
 
 proto: $(READY) ## generate the stubs of the device's local service from its .proto
 	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. --grpc_python_out=. clients/service/device.proto
+
+walks: $(READY) ## walk the three personas' paths anew and write their transcripts, docs/walks: minutes; data from FEDREC_DATA
+	@for list in docs/walks/*.toml; do $(BIN)/python .ci/walk $$(basename $$list .toml) --write $${list%.toml}.md || exit 1; done
 
 faults: $(READY) ## the cases of fault and abuse that take minutes: real deployments, power cuts, millions of events
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m "slow and (fault or abuse)"
