@@ -36,6 +36,20 @@ class Scenario(Section):
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:
+        self._check_held_out()
+        self._check_interaction()
+        self._check_correlation()
+        self._check_placement()
+        self._check_robustness()
+        self._check_participation()
+        self._check_buffered()
+        self._check_statistics()
+        self._check_local_training()
+        self._check_evaluation()
+        return self
+
+    def _check_held_out(self) -> None:
+        """Raise if held-out events would be looked at without noise, or canaries planted in a run without a claim."""
         if self.selection.enabled and self.privacy.enabled:
             raise ValueError(
                 "selection.enabled looks at held-out events without noise, which privacy.enabled forbids: "
@@ -46,12 +60,9 @@ class Scenario(Section):
                 f"audit.canaries={self.audit.canaries} put a user-level claim to the test, and this run makes none: "
                 "set privacy.enabled=true, or audit.canaries=0"
             )
-        self._check_interaction()
-        self._check_correlation()
-        self._check_placement()
-        self._check_robustness()
-        self._check_participation()
-        self._check_buffered()
+
+    def _check_statistics(self) -> None:
+        """Raise if something needs statistics that nobody collects before training, or nothing is there to train."""
         collected = self.training.popularity_start and (self.privacy.popularity_share > 0 or not self.privacy.enabled)
         if self.model.members and not collected:
             raise ValueError(
@@ -73,6 +84,9 @@ class Scenario(Section):
                 "model.branches has neighbours, which come from statistics before training: set "
                 "training.popularity_start=true and privacy.popularity_share above 0"
             )
+
+    def _check_local_training(self) -> None:
+        """Raise if local training asks for a branch or a head that the model lacks."""
         if self.training.local.private_start == "ridge" and "mf" not in self.model.branches:
             raise ValueError(
                 "training.local.private_start=ridge solves for the user embedding of mf, which model.branches lacks"
@@ -89,6 +103,9 @@ class Scenario(Section):
                 "training.local.task_weights=uncertainty weighs two tasks: set model.rating_head=true and a "
                 "training.local.loss other than mse"
             )
+
+    def _check_evaluation(self) -> None:
+        """Raise if figures would be measured that mean nothing, or curves miss their own."""
         if self.evaluation.sampled_negatives and self.data.split == "cold-items":
             raise ValueError(
                 "data.split=cold-items ranks the hidden items among themselves, which evaluation.sampled_negatives "
@@ -96,7 +113,6 @@ class Scenario(Section):
             )
         if self.evaluation.every and not set(self.evaluation.ks) >= {10}:
             raise ValueError(f"evaluation.ks must include 10, which learning curves show, got {self.evaluation.ks}")
-        return self
 
     def _check_correlation(self) -> None:
         """Raise if rounds follow that correlated noise does not cover, or if nothing of it would cancel."""
