@@ -35,12 +35,6 @@ def current(folder: Path) -> int | None:
     return version if version is not None and (folder / str(version)).is_dir() else None
 
 
-def current_folder(folder: Path) -> Path | None:
-    """Return the folder of the version that counts, None where there is none."""
-    version = current(folder)
-    return None if version is None else folder / str(version)
-
-
 def versions(folder: Path) -> list[int]:
     """Return the versions that are there, ascending, whichever of them counts."""
     if not folder.is_dir():

@@ -8,8 +8,6 @@ from fedrec.errors import DataError
 
 INTERACTION = "interaction"
 """The kind of an event of which no more is known than that it happened."""
-RATING = "rating"
-"""The kind of an event whose value is what the user gave to the item."""
 DISMISSAL = "dismissal"
 """The kind of an event that says: not this one. It is kept, and it is no part of a history that is trained on."""
 

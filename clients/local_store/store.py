@@ -155,12 +155,11 @@ class LocalStore:
     # --- consent --------------------------------------------------------------------------------------------------
     def consent(self) -> Consent:
         """Return the owner's last word; not granted if there was none."""
-        history = self._consents("ORDER BY version DESC LIMIT 1")
-        return history[0] if history else NO_CONSENT
-
-    def consent_history(self) -> list[Consent]:
-        """Return all that the owner ever said, oldest first."""
-        return self._consents("ORDER BY version")
+        with self._database.reading() as connection:
+            row = connection.execute(
+                "SELECT version, granted, scope, time FROM consents ORDER BY version DESC LIMIT 1"
+            ).fetchone()
+        return Consent(row[0], bool(row[1]), row[2], row[3]) if row else NO_CONSENT
 
     def set_consent(self, granted: bool, *, scope: str = TRAINING, time: float | None = None) -> Consent:
         """Write down that the owner consents or withdraws; on the disk when this returns.
@@ -179,11 +178,6 @@ class LocalStore:
                 connection.execute("DELETE FROM replies")
             reach("consent.changing")
         return Consent(int(row[0]), granted, scope, moment)
-
-    def _consents(self, order: str) -> list[Consent]:
-        with self._database.reading() as connection:
-            rows = connection.execute(f"SELECT version, granted, scope, time FROM consents {order}").fetchall()
-        return [Consent(version, bool(granted), scope, time) for version, granted, scope, time in rows]
 
     # --- waiting replies ------------------------------------------------------------------------------------------
     def put_reply(self, nonce: str, content: bytes, sequence: int) -> None:
@@ -217,16 +211,6 @@ class LocalStore:
         with self._database.reading() as connection:
             row = connection.execute("SELECT content, sequence FROM replies WHERE nonce = ?", (nonce,)).fetchone()
         return StoredReply(nonce, bytes(row[0]), int(row[1])) if row else None
-
-    def num_replies(self) -> int:
-        """Return how many replies wait."""
-        with self._database.reading() as connection:
-            return int(connection.execute("SELECT count(*) FROM replies").fetchone()[0])
-
-    def forget_replies(self) -> int:
-        """Remove the waiting replies; return how many there were."""
-        with self._database.writing(durable=True) as connection:
-            return connection.execute("DELETE FROM replies").rowcount
 
     # --- numbers, notes, counters ---------------------------------------------------------------------------------
     def next_sequence(self) -> int:

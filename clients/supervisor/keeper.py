@@ -13,8 +13,6 @@ GOODBYE = 10.0
 LONGEST = 60.0
 """Seconds between two starts at most: a role of this machine costs nobody else anything."""
 
-Start = Callable[[], "subprocess.Popen[bytes]"]
-
 
 class Keeper:
     """Keeps one process running: the first ends are followed by a start in seconds, further ones by longer waits."""

@@ -127,12 +127,3 @@ class GeometricMedian(Kept):
         for name, part, rows in self.blocks():
             squares += (rows - point[name].view(-1)[part]).square().sum(dim=1)
         return squares.sqrt()
-
-
-@dataclass(kw_only=True)
-class KeptSum(Kept):
-    """The plain sum, taken in order of node key: an oracle for sums that keep nothing."""
-
-    def estimate(self) -> tuple[dict[str, Tensor], dict[str, str]]:
-        """Return the mean contribution over users."""
-        return self.weighted(torch.tensor([float(self._users[key]) for key in self.keys], dtype=torch.float64)), {}

@@ -20,16 +20,6 @@ def read_scenario(name_or_file: str, overrides: Sequence[str], preset: str | Non
     return load_scenario(_file_of("scenario", name_or_file, _scenario_folder()), overrides, above)
 
 
-def scenario_names() -> list[str]:
-    """Return the names of the scenarios that this installation carries."""
-    return _names(_scenario_folder())
-
-
-def preset_names() -> list[str]:
-    """Return the names of the presets that this installation carries."""
-    return _names(_preset_folder())
-
-
 def fresh_run_folder(name: str) -> Path:
     """Return ``runs/NAME-TIME`` for a run that starts now; nothing is made."""
     return Path("runs") / f"{name}-{datetime.now(tz=UTC):%Y%m%d-%H%M%S-%f}"

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
@@ -49,16 +49,6 @@ class InteractionLog:
             raise ValueError("timestamps must be finite numbers")
         if bool((np.diff(np.sort(self.rows)) == 0).any()):
             raise ValueError("rows must be unique: they decide between events of one second")
-
-    @classmethod
-    def from_events(cls, events: Iterable[tuple[str, str, float]]) -> Self:
-        """Build from ``(user id, item id, seconds)`` in source order; ids are coded in their natural order."""
-        columns = list(zip(*events, strict=True)) or [(), (), ()]
-        users, user_ids = encode(columns[0])
-        items, item_ids = encode(columns[1])
-        times = np.array(columns[2], dtype=np.float64)
-        rows = np.arange(len(times), dtype=np.int64)
-        return cls(users=users, items=items, timestamps=times, rows=rows, user_ids=user_ids, item_ids=item_ids)
 
     @property
     def num_users(self) -> int:

@@ -24,11 +24,6 @@ class Interval:
     low: float
     high: float
 
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether zero lies outside: for a difference, whether it is significant at the interval's level."""
-        return self.low > 0 or self.high < 0
-
 
 def mean_interval(
     values: NDArray[np.float64], resamples: int, generator: np.random.Generator, confidence: float = 0.95

@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -54,14 +54,6 @@ _COUNTED = {
     "reply-quarantined": "quarantined",
     "node-silent": "silent",
 }
-
-
-def told_by(events: Iterable[Mapping[str, Any]]) -> Told:
-    """Fold event rows (``fedrec.runs.events``) in order. A run that begins again from nothing is told from there."""
-    fold = Fold()
-    for row in events:
-        fold.take(row)
-    return fold.told()
 
 
 class Fold:

@@ -48,11 +48,6 @@ class Difference:
     seed_deviation: float | None = None
 
     @property
-    def excludes_zero(self) -> bool:
-        """Whether zero lies outside the interval of this difference alone."""
-        return self.low > 0 or self.high < 0
-
-    @property
     def is_significant(self) -> bool:
         """Whether it is still a finding after the correction."""
         return self.p_holm <= LEVEL

@@ -20,8 +20,6 @@ ROW_NUMBERS = ("bytes_down", "bytes_up", "seconds", "epsilon")
 """Fields of a round's row that are passed on. Its cohort is not: who was sampled stays hidden, and so its size."""
 ROW_TABLES = ("metrics", "fusion")
 """Fields of a row that are tables of aggregates by name."""
-MEASURED = "metrics/"
-"""How the names of values begin that were measured on held-out events without noise."""
 PLACES = ("data.source", "data.items", "federation.ray_address")
 """Settings that may say where things lie on this machine or network; of a path only the last part is passed on."""
 

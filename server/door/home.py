@@ -31,8 +31,6 @@ from fedrec.runs.toml import to_toml
 
 FLEET = "/v1/fleet"
 """All that the front door answers lies below it."""
-FEDREC = f"{FLEET}/fedrec"
-"""fedrec's own part of it: ``public/``, ``enroll`` and ``withdraw``."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What liars do about the protocol rather than the model: riding along, many keys, copies, and staying at the bound."""
+"""What liars do about the protocol rather than the model: riding along, and staying at the bound."""
 
 import torch
 from torch import Tensor
@@ -13,13 +13,6 @@ def echo(before: Tensor, after: Tensor, length: float) -> Tensor:
     """Return a free-rider's change: the last step of the shared table, made ``length`` long, as if it were its own."""
     step = after - before
     return step * (length / max(float(step.norm()), 1e-12))
-
-
-def copies(change: Tensor, keys: int) -> list[Tensor]:
-    """Return one owner's change under each of its ``keys``: the Sybils of one, or a copied reply."""
-    if keys < 1:
-        raise ValueError(f"an owner needs a key or more, got {keys}")
-    return [change.clone() for _ in range(keys)]
 
 
 def at_the_bound(change: Tensor, *, row_norm: float | None, norm: float | None) -> Tensor:

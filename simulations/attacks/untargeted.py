@@ -19,13 +19,6 @@ def opposed(honest: Tensor, strength: float, rows: Tensor | None = None) -> Tens
     return change if rows is None else _only(change, rows)
 
 
-def noisy(items: Tensor, length: float, generator: torch.Generator, rows: Tensor | None = None) -> Tensor:
-    """Return Spattack of one who knows nothing: every row (or those of ``rows``) a random step of ``length``."""
-    change = torch.randn(items.shape, generator=generator, dtype=items.dtype)
-    change = change * (length / change.norm(dim=1, keepdim=True).clamp_min(1e-12))
-    return change if rows is None else _only(change, rows)
-
-
 def clustered(items: Tensor, clusters: int, length: float, generator: torch.Generator, steps: int = 5) -> Tensor:
     """Return ClusterAttack's change: rows draw together to ``clusters`` dense points, and scores tell nothing apart.
 
@@ -49,17 +42,6 @@ def little_is_enough(honest: Tensor, deviations: float) -> Tensor:
     others', ``[num_clients, num_items, dim]``.
     """
     return honest.mean(dim=0) - deviations * honest.std(dim=0, unbiased=False)
-
-
-def flipped(history: Tensor, num_items: int, generator: torch.Generator) -> Tensor:
-    """Return a client's interactions turned round: as many items as ``history`` has, all of which it never touched.
-
-    Trained on honestly, it is data poisoning within every bound. ``history``: item numbers, each once.
-    """
-    others = torch.ones(num_items, dtype=torch.bool)
-    others[history] = False
-    untouched = others.nonzero().flatten()
-    return untouched[torch.randperm(len(untouched), generator=generator)[: len(history)]]
 
 
 def _only(change: Tensor, rows: Tensor) -> Tensor:

@@ -43,13 +43,6 @@ class Fleet:
         """Return whether a node is online."""
         return bisect_right(self._changes_until(node, now), now) % 2 == 0
 
-    def next_online(self, node: int, now: float) -> float:
-        """Return when a node is online next: ``now`` if it is."""
-        if self.online(node, now):
-            return now
-        changes = self._changes_until(node, now)
-        return changes[bisect_right(changes, now)]
-
     def seconds(self, node: int) -> float:
         """Draw how long the node's next task takes."""
         draw = self._draw(node)

@@ -6,7 +6,7 @@ stretches of a device that touch or overlap are one. Times count from a midnight
 
 import csv
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -107,15 +107,6 @@ def read_trace(path: Path) -> Trace:
     return _joined(tuple(numbers), np.asarray(rows[0], dtype=np.int64), np.asarray(rows[1]), np.asarray(rows[2]))
 
 
-def write_trace(trace: Trace, path: Path) -> None:
-    """Write a trace; ``read_trace`` reads it."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(_HEADER)
-        for device, start, end in zip(trace.device.tolist(), trace.start.tolist(), trace.end.tolist(), strict=True):
-            writer.writerow([trace.names[device], repr(start), repr(end)])
-
-
 def _stretch(line: list[str], where: str) -> tuple[str, float, float]:
     try:
         name, start, end = line[0], float(line[1]), float(line[2])
@@ -143,35 +134,3 @@ def _joined(
     begins[1:] = (device[1:] != device[:-1]) | (start[1:] > reached[:-1])
     last = np.append(np.flatnonzero(begins)[1:] - 1, len(device) - 1)
     return Trace(names=names, device=device[begins], start=start[begins], end=reached[last])
-
-
-@dataclass
-class TraceFleet:
-    """A fleet whose devices are on as a trace says; ``seconds`` says how long a device's task takes, by its number.
-
-    Takes the place of ``simulations.churn.availability.Fleet``.
-    """
-
-    trace: Trace
-    quick: float
-    seed: int
-    _draws: dict[int, np.random.Generator] = field(init=False, default_factory=dict)
-
-    def online(self, node: int, now: float) -> bool:
-        """Return whether a device is available."""
-        start, end = self.trace.of(node)
-        position = int(np.searchsorted(start, now, side="right")) - 1
-        return position >= 0 and now < end[position]
-
-    def next_online(self, node: int, now: float) -> float:
-        """Return when a device is available next: ``now`` if it is, infinity if it never is again."""
-        if self.online(node, now):
-            return now
-        start, _ = self.trace.of(node)
-        position = int(np.searchsorted(start, now, side="right"))
-        return float(start[position]) if position < len(start) else math.inf
-
-    def seconds(self, node: int) -> float:
-        """Draw how long the device's next task takes: lognormal with sigma 0.5."""
-        draw = self._draws.setdefault(node, np.random.default_rng([self.seed, node]))
-        return self.quick * float(np.exp(0.5 * draw.standard_normal()))

@@ -25,11 +25,6 @@ CHOOSING_ERROR = 1e-2
 looks best by chance, is not the one that is chosen."""
 
 
-def rate_at_least(hits: int, draws: int, error: float) -> float:
-    """Return what a rate is at least, but for a probability of ``error``, where ``hits`` of ``draws`` were seen."""
-    return 0.0 if hits == 0 else float(stats.beta.ppf(error, hits, draws - hits + 1))
-
-
 def rate_at_most(hits: int, draws: int, error: float) -> float:
     """Return what a rate is at most, but for a probability of ``error``, where ``hits`` of ``draws`` were seen."""
     return 1.0 if hits == draws else float(stats.beta.isf(error, hits + 1, draws - hits))

@@ -127,20 +127,6 @@ def refutes(guesses: Guesses, curve: FalsePositives, significance: float) -> boo
     return False
 
 
-def p_value_of_curve(guesses: Guesses, curve: FalsePositives) -> float:
-    """Return the chance of so many correct guesses under ``curve``, at most: the least significance that refutes it.
-
-    Exact to a thousandth of itself, and 1e-300 for what is less.
-    """
-    low, high = math.log(1e-300), 0.0
-    for _ in range(STEPS):
-        if high - low < 1e-3:
-            break
-        middle = (low + high) / 2
-        low, high = (low, middle) if refutes(guesses, curve, math.exp(middle)) else (middle, high)
-    return math.exp(high)
-
-
 def strongest_refuted(
     guesses: Guesses, family: Callable[[float], FalsePositives], significance: float, strengths: Sequence[float]
 ) -> float:

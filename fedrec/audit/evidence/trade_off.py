@@ -48,19 +48,6 @@ def epsilon_of(mu: float, delta: float) -> float:
     return float(brentq(lambda epsilon: delta_of(mu, epsilon) - delta, 0.0, highest, xtol=1e-12))
 
 
-def mu_of(epsilon: float, delta: float) -> float:
-    """Return the mu of the Gaussian mechanism that has ``epsilon`` at ``delta``: the inverse of ``epsilon_of``."""
-    _check_delta(delta)
-    if not epsilon >= 0:
-        raise ValueError(f"epsilon must not be negative, got {epsilon}")
-    if math.isinf(epsilon):
-        return math.inf
-    highest = 1.0
-    while delta_of(highest, epsilon) < delta:
-        highest *= 2
-    return float(brentq(lambda mu: delta_of(mu, epsilon) - delta, 0.0, highest, xtol=1e-12))
-
-
 def mu_lower_bound(inside: Scores, outside: Scores, *, error: float, threshold: float | None = None) -> float:
     """Return what mu is at least, but for a probability of ``error``; 0 where nothing is known.
 

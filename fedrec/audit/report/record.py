@@ -131,11 +131,6 @@ def verdict_of(findings: Findings) -> Outcome:
     return "no violation found" if any(check.verdict == "passed" for check in findings.checks) else "nothing to audit"
 
 
-def read_report(text: str | bytes) -> AuditReport:
-    """Read ``audit.json`` back; raise ``pydantic.ValidationError`` if it is none."""
-    return AuditReport.model_validate_json(text)
-
-
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of ``audit.json``, which ``docs/audit-schema.json`` keeps."""
     return AuditReport.model_json_schema(by_alias=True, mode="serialization")

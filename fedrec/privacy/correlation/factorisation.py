@@ -126,20 +126,6 @@ def best_patterns(weights: Matrix, separation: int, participations: int) -> Matr
     return before[:, -1]
 
 
-def sensitivity_bound(encoder: Matrix, separation: int, participations: int) -> float:
-    """Return an upper bound on the sensitivity of any encoder, ``[R, T]``, to such a pattern, in clip norms.
-
-    With contributions ``x_i`` of norm at most 1, ``|sum_i C_i x_i|^2 <= sum_ij |<C_i, C_j>|`` over the pattern, and
-    that is at most the best pattern of rows' best patterns (Choquette-Choo et al., 2023). It is exact for
-    columns that are orthogonal where they may meet.
-    """
-    gram = np.abs(encoder.T @ encoder)
-    meets = np.abs(np.subtract.outer(np.arange(len(gram)), np.arange(len(gram)))) >= separation
-    np.fill_diagonal(meets, True)
-    rows = best_patterns(np.where(meets, gram, 0.0), separation, participations)
-    return math.sqrt(column_sum(rows, separation, participations))
-
-
 def certificate(found: Factorisation) -> float:
     """Return a lower bound on the squared error of **every** encoder of as many bands and the same sensitivity.
 

@@ -1,6 +1,6 @@
 """Discrete noise: discrete Gaussians of any width and Skellam noise, which floating-point attacks cannot read.
 
-Draws differ from the stated distributions by less than ``DISTANCE`` in total variation a coordinate, given a perfect
+Draws differ from the stated distributions by less than 2^-90 in total variation a coordinate, given a perfect
 source: every decision compares uniform bits with a probability that is known to 100 bits or more. Where 64 bits and
 64-bit floats cannot tell, about once in 2^44 coordinates, the decision is made in exact arithmetic.
 """
@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 
 from fedrec.privacy.noise.source import NoiseSource
 
-DISTANCE = 2.0**-90
-"""Upper bound of the total variation distance of one coordinate from its stated distribution."""
 SKELLAM_TABLE = 2.0**26
 """Largest variance of a Skellam table; wider noise is a sum of draws, for Skellam noise is closed under sums."""
 SKELLAM_MAX = 2.0**28

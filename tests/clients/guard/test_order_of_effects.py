@@ -21,6 +21,7 @@ from fedrec import faults
 from fedrec.faults import Fault, FaultPlan, InjectedCrashError, What
 from fedrec.privacy.accounts.audit import audit_ledger
 from fedrec.rounds import Refusal, RefusalReason, TrainReply
+from tests.clients.local_store.tables import num_replies
 
 PLACES = (
     "ledger.reserving",
@@ -193,7 +194,7 @@ def test_f73_consent_withdrawn_during_training_or_after_the_noise_nothing_is_wri
     refusal = answer(task, store, seal if moment == "seal" else node.unsealed)
     assert isinstance(refusal, Refusal)
     assert refusal.reason is RefusalReason.CONSENT
-    assert store.local.num_replies() == 0
+    assert num_replies(store.local) == 0
     assert not (device.home.state / "private.json").exists()
     charge, outcome = store.ledger.entries()
     assert (outcome.kind, outcome.reason, outcome.charge) == ("abort", "consent", charge.entry)
@@ -219,7 +220,7 @@ def test_f73_a_policy_that_says_no_while_the_device_trains_stops_the_reply(devic
 
     monkeypatch.setattr(node, "contribute", contribute)
     assert answer(task, device.open()).reason is RefusalReason.CONSENT
-    assert device.open().local.num_replies() == 0
+    assert num_replies(device.open().local) == 0
 
 
 @pytest.mark.fault

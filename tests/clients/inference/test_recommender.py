@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from clients.artefacts.install import install
-from clients.artefacts.versions import current, current_folder
+from clients.artefacts.versions import current
 from clients.device.home import DeviceHome
 from clients.inference.items import POPULARITY
 from clients.inference.recommender import Recommender, best_items
@@ -332,8 +332,7 @@ def test_a10_a_damaged_model_leaves_the_last_good_one(device: Device, served: An
 @pytest.mark.fault
 def test_a10_with_no_other_model_on_the_disk_the_one_in_memory_goes_on(device: Device, served: Any) -> None:
     before = device.picks()
-    folder = current_folder(device.home.models)
-    assert folder is not None
+    folder = device.home.models / str(current(device.home.models))
     (folder / "model.safetensors").write_bytes(b"")
     os.utime(folder, (0, 0))
     assert device.picks() == before

@@ -11,10 +11,10 @@ from clients.device.home import DeviceHome
 from clients.local_store import Event, LocalStore, StoreUnwritableError
 from clients.local_store import forgetting as forgetting_module
 from clients.local_store import portable as portable_module
-from clients.local_store.records import RATING
 from fedrec.errors import DataError
 from fedrec.faults import Fault, FaultPlan, InjectedCrashError, What, installed
 from fedrec.privacy.accounts.chain import Chain
+from tests.clients.local_store.tables import consents, num_replies
 
 CANARY = b"canary-7f3a"
 POLICY = "consent = true\n"
@@ -27,7 +27,7 @@ def home(tmp_path: Path, opened: Callable[[LocalStore], LocalStore]) -> DeviceHo
     home.state.mkdir(parents=True)
     store = opened(LocalStore.create(home.store))
     for number in range(60):
-        store.record(Event("me", f"{CANARY.decode()}-{number}", float(number), RATING, 3.0))
+        store.record(Event("me", f"{CANARY.decode()}-{number}", float(number), "rating", 3.0))
     store.set_consent(True, time=5.0)
     store.put_reply("n1", b"reply " + CANARY, store.next_sequence())
     store.note("ledger", "head")
@@ -178,17 +178,17 @@ def test_f72_nothing_is_left_of_what_is_forgotten_in_no_file_of_the_device(home,
     assert stored.forget() == 60
 
     assert where_the_canary_is(home.path) == []
-    assert (stored.events("me"), stored.num_replies(), stored.consent().granted) == ([], 0, False)
+    assert (stored.events("me"), num_replies(stored), stored.consent().granted) == ([], 0, False)
     assert list(home.state.iterdir()) == []
     assert home.ledger.read_bytes() == ledger
-    assert [consent.granted for consent in stored.consent_history()] == [True, False]
+    assert consents(stored) == [True, False]
     assert (stored.next_sequence(), stored.record(Event("me", "new", 1.0))) == (2, 61)
 
 
 @pytest.mark.fault
 def test_f72_what_was_deleted_earlier_leaves_no_byte_in_free_pages_or_the_log_either(home, stored):
     stored.retain(days=1, rows=0, now=1e9)
-    stored.forget_replies()
+    stored.set_consent(False)
     stored.forget()
     assert where_the_canary_is(home.path) == []
 
@@ -207,7 +207,7 @@ def test_f72_with_the_service_at_work_nothing_is_left_either(home, stored, opene
 def test_f72_killed_while_forgetting_nothing_can_be_read_and_the_next_call_leaves_no_byte(home, stored, where):
     with installed(FaultPlan(faults=(Fault(where=where, what=What.CRASH),))), pytest.raises(InjectedCrashError):
         stored.forget()
-    assert (stored.events("me"), stored.num_replies()) == ([], 0)
+    assert (stored.events("me"), num_replies(stored)) == ([], 0)
     stored.forget()
     assert where_the_canary_is(home.path) == []
 

@@ -18,6 +18,7 @@ from clients.local_store.schema import STEPS, Step, version_of
 from fedrec.errors import DataError
 from fedrec.faults import Fault, FaultPlan, InjectedCrashError, What, installed
 from fedrec.privacy.accounts.chain import Chain
+from tests.clients.local_store.tables import num_replies
 
 NEXT = Step(
     to=2,
@@ -210,7 +211,7 @@ def test_c35_what_cannot_be_written_is_said_so_leaves_nothing_half_and_what_is_t
                     write()
             assert [event.item for event in local.events("me")] == ["a"]
             assert local.consent().granted
-            assert (local.num_replies(), local.noted("x")) == (0, None)
+            assert (num_replies(local), local.noted("x")) == (0, None)
     assert local.record(Event("me", "b", 2.0)) == 2  # there is room again
 
 

@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 
 from fedrec.aggregation.free_riders import FreeRiders
-from fedrec.aggregation.robust import KeptSum
+from tests.fedrec.aggregation.kept_sum import KeptSum
 
 
 def update(seed: int, size: float = 1.0) -> dict[str, Tensor]:

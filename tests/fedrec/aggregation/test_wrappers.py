@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fedrec.aggregation.robust import KeptSum
 from fedrec.aggregation.wrappers import Capped, Clipped, Supported, item_lengths, owner_weights
+from tests.fedrec.aggregation.kept_sum import KeptSum
 
 TABLES = frozenset({"vectors", "bias"})
 

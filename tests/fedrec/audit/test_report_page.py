@@ -8,7 +8,7 @@ import pytest
 from fedrec.audit.findings import Level
 from fedrec.audit.report.files import write_report
 from fedrec.audit.report.page import pictures_of, render_audit
-from fedrec.audit.report.record import read_report
+from fedrec.audit.report.record import AuditReport
 from fedrec.audit.report.words import GLOSSARY, LEVELS, chance, levels_words, sentence, shown_below
 from tests.fedrec.audit.example_reports import BOUNDS, CLAIM, PASSED, VIOLATED, WARNED, example, violated
 from tests.fedrec.runs.test_report import parsed
@@ -108,7 +108,7 @@ def test_an_infinite_lower_bound_is_drawn_and_named():
 
 def test_both_files_are_written_whole_and_agree(tmp_path):
     json_path, page_path = write_report(example(), tmp_path / "new" / "audit")
-    assert read_report(json_path.read_bytes()) == example()
+    assert AuditReport.model_validate_json(json_path.read_bytes()) == example()
     assert page_path.read_text("utf-8").startswith("<!doctype html>")
     assert sorted(path.name for path in json_path.parent.iterdir()) == ["audit.html", "audit.json"]
 

@@ -8,7 +8,8 @@ from fedrec.cli.bench_pacing import with_pacing
 from fedrec.flower.events import What
 from simulations.benches.machine import Machine
 from simulations.churn.soak import Found
-from simulations.churn.traces import diurnal_trace, write_trace
+from simulations.churn.traces import diurnal_trace
+from tests.simulations.churn.written_trace import write_trace
 
 
 def test_a_record_is_json_with_its_events_by_name():

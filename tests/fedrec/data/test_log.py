@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedrec.data.log import InteractionLog, deduplicate, encode
+from tests.fedrec.data.events import log_from
 
 
 @given(data=st.data())
@@ -86,13 +87,13 @@ def test_ids_with_leading_zeros_stay_text():
 
 
 def test_codes_do_not_depend_on_the_order_of_rows():
-    forward = InteractionLog.from_events([("10", "b", 1.5), ("2", "a", 2.5)])
-    backward = InteractionLog.from_events([("2", "a", 2.5), ("10", "b", 1.5)])
+    forward = log_from([("10", "b", 1.5), ("2", "a", 2.5)])
+    backward = log_from([("2", "a", 2.5), ("10", "b", 1.5)])
     assert (forward.user_ids, forward.item_ids) == (backward.user_ids, backward.item_ids) == (("2", "10"), ("a", "b"))
 
 
 def test_a_log_of_nothing_has_no_users():
-    assert InteractionLog.from_events([]).num_users == 0
+    assert log_from([]).num_users == 0
 
 
 @pytest.mark.parametrize(

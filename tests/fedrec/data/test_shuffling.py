@@ -6,13 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedrec.data.histories import Histories
-from fedrec.data.log import InteractionLog
 from fedrec.data.shuffling import _hits, shuffle_test
 from fedrec.data.synthetic import synthetic_population
+from tests.fedrec.data.events import log_from
 
 
 def log_of(histories):
-    return InteractionLog.from_events(
+    return log_from(
         (f"u{user}", str(item), 10.5 + step) for user, row in enumerate(histories) for step, item in enumerate(row)
     )
 

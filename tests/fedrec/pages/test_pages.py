@@ -6,13 +6,20 @@ from hypothesis import strategies as st
 
 from fedrec.pages.charts import Series, lines, ticks
 from fedrec.pages.dashboard import Look, dashboard
-from fedrec.pages.rounds import Following, Told, told_by
+from fedrec.pages.rounds import Fold, Following, Told
 from fedrec.runs.folder import RunFolder
 from tests.browser import CHROMIUM, browser
 
 
 def event(what, round=0, **facts):
     return {"time": 5.0, "run_id": "ab", "round": round, "what": what, "facts": facts}
+
+
+def told_by(events):
+    fold = Fold()
+    for row in events:
+        fold.take(row)
+    return fold.told()
 
 
 def run_of(name, rounds=12):

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fedrec.flower.progress import Progress
-from simulations.churn.chaos import BrokenPromiseError, Chaos, soak
+from tests.simulations.churn.chaos import BrokenPromiseError, Chaos, soak
 
 pytestmark = pytest.mark.fault
 

@@ -79,14 +79,6 @@ def test_all_are_on_at_first_and_tasks_take_as_long_as_they_should():
     assert sum(one >= 600.0 for one in seconds) / 2000 == pytest.approx(0.3, abs=0.04)
 
 
-def test_next_online_is_a_moment_at_which_the_node_is_on():
-    fleet = Fleet(50, HABITS, seed=2)
-    for node in range(50):
-        when = fleet.next_online(node, 5000.0)
-        assert when >= 5000.0
-        assert fleet.online(node, when)
-
-
 @pytest.mark.slow  # minutes
 @pytest.mark.fault
 def test_h81_a_thousand_nodes_for_a_hundred_rounds(tmp_path):

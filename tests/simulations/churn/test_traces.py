@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedrec.errors import DataError
-from simulations.churn.traces import DAY, HOUR, Days, TraceFleet, diurnal_trace, read_trace, write_trace
+from simulations.churn.traces import DAY, HOUR, Days, diurnal_trace, read_trace
+from tests.simulations.churn.written_trace import write_trace
 
 
 def test_a_drawn_trace_has_its_evenings_and_a_seed_repeats_it():
@@ -41,14 +42,12 @@ stretches = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 50), st.in
 def test_a_device_is_on_wherever_one_of_its_lines_says_so(tmp_path_factory, stretches):
     path = tmp_path_factory.mktemp("trace") / "trace.csv"
     path.write_text("device,start,end\n" + "".join(f"{name},{at},{at + more}\n" for name, at, more in stretches))
-    fleet = TraceFleet(read_trace(path), quick=60.0, seed=0)
-    for number, name in enumerate(fleet.trace.names):
+    trace = read_trace(path)
+    for number, name in enumerate(trace.names):
+        start, end = trace.of(number)
         for now in range(75):
             on = any(one == name and at <= now < at + more for one, at, more in stretches)
-            assert fleet.online(number, float(now)) == on
-            when = fleet.next_online(number, float(now))
-            assert when >= now
-            assert when == float("inf") or fleet.online(number, when)
+            assert bool(((start <= now) & (now < end)).any()) == on
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ from fedrec.audit.evidence.clopper_pearson import (
     Told,
     epsilon_at_least,
     epsilon_lower_bound,
-    rate_at_least,
     rate_at_most,
 )
 
@@ -21,6 +20,11 @@ TRUE_EPSILON = 4.377178  # sigma 1, delta 1e-5: Balle & Wang, 2018
 def scores(seed: int, draws: int, mu: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     return rng.normal(mu, 1, draws), rng.normal(0, 1, draws)
+
+
+def rate_at_least(hits: int, draws: int, error: float) -> float:
+    """Return what a rate is at least, but for a probability of ``error``, where ``hits`` of ``draws`` were seen."""
+    return 0.0 if hits == 0 else float(stats.beta.ppf(error, hits, draws - hits + 1))
 
 
 @pytest.mark.parametrize(("hits", "draws"), [(0, 10), (3, 10), (10, 10), (700, 1000)])

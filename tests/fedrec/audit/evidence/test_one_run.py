@@ -1,6 +1,7 @@
 """The oracles: exact coins, a linear program in place of the recursion, ideal mechanisms with a known epsilon."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -16,11 +17,11 @@ from fedrec.audit.evidence.one_run import (
     guess,
     of_profile,
     p_value,
-    p_value_of_curve,
     refutes,
     strongest_refuted,
 )
-from fedrec.audit.evidence.trade_off import delta_of, epsilon_of, mu_of
+from fedrec.audit.evidence.trade_off import delta_of, epsilon_of
+from tests.fedrec.audit.evidence.ideal import mu_of
 
 DELTA = 1e-5
 MUS = np.geomspace(0.05, 30, 600).tolist()
@@ -34,6 +35,20 @@ def ideal(canaries: int, mu: float, rng: np.random.Generator) -> tuple[np.ndarra
     """Return scores and coins of canaries that do not touch each other, each in one unit normal."""
     coins = rng.random(canaries) < 0.5
     return rng.normal(size=canaries) + mu * coins, coins
+
+
+def p_value_of_curve(guesses: Guesses, curve: Callable[[float], float]) -> float:
+    """Return the chance of so many correct guesses under ``curve``, at most: the least significance that refutes it.
+
+    Exact to a thousandth of itself, and 1e-300 for what is less.
+    """
+    low, high = math.log(1e-300), 0.0
+    for _ in range(60):
+        if high - low < 1e-3:
+            break
+        middle = (low + high) / 2
+        low, high = (low, middle) if refutes(guesses, curve, math.exp(middle)) else (middle, high)
+    return math.exp(high)
 
 
 def largest_chance(guesses: Guesses, points: list[tuple[float, float]]) -> float:

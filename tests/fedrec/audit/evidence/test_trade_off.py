@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from scipy import integrate, stats
 
 from fedrec.audit.evidence.clopper_pearson import Told
-from fedrec.audit.evidence.trade_off import delta_of, epsilon_of, mu_at_least, mu_lower_bound, mu_of
+from fedrec.audit.evidence.trade_off import delta_of, epsilon_of, mu_at_least, mu_lower_bound
 from fedrec.privacy.accounting.accountant import epsilon_pld
 from fedrec.privacy.events import SampledGaussian
+from tests.fedrec.audit.evidence.ideal import mu_of
 
 DELTA = 1e-5
 TRUE_EPSILON = 4.377178

@@ -1,3 +1,4 @@
+import math
 import time
 from itertools import product
 
@@ -13,7 +14,6 @@ from fedrec.privacy.correlation.factorisation import (
     certificate,
     column_sum,
     factorise,
-    sensitivity_bound,
 )
 from tests.fedrec.privacy.correlation.patterns import patterns
 
@@ -22,6 +22,20 @@ def plain_error(encoder: np.ndarray) -> float:
     """The definition: every running sum's variance, one after the other."""
     inverse = np.linalg.inv(encoder)
     return sum(float(np.sum(inverse[: t + 1].sum(0) ** 2)) for t in range(len(encoder)))
+
+
+def sensitivity_bound(encoder: np.ndarray, separation: int, participations: int) -> float:
+    """Return an upper bound on the sensitivity of any encoder, ``[R, T]``, to such a pattern, in clip norms.
+
+    With contributions ``x_i`` of norm at most 1, ``|sum_i C_i x_i|^2 <= sum_ij |<C_i, C_j>|`` over the pattern, and
+    that is at most the best pattern of rows' best patterns (Choquette-Choo et al., 2023). It is exact for
+    columns that are orthogonal where they may meet.
+    """
+    gram = np.abs(encoder.T @ encoder)
+    meets = np.abs(np.subtract.outer(np.arange(len(gram)), np.arange(len(gram)))) >= separation
+    np.fill_diagonal(meets, True)
+    rows = best_patterns(np.where(meets, gram, 0.0), separation, participations)
+    return math.sqrt(column_sum(rows, separation, participations))
 
 
 @pytest.mark.parametrize(("rounds", "width"), [(1, 1), (12, 4), (30, 7), (9, 9)])
