@@ -6,7 +6,6 @@ A task is judged by what it says of itself; no private row is read for that. The
 import json
 import math
 import re
-import tomllib
 from dataclasses import asdict, dataclass, fields
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -17,6 +16,7 @@ from fedrec.privacy.accounts.budget import Budget
 from fedrec.privacy.mechanism import Mechanism, Placement
 from fedrec.privacy.placement import TRUST, effective_noise, own_noise
 from fedrec.rounds import Contribution, RefusalReason, TrainTask
+from fedrec.toml import read_toml, to_toml
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,12 +123,7 @@ class Policy:
     @classmethod
     def load(cls, path: Path) -> "Policy":
         """Read a policy; raise ``ConfigError`` naming file and key."""
-        try:
-            table = tomllib.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise ConfigError(f"{path} does not exist: a node without a policy takes part in nothing") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path} is not valid TOML: {error}") from error
+        table = read_toml(path, missing="a node without a policy takes part in nothing")
         unknown = sorted(set(table) - {field.name for field in fields(cls)})
         if unknown:
             known = ", ".join(field.name for field in fields(cls))
@@ -141,8 +136,7 @@ class Policy:
 
     def to_toml(self) -> str:
         """Return the text of a ``policy.toml`` that loads as this policy; a limit that is not set is left out."""
-        lines = [f"{name} = {_toml(value)}" for name, value in asdict(self).items() if value is not None]
-        return "\n".join(lines) + "\n"
+        return to_toml(asdict(self))
 
     def objection(self, task: TrainTask) -> Objection | None:
         """Return the first term that the task breaks, None if it breaks none. The ledger is asked elsewhere."""
@@ -165,11 +159,11 @@ class Policy:
     def _to_kind(self, task: TrainTask) -> Objection | None:
         """Return what may not be asked for at all."""
         if task.contribution.value not in self.allowed_contributions:
-            limit = f"allowed_contributions = {_toml(self.allowed_contributions)}"
+            limit = f"allowed_contributions = {json.dumps(self.allowed_contributions)}"
             return _object(RefusalReason.NOT_ALLOWED, limit, task.contribution.value)
         for name in sorted(task.shared):
             if not any(fnmatchcase(name, pattern) for pattern in self.allowed_tensors):
-                limit = f"allowed_tensors = {_toml(self.allowed_tensors)}"
+                limit = f"allowed_tensors = {json.dumps(self.allowed_tensors)}"
                 return _object(RefusalReason.NOT_ALLOWED, limit, f"tensor {name!r}")
         return None
 
@@ -244,14 +238,6 @@ def _check(name: str, kind: Any, value: Any) -> None:
         raise ValueError(f"{name} must be a text, got {value!r}")
     if kind == tuple[str, ...] and not (isinstance(value, tuple) and all(isinstance(part, str) for part in value)):
         raise ValueError(f"{name} must be a list of texts, got {value!r}")
-
-
-def _toml(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, tuple):
-        return json.dumps(value)
-    return json.dumps(value) if isinstance(value, str) else str(value)
 
 
 def _object(reason: RefusalReason, term: str, asked: str) -> Objection:

@@ -4,10 +4,8 @@ Settings say how the device works; what it allows is the policy's alone (``clien
 an error, so that a slip of the pen does not leave a limit at its default.
 """
 
-import json
 import math
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any, Self
 
 from fedrec.errors import ConfigError
 from fedrec.runs.atomic import write_atomically
+from fedrec.toml import read_toml, to_toml
 
 SCHEMA = 1
 NODE_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -197,12 +196,7 @@ class DeviceSettings:
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read ``device.toml``; raise ``ConfigError`` naming file, section and key."""
-        try:
-            table = tomllib.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise ConfigError(f"{path} does not exist: make the device with 'fedrec device init'") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path} is not valid TOML: {error}") from error
+        table = read_toml(path, missing="make the device with 'fedrec device init'")
         if table.pop("schema", None) != SCHEMA:
             raise ConfigError(f"{path}: schema must be {SCHEMA}: use the fedrec version that wrote it")
         values: dict[str, Any] = {}
@@ -220,12 +214,7 @@ class DeviceSettings:
 
     def to_toml(self) -> str:
         """Return the text of a ``device.toml`` that loads as these settings."""
-        table = asdict(self)
-        lines = [f"schema = {SCHEMA}"]
-        lines += [f"{name} = {_toml(value)}" for name, value in table.items() if name not in _SECTIONS]
-        for name in _SECTIONS:
-            lines += ["", f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in table[name].items())]
-        return "\n".join(lines) + "\n"
+        return to_toml({"schema": SCHEMA, **asdict(self)})
 
 
 _SECTIONS: dict[str, type[Any]] = {
@@ -272,11 +261,3 @@ _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: 
 def _check_range(name: str, value: float, low: float, high: float) -> None:
     if not (math.isfinite(value) and low <= value <= high):
         raise ValueError(f"{name} must be between {low:g} and {high:g}, got {value:g}")
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, tuple):
-        return f"[{', '.join(map(_toml, value))}]"
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)

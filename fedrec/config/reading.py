@@ -11,9 +11,11 @@ from pydantic import BaseModel, ValidationError
 
 from fedrec.config.scenario import Scenario
 from fedrec.errors import ConfigError
+from fedrec.toml import read_toml
 
 WITH_PRIVACY = "with_privacy"
 """A scenario file's table of settings that hold only where ``privacy.enabled``: a budget wants a smaller model."""
+NO_FILE = "name a scenario's TOML file"
 
 
 def load_scenario(path: Path, overrides: Iterable[str] = (), preset: Path | None = None) -> Scenario:
@@ -21,17 +23,8 @@ def load_scenario(path: Path, overrides: Iterable[str] = (), preset: Path | None
 
     ``preset``: a TOML file of settings for private runs, laid over those of the scenario's ``with_privacy``.
     """
-    above = _read(preset) if preset else {}
-    return parse_scenario(_read(path), overrides, source=str(path), preset=above)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError(f"scenario file {path} does not exist") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    above = read_toml(preset, missing=NO_FILE) if preset else {}
+    return parse_scenario(read_toml(path, missing=NO_FILE), overrides, source=str(path), preset=above)
 
 
 def parse_scenario(

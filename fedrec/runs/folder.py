@@ -21,8 +21,8 @@ from fedrec.runs.atomic import write_atomically
 from fedrec.runs.events import append_event, read_events
 from fedrec.runs.per_user_parquet import to_parquet
 from fedrec.runs.summary import Summary
-from fedrec.runs.toml import to_toml
 from fedrec.runs.torn import drop_torn_line
+from fedrec.toml import to_toml
 
 _SOLVED_FOR = b"\nnoise_multiplier = 0.0\n"
 

@@ -20,14 +20,13 @@
 The folder and what is in it are for their owner alone (0700, 0600).
 """
 
-import tomllib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Self
 
-from fedrec.errors import ConfigError, DataError
+from fedrec.errors import ConfigError
 from fedrec.runs.atomic import write_atomically
-from fedrec.runs.toml import to_toml
+from fedrec.toml import read_toml, to_toml
 
 FLEET = "/v1/fleet"
 """All that the front door answers lies below it."""
@@ -84,12 +83,7 @@ class ServerSettings:
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read ``server.toml``; ``ConfigError`` naming what is wrong in it."""
-        try:
-            table = tomllib.loads(path.read_text())
-        except FileNotFoundError as error:
-            raise DataError(f"{path} does not exist: make the server with 'fedrec server init'") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path} is not TOML: {error}") from error
+        table = read_toml(path, missing="make the server with 'fedrec server init'")
         unknown = sorted(set(table) - {field.name for field in fields(cls)})
         if unknown or "host" not in table:
             raise ConfigError(f"{path}: {f'unknown setting {unknown[0]}' if unknown else 'host is missing'}")

@@ -15,7 +15,7 @@ from fedrec.errors import BudgetExceededError, ConfigError, FedRecError, LedgerE
 from fedrec.optional import optional
 from fedrec.privacy.accounts.ledger import Ledger
 from fedrec.runs.atomic import write_atomically
-from fedrec.runs.toml import to_toml
+from fedrec.toml import to_toml
 from simulations.able import without_the_unable
 from simulations.progress import Progress, Silence
 from simulations.sweeps.cost import Basis, Charges, basis_of, declared, refuse_population, searched_on, sentence

@@ -1,7 +1,6 @@
 """What a search may vary: dotted scenario keys with ranges or choices, read from a TOML file and checked at once."""
 
 import json
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from pydantic import ValidationError
 
 from fedrec.config import Scenario, parse_scenario
 from fedrec.errors import ConfigError
+from fedrec.toml import read_toml
 
 FIXED = ("audit.", "data.", "evaluation.", "federation.", "run.", "selection.")
 FIXED_KEYS = ("privacy.enabled", "privacy.epsilon", "privacy.delta", "privacy.noise_seed", "privacy.tuning")
@@ -47,12 +47,7 @@ def read_space(path: Path, scenario: Scenario) -> Space:
     Raises ``ConfigError`` naming file and key for an unknown key (with the nearest known one), for one that a search
     must leave alone, and for a value that ``scenario`` could not have.
     """
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError(f"space file {path} does not exist") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    table = read_toml(path, missing="name the search's space file")
     space = tuple(_parameter(key, given, scenario, path) for key, given in _leaves(table, ""))
     if not space:
         raise ConfigError(f"{path} names no key to search: give at least one, as key = {{low = 0.01, high = 0.1}}")

@@ -1,8 +1,22 @@
-"""Writes a scenario as TOML: tables of strings, numbers, booleans, arrays and tables. ``tomllib`` reads it back."""
+"""Reads and writes TOML files: tables of strings, numbers, booleans, arrays and tables. Knows nothing of their keys."""
 
 import json
+import tomllib
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
+
+from fedrec.errors import ConfigError
+
+
+def read_toml(path: Path, *, missing: str) -> dict[str, Any]:
+    """Return a file's table; raise ``ConfigError`` naming the file if it is ``missing``, in those words, or no TOML."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path} does not exist: {missing}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}; correct that line") from error
 
 
 def to_toml(table: Mapping[str, Any]) -> str:
