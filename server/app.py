@@ -22,6 +22,7 @@ from fedrec.flower.exchange import streaming
 from fedrec.flower.state import RoundReport
 from fedrec.flower.terms import Hooks
 from fedrec.runs.folder import RunFolder
+from fedrec.runs.privacy_report import account_for
 from server.door.enrolments import Enrolments
 from server.door.home import ServerHome
 from server.federation import Federation, Outcome
@@ -32,19 +33,25 @@ from server.reputation import Reputations
 logger = logging.getLogger(__name__)
 
 
-def _forget(outcome: Outcome) -> None:
-    """Do nothing: the run folder holds what came of it."""
-
-
-def make_server_app(
-    compose: Callable[[Context], Federation], deliver: Callable[[Outcome], None] = _forget
-) -> ServerApp:
+def make_server_app(compose: Callable[[Context], Federation], deliver: Callable[[Outcome], None]) -> ServerApp:
     """Return the server app that trains what ``compose`` returns and hands the outcome to ``deliver``."""
     app = ServerApp()
 
     @app.main()
     def main(grid: Grid, context: Context) -> None:
         deliver(compose(context).train(streaming(grid)))
+
+    return app
+
+
+def deployed() -> ServerApp:
+    """Return the server app of a run folder, which leaves the privacy report in it when the run has ended."""
+    app = ServerApp()
+
+    @app.main()
+    def main(grid: Grid, context: Context) -> None:
+        federation_of(context).train(streaming(grid))
+        account_for(RunFolder.open(_run_path(context)))
 
     return app
 
@@ -122,4 +129,4 @@ def _run_path(context: Context) -> Path:
     return Path(str(path))
 
 
-app = make_server_app(federation_of)
+app = deployed()

@@ -28,9 +28,9 @@ from fedrec.privacy.planning.run import plan_run
 from fedrec.runs.canaries import write_canaries
 from fedrec.runs.folder import RunFolder
 from fedrec.runs.labels import headline_metrics
-from fedrec.runs.privacy_report import interaction_summary, report_of_run, write_report_of
+from fedrec.runs.privacy_report import account_for, interaction_summary
 from fedrec.runs.report import write_report
-from fedrec.runs.summary import InteractionSummary, Summary
+from fedrec.runs.summary import Summary
 from fedrec.statistics.collection import statistics_template
 from fedrec.tracking.group import TrackerGroup
 from fedrec.training.memory import least_memory_mib
@@ -326,20 +326,11 @@ class _Simulation:
         results = {"model": findings.result, **{name: floor.result for name, floor in findings.floors.items()}}
         parts = {f"{ALONE} {name}": result for name, result in findings.ablation.results.items()}
         folder.write_per_user({**results, **parts, **findings.appraisal.results})
-        summary = summarise(findings).model_copy(update={"interaction": self._account_for(folder)})
+        summary = summarise(findings).model_copy(update={"interaction": interaction_summary(account_for(folder))})
         folder.write_summary(summary)
         self.trackers.end(summary)
         write_report(folder)
         return summary
-
-    def _account_for(self, folder: RunFolder) -> InteractionSummary | None:
-        """Write the privacy report of a run that claims something; return what it says of the layer on the device."""
-        privacy = self.scenario.privacy
-        if not privacy.enabled and privacy.interaction is None:
-            return None
-        report = report_of_run(folder)
-        write_report_of(report, folder.path)
-        return interaction_summary(report)
 
     def _note(self, text: str) -> None:
         self.notes.append(text)

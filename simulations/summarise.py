@@ -15,7 +15,7 @@ from fedrec.evaluation.metrics import RankingResult
 from fedrec.evaluation.protocol import FULL_RANKING, HIDDEN_ITEMS, protocol_fingerprint
 from fedrec.evaluation.rank_histogram import EXACT_RANKS, decode_histogram
 from fedrec.privacy.accounting.accountant import epsilon_rdp
-from fedrec.privacy.correlation.participation import assumptions_of
+from fedrec.privacy.assumptions import assumptions_of
 from fedrec.privacy.noise.source import noise_generator
 from fedrec.privacy.planning.run import live_epsilon
 from fedrec.runs.privacy_words import mechanism_words
@@ -119,7 +119,7 @@ def _privacy(findings: Findings) -> PrivacySummary | None:
         unit=plan.guarantee.unit_text,
         adjacency=plan.guarantee.adjacency_text,
         adversary=plan.guarantee.adversary_text,
-        assumptions=assumptions_of(plan.guarantee, plan.training),
+        assumptions=assumptions_of(plan.guarantee, plan.mechanisms),
         mechanism=mechanism_words(plan.training),
         clip_norm=plan.training.clip_norm,
         noise_multiplier=plan.training.noise_multiplier,

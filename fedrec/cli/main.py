@@ -66,7 +66,7 @@ COMMANDS = (
     LazyCommand("dashboard", "fedrec.cli.dashboard:dashboard", "Show runs on a page, live and afterwards."),
     LazyCommand("recommend", "fedrec.cli.recommend:recommend", "Recommend to a user never seen before, from raw ids."),
     LazyCommand("data", "fedrec.cli.data:data_app", "Get, inspect and audit interaction data."),
-    LazyCommand("privacy", "fedrec.cli.privacy:privacy_app", "Plan noise for a budget, or the epsilon of a plan."),
+    LazyCommand("privacy", "fedrec.cli.privacy:privacy_app", "Plan a budget, report and add up what was spent."),
     LazyCommand("audit", "fedrec.cli.audit:audit_app", "Try to refute a privacy claim: recompute, measure, attack."),
     LazyCommand("device", "fedrec.cli.device:device_app", "Run a device: recommend locally, train when it may."),
     LazyCommand("deploy-demo", "fedrec.cli.deploy_demo:deploy_demo", "Deploy on this machine, end to end: one round."),

@@ -1,7 +1,5 @@
 """``fedrec privacy``: what a budget buys before a run, and what was spent after it."""
 
-from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,15 +8,11 @@ import typer
 from fedrec.cli.ledgers import ledger_of
 from fedrec.cli.output import write_json, write_line, write_table
 from fedrec.cli.privacy_plan import plan
-from fedrec.cli.privacy_report import report_files, write_summary_of
-from fedrec.cli.privacy_tables import finite, rows, shown, sides, words, write_words
+from fedrec.cli.privacy_report import report_files, write_report_tables
+from fedrec.cli.privacy_tables import finite, shown, words
 from fedrec.errors import ConfigError
-from fedrec.privacy.accounting.profile import GROUPS, profile
-from fedrec.privacy.accounts.entries import Charge
-from fedrec.privacy.accounts.ledger import Ledger
+from fedrec.privacy.accounting.profile import GROUPS
 from fedrec.privacy.accounts.merged import Together, together
-from fedrec.privacy.guarantee import Guarantee
-from fedrec.privacy.mechanism import Mechanism
 
 privacy_app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Plan noise for a budget, report and add up what was spent."
@@ -35,34 +29,25 @@ def report(
         Path | None, typer.Option(help="Folder for privacy.json and privacy.html; a run's own by default.")
     ] = None,
     group: Annotated[list[int] | None, typer.Option(help="Also for so many people at once, a household.")] = None,
-    as_json: AsJson = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print privacy.json instead of tables.")] = False,
 ) -> None:
     """State what a ledger's releases cost, to whom, and what is left of the budget; write the privacy report."""
     if group and min(group) < 1:
         raise ConfigError(f"--group {min(group)} is not positive: give the size of a household")
-    path = ledger_of(run)
-    found, files = report_files(run, out)
-    charges = Ledger(path).charges() if path.exists() else []
-    sizes = tuple(group) if group else GROUPS
-    statements = [_statement(charges, guarantee, sizes) for guarantee in dict.fromkeys(c.guarantee for c in charges)]
+    found, files = report_files(run, out, tuple(group) if group else GROUPS)
     if as_json:
-        write_json(finite({"ledger": str(path), "statements": statements}))
-        return
-    write_summary_of(found, files)
-    for statement, guarantee in zip(statements, dict.fromkeys(c.guarantee for c in charges), strict=True):
-        write_table(f"Budget statement of {path}", ("", "value"), rows(statement))
-        write_table(
-            "Releases",
-            ("release", "times", "clip norm", "noise multiplier", "sample rate"),
-            _releases(charges, guarantee),
-        )
-        write_words(guarantee, [charge.mechanism for charge in charges if charge.guarantee == guarantee])
+        write_json(found.model_dump(mode="json"))
+    else:
+        write_report_tables(found, files)
 
 
 @privacy_app.command()
 def spent(
     runs: Annotated[list[Path], typer.Argument(help="Run folders or ledger files, all of the same people.")],
-    delta: Annotated[float | None, typer.Option(help="The smallest that a release was judged at by default.")] = None,
+    delta: Annotated[
+        float | None,
+        typer.Option(help="At which all are judged anew; by default the smallest that one of them was judged at."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Add up what several runs spent on the same people.
@@ -76,13 +61,10 @@ def spent(
         write_json(finite([_together(one) for one in found]))
         return
     for one in found:
-        table = [
-            ("epsilon of all together (PLD)", shown(one.epsilon)),
-            ("epsilon (RDP, cross-check)", shown(one.epsilon_rdp)),
-        ]
-        table += [("delta", shown(one.delta)), ("releases", str(one.releases)), ("runs", ", ".join(one.runs))]
-        table += [(f"epsilon of {path}", shown(epsilon)) for path, epsilon in one.each.items()]
-        write_table(f"Spent under ({one.guarantee})", ("", "value"), table)
+        table = [(str(path), shown(part.epsilon), str(part.releases)) for path, part in one.each.items()]
+        table.append(("all together", shown(one.epsilon), str(one.releases)))
+        write_table(f"Spent under ({one.guarantee})", ("ledger", f"epsilon at delta {one.delta:g}", "releases"), table)
+        write_line(f"cross-check of all together, by Renyi DP: epsilon {shown(one.epsilon_rdp)}")
         for run in one.repeated:
             write_line(f"note: run {run} stands on more than one ledger; what stands on both is counted twice")
     if len(found) > 1:
@@ -97,46 +79,6 @@ def _together(one: Together) -> dict[str, Any]:
         "releases": one.releases,
         "runs": list(one.runs),
         "repeated_runs": list(one.repeated),
-        "ledgers": {str(path): epsilon for path, epsilon in one.each.items()},
-        **words(one.guarantee),
+        "ledgers": {str(path): part.epsilon for path, part in one.each.items()},
+        **words(one.guarantee, one.mechanisms),
     }
-
-
-def _statement(charges: list[Charge], guarantee: Guarantee, groups: tuple[int, ...]) -> dict[str, Any]:
-    own = [charge for charge in charges if charge.guarantee == guarantee]
-    last = own[-1]
-    seen = profile([charge.event for charge in own], last.delta, guarantee.adjacency, groups)
-    return {
-        "epsilon": seen.epsilon,
-        "delta": last.delta,
-        "epsilon_budget": last.budget,
-        "epsilon_left": max(0.0, last.budget - seen.epsilon),
-        **sides(seen),
-        "releases": sum(charge.event.steps for charge in own),
-        "runs": sorted({charge.run_id for charge in own}),
-        "first": own[0].time,
-        "last": last.time,
-        "noise_source": sorted({charge.noise_source for charge in own}),
-        **words(guarantee, [charge.mechanism for charge in own]),
-    }
-
-
-def _releases(charges: list[Charge], guarantee: Guarantee) -> list[tuple[str, ...]]:
-    """Return a row for each kind of release; an adaptive clip norm is of the same kind whatever it was."""
-    counts: Counter[tuple[str, Mechanism]] = Counter()
-    clips: dict[tuple[str, Mechanism], list[float]] = {}
-    for charge in charges:
-        if charge.guarantee == guarantee:
-            adaptive = charge.mechanism.count_noise is not None
-            kind = charge.name, replace(charge.mechanism, clip_norm=1.0) if adaptive else charge.mechanism
-            counts[kind] += charge.event.steps
-            clips.setdefault(kind, []).append(charge.mechanism.clip_norm)
-    return [
-        (name, str(times), _between(clips[name, m]), f"{m.noise_multiplier:.4g}", f"{m.sample_rate:g}")
-        for (name, m), times in counts.items()
-    ]
-
-
-def _between(values: list[float]) -> str:
-    low, high = min(values), max(values)
-    return f"{low:g}" if low == high else f"{low:.4g} to {high:.4g}"

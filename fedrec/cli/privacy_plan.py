@@ -1,5 +1,6 @@
 """``fedrec privacy plan``: what a budget buys before a run. Nothing is read; nothing is written but a picture."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -14,7 +15,7 @@ from fedrec.optional import optional
 from fedrec.privacy.accounting.profile import GROUPS, profile
 from fedrec.privacy.accounting.search_cost import SearchCost, search_cost
 from fedrec.privacy.guarantee import Adjacency, Adversary, Guarantee
-from fedrec.privacy.mechanism import Placement
+from fedrec.privacy.mechanism import Mechanism, Placement
 from fedrec.privacy.planning.run import check_delta
 from fedrec.privacy.planning.solvers import Conditions, Terms, solve
 from fedrec.privacy.planning.trade_off import MANY, TradeOff, trade_off
@@ -36,12 +37,14 @@ class _Asked:
     clip_norm: float
     placement: Placement
     guarantee: Guarantee
-    cap: int | None
+    cohort_cap: int | None
 
 
 def plan(
     epsilon: Annotated[float | None, typer.Option(help="Budget for all rounds together.")] = None,
-    delta: Annotated[str, typer.Option(help=f"Below one over the users; auto: users to the -{DELTA_POWER}.")] = "1e-5",
+    delta: Annotated[
+        str, typer.Option(help=f"Below one over the users; auto: users to the power of -{DELTA_POWER}.")
+    ] = "1e-5",
     noise_multiplier: Annotated[float | None, typer.Option(help="Noise over clip norm.")] = None,
     sample_rate: Annotated[float | None, typer.Option(help="Each user's chance to be in a round.")] = None,
     cohort: Annotated[
@@ -54,7 +57,7 @@ def plan(
     clip_norm: Annotated[float, typer.Option(help="L2 bound of one user's update.")] = 1.0,
     adjacency: Annotated[str | None, typer.Option(help="add-or-remove-one, zero-out or replace-one.")] = None,
     placement: Annotated[str, typer.Option(help="Who adds the noise: central, device or distributed.")] = "central",
-    cap: Annotated[int | None, typer.Option(help="Most users of a round; needs --population.")] = None,
+    cohort_cap: Annotated[int | None, typer.Option(help="Most users of a round; needs --population.")] = None,
     group: Annotated[list[int] | None, typer.Option(help="Also for so many people at once, a household.")] = None,
     trials: Annotated[int | None, typer.Option(help="Also for the best of so many runs on the same people.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the trade-off to this .png or .svg.")] = None,
@@ -65,7 +68,9 @@ def plan(
     Give three of --epsilon, --noise-multiplier, --sample-rate (or --cohort), --rounds.
     """
     numbers = {"epsilon": epsilon, "noise-multiplier": noise_multiplier, "rounds": rounds, "population": population}
-    _check({**numbers, "cohort": cohort, "cap": cap, "trials": trials, "clip-norm": clip_norm}, group or [])
+    _check(
+        {**numbers, "cohort": cohort, "cohort-cap": cohort_cap, "trials": trials, "clip-norm": clip_norm}, group or []
+    )
     where = _one_of("placement", placement, get_args(Placement))
     asked = _Asked(
         epsilon=epsilon,
@@ -77,7 +82,7 @@ def plan(
         clip_norm=clip_norm,
         placement=where,
         guarantee=_guarantee(where, adjacency),
-        cap=cap,
+        cohort_cap=cohort_cap,
     )
     terms = _solved(asked)
     result, around = _result(asked, terms, tuple(group) if group else GROUPS, trials), trade_off(terms)
@@ -92,12 +97,14 @@ def plan(
     _write_trade_off(around)
     if plot is not None:
         write_line(f"picture:   {plot}")
-    write_words(asked.guarantee)
+    write_line(f"scenario:  {_settings(asked, terms, result['epsilon'])}")
+    write_line("           (a run solves for its noise anew: what it releases beside the rounds shares the budget)")
+    write_words(result)
 
 
 def _solved(asked: _Asked) -> Terms:
-    if asked.cap is not None and asked.population is None:
-        raise ConfigError("--cap is of cohorts drawn from a population: give --population")
+    if asked.cohort_cap is not None and asked.population is None:
+        raise ConfigError("--cohort-cap is of cohorts drawn from a population: give --population")
     return solve(
         epsilon=asked.epsilon,
         delta=asked.delta,
@@ -108,7 +115,7 @@ def _solved(asked: _Asked) -> Terms:
             adjacency=asked.guarantee.adjacency,
             amplified=asked.placement == "central",
             population=asked.population,
-            cohort_cap=asked.cap,
+            cohort_cap=asked.cohort_cap,
         ),
     )
 
@@ -124,7 +131,7 @@ def _result(asked: _Asked, terms: Terms, groups: tuple[int, ...], trials: int | 
         "rounds": terms.rounds,
         "solved_for": terms.solved,
         "placement": asked.placement,
-        "cohort_cap": asked.cap,
+        "cohort_cap": asked.cohort_cap,
         **sides(seen),
         "clip_norm": asked.clip_norm,
         "noise_std_of_contribution": std if own else None,
@@ -140,7 +147,34 @@ def _result(asked: _Asked, terms: Terms, groups: tuple[int, ...], trials: int | 
             "expected_cohort": expected,
             "noise_std_of_mean": total / expected,
         }
-    return {**result, **words(asked.guarantee)}
+    return {**result, **words(asked.guarantee, [_mechanism(asked, terms)])}
+
+
+def _mechanism(asked: _Asked, terms: Terms) -> Mechanism:
+    """Return a round's mechanism as far as assumptions on cohorts hang on it."""
+    return Mechanism(
+        clip_norm=asked.clip_norm,
+        noise_multiplier=terms.noise_multiplier,
+        sample_rate=terms.sample_rate,
+        population=asked.population or 1,
+        amplified=terms.conditions.amplified,
+        cohort_cap=asked.cohort_cap,
+    )
+
+
+def _settings(asked: _Asked, terms: Terms, epsilon: float) -> str:
+    """Return the settings by which a scenario asks for such a budget."""
+    found = {
+        "privacy.epsilon": f"{asked.epsilon or math.ceil(epsilon * 1000) / 1000:g}",
+        "privacy.delta": f"{terms.delta:g}",
+        "training.sample_rate": f"{terms.sample_rate:g}",
+        "training.rounds": str(terms.rounds),
+    }
+    if asked.placement != "central":
+        found["privacy.placement"] = asked.placement
+    if asked.cohort_cap is not None:
+        found["privacy.cohort_cap"] = str(asked.cohort_cap)
+    return " ".join(f"--set {key}={value}" for key, value in found.items())
 
 
 def _search(cost: SearchCost) -> dict[str, float]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from fedrec.cli.output import write_line
 from fedrec.privacy.accounting.profile import Profile
-from fedrec.privacy.correlation.participation import assumptions_of
+from fedrec.privacy.assumptions import assumptions_of
 from fedrec.privacy.guarantee import NOT_COVERED, Guarantee
 from fedrec.privacy.mechanism import Mechanism
 
@@ -31,34 +31,33 @@ LABELS = {
     "population": "users",
     "expected_cohort": "users in a round (expected)",
     "noise_std_of_mean": "noise per coordinate of the mean",
-    "releases": "releases",
-    "first": "first release",
-    "last": "last release",
 }
+INFINITE = ("epsilon", "epsilon_rdp", "epsilon_without_amplification", "epsilon_replace_one")
+"""Figures that are always known: where a claim has None, they are infinite."""
 
 
 def sides(seen: Profile) -> dict[str, Any]:
-    """Return what else is said of the same events than their epsilon."""
+    """Return what else is said of the same events than their epsilon, under the names of ``privacy.json``."""
     return {
         "epsilon_rdp": seen.epsilon_rdp,
         "epsilon_prv": seen.epsilon_prv,
         "epsilon_without_amplification": seen.without_amplification,
         "epsilon_replace_one": seen.replaced,
         "epsilon_of_group": {str(size): epsilon for size, epsilon in seen.groups.items()},
-        "epsilon_at": {f"{delta:g}": epsilon for delta, epsilon in seen.at.items()},
-        "delta_over_epsilon": [list(point) for point in seen.curve],
+        "profile": {f"{delta:g}": epsilon for delta, epsilon in seen.at.items()},
+        "curve": [[delta, epsilon] for epsilon, delta in seen.curve],
         "zcdp_rho": seen.rho,
         "gaussian_mu": seen.mu,
     }
 
 
-def words(guarantee: Guarantee, mechanisms: Iterable[Mechanism] = ()) -> dict[str, Any]:
+def words(guarantee: Guarantee, mechanisms: Iterable[Mechanism]) -> dict[str, Any]:
     """Return the words of a guarantee that rests on ``mechanisms``."""
     return {
         "unit": guarantee.unit_text,
         "adjacency": guarantee.adjacency_text,
         "adversary": guarantee.adversary_text,
-        "assumptions": _assumptions(guarantee, mechanisms),
+        "assumptions": list(assumptions_of(guarantee, mechanisms)),
         "not_covered": list(NOT_COVERED),
     }
 
@@ -73,31 +72,29 @@ def finite(value: Any) -> Any:
 
 
 def rows(result: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return labels and figures; what is not known is left out."""
-    found = [(label, shown(result[key])) for key, label in LABELS.items() if result.get(key) is not None]
-    found += [(f"epsilon for {size} units at once", shown(value)) for size, value in result["epsilon_of_group"].items()]
-    found += [(f"epsilon at delta {delta}", shown(epsilon)) for delta, epsilon in result["epsilon_at"].items()]
-    found += [(key.replace("_", " "), ", ".join(result[key])) for key in ("runs", "noise_source") if key in result]
-    return found
+    """Return labels and figures of a plan or a claim; what is not known is left out, and what is said already."""
+    found = [
+        (label, shown(result[key]))
+        for key, label in LABELS.items()
+        if result.get(key) is not None or (key in INFINITE and key in result)
+    ]
+    found += [(f"epsilon for {size} at once", shown(value)) for size, value in result["epsilon_of_group"].items()]
+    others = {at: epsilon for at, epsilon in result["profile"].items() if float(at) != result["delta"]}
+    return found + [(f"epsilon at delta {delta}", shown(epsilon)) for delta, epsilon in others.items()]
 
 
-def shown(value: float | int | str) -> str:
-    """Return a figure with four digits; others as they are."""
+def shown(value: float | int | str | None) -> str:
+    """Return a figure with four digits, ``infinite`` for None or infinity; others as they are."""
+    if value is None or value == math.inf:
+        return "infinite"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def write_words(guarantee: Guarantee, mechanisms: Iterable[Mechanism] = ()) -> None:
-    """Print the words of a guarantee that rests on ``mechanisms``."""
-    write_line(f"unit:      {guarantee.unit_text}")
-    write_line(f"adjacency: {guarantee.adjacency_text}")
-    write_line(f"adversary: {guarantee.adversary_text}")
-    for assumption in _assumptions(guarantee, mechanisms):
+def write_words(told: dict[str, Any]) -> None:
+    """Print what ``words`` returned, a line each."""
+    for name in ("unit", "adjacency", "adversary"):
+        write_line(f"{name + ':':<11}{told[name]}")
+    for assumption in told["assumptions"]:
         write_line(f"assumed:   {assumption}")
-    for gap in NOT_COVERED:
+    for gap in told["not_covered"]:
         write_line(f"uncovered: {gap}")
-
-
-def _assumptions(guarantee: Guarantee, mechanisms: Iterable[Mechanism]) -> list[str]:
-    """Return each assumption once: releases by turns rest on others than sampled ones."""
-    told = [text for mechanism in mechanisms for text in assumptions_of(guarantee, mechanism)]
-    return list(dict.fromkeys(told or guarantee.assumptions))

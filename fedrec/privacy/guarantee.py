@@ -26,9 +26,11 @@ _ON_DEVICE = (
     "noise is drawn from a generator that the adversary cannot predict",
 )
 """Of a user's whole data, against whoever sees what a device sends."""
+SAMPLED = "cohorts are Poisson samples of the roster, and who was sampled stays hidden from the adversary"
+"""Assumed by user-level claims whose epsilon counts sampling, and by no other."""
 _ASSUMPTIONS = {
     "broadcast": (
-        "cohorts are Poisson samples of the roster, and who was sampled stays hidden from the adversary",
+        SAMPLED,
         "noise is drawn from a generator that the adversary cannot predict",
         "nodes clip as they are told, and the server adds the noise",
     ),
@@ -87,7 +89,7 @@ class Guarantee:
 
     @property
     def assumptions(self) -> tuple[str, ...]:
-        """What must be true of the world for the guarantee to hold."""
+        """What must be true of the world for the guarantee to hold, if its cohorts are sampled."""
         if self.adversary == "server" and self.unit == "user":
             return _ON_DEVICE
         return _ASSUMPTIONS[self.adversary]

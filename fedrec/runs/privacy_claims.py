@@ -10,14 +10,15 @@ from functools import lru_cache
 from typing import Literal
 
 from fedrec.privacy.accounting.accountant import PldAccountant, grouped
-from fedrec.privacy.accounting.profile import Profile, profile
+from fedrec.privacy.accounting.profile import GROUPS, Profile, profile
 from fedrec.privacy.accounts.entries import Charge
+from fedrec.privacy.assumptions import assumptions_of
 from fedrec.privacy.events import Event
 from fedrec.privacy.guarantee import Adjacency, Guarantee
 from fedrec.privacy.mechanism import Mechanism
-from fedrec.runs.privacy_figures import epsilon_of_groups, guess_probability, prv_note
+from fedrec.runs.privacy_figures import guess_probability, prv_note
 from fedrec.runs.privacy_record import ClaimRecord, Epsilon, StageRecord
-from fedrec.runs.privacy_words import assumptions, stage_words, statement
+from fedrec.runs.privacy_words import stage_words, statement
 
 Scope = Literal["run", "population", "device"]
 
@@ -25,11 +26,20 @@ MOST_POINTS = 400
 """Of a burn-down; of more, evenly spaced ones are kept."""
 
 
-def claim_of(charges: Sequence[Charge], guarantee: Guarantee, scope: Scope, account_of: str) -> ClaimRecord:
-    """Return the claim of those of ``charges`` that are under ``guarantee``; there must be one at least."""
+def claim_of(
+    charges: Sequence[Charge],
+    guarantee: Guarantee,
+    scope: Scope,
+    account_of: str,
+    groups: tuple[int, ...] = GROUPS,
+) -> ClaimRecord:
+    """Return the claim of those of ``charges`` that are under ``guarantee``; there must be one at least.
+
+    ``groups``: sizes of households that epsilon is stated for.
+    """
     own = [charge for charge in charges if charge.guarantee == guarantee]
     last, events = own[-1], [charge.event for charge in own]
-    found, groups, guess = _figures(frozenset(grouped(events).items()), last.delta, guarantee.adjacency)
+    found, guess = _figures(frozenset(grouped(events).items()), last.delta, guarantee.adjacency, groups)
     population, stages = max(charge.mechanism.population for charge in own), _stages(own, guarantee, found.epsilon)
     return ClaimRecord(
         scope=scope,
@@ -39,7 +49,7 @@ def claim_of(charges: Sequence[Charge], guarantee: Guarantee, scope: Scope, acco
         unit=guarantee.unit_text,
         adjacency=guarantee.adjacency_text,
         adversary=guarantee.adversary_text,
-        assumptions=assumptions(guarantee, stages),
+        assumptions=assumptions_of(guarantee, (charge.mechanism for charge in own)),
         epsilon=finite(found.epsilon),
         delta=last.delta,
         epsilon_budget=last.budget,
@@ -49,7 +59,7 @@ def claim_of(charges: Sequence[Charge], guarantee: Guarantee, scope: Scope, acco
         epsilon_prv_note=prv_note(found, events),
         epsilon_without_amplification=finite(found.without_amplification),
         epsilon_replace_one=finite(found.replaced),
-        epsilon_of_group={str(size): finite(epsilon) for size, epsilon in groups.items()},
+        epsilon_of_group={str(size): finite(epsilon) for size, epsilon in found.groups.items()},
         profile={f"{delta:g}": finite(epsilon) for delta, epsilon in found.at.items()},
         curve=tuple((delta, finite(epsilon)) for epsilon, delta in found.curve),
         zcdp_rho=None if found.rho is None else finite(found.rho),
@@ -64,12 +74,11 @@ def claim_of(charges: Sequence[Charge], guarantee: Guarantee, scope: Scope, acco
 
 @lru_cache(maxsize=16)
 def _figures(
-    counts: frozenset[tuple[Event, int]], delta: float, adjacency: Adjacency
-) -> tuple[Profile, dict[int, float], float]:
-    """Return profile, epsilon of groups and guess; they cost seconds, and many runs of a process spend the same."""
+    counts: frozenset[tuple[Event, int]], delta: float, adjacency: Adjacency, groups: tuple[int, ...]
+) -> tuple[Profile, float]:
+    """Return profile and guess; they cost seconds, and many runs of a process spend the same."""
     events = [replace(event, steps=steps) for event, steps in counts]
-    found = profile(events, delta, adjacency, groups=())
-    return found, epsilon_of_groups(events, delta, adjacency), guess_probability(events, adjacency)
+    return profile(events, delta, adjacency, groups), guess_probability(events, adjacency)
 
 
 def finite(epsilon: float) -> Epsilon:

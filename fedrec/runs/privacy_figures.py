@@ -4,20 +4,12 @@ from collections.abc import Iterable, Sequence
 
 from fedrec.privacy.accounting.accountant import LIVE_INTERVAL, PldAccountant, grouped
 from fedrec.privacy.accounting.opinions import ERROR
-from fedrec.privacy.accounting.profile import GROUPS, Profile
+from fedrec.privacy.accounting.profile import Profile
 from fedrec.privacy.events import Event, SampledGaussian
 from fedrec.privacy.guarantee import Adjacency
 
-GROUP_INTERVAL = 1e-2
-"""Grid of privacy losses for groups: coarse, for each needs distributions of its own, and still an upper bound."""
 HALVINGS = 14
 """Of the interval in which the total variation lies."""
-
-
-def epsilon_of_groups(events: Iterable[Event], delta: float, adjacency: Adjacency) -> dict[int, float]:
-    """Return the epsilon of all events together for so many units at once, by their number."""
-    counts = grouped(events)
-    return {size: PldAccountant(GROUP_INTERVAL, adjacency, size).epsilon(counts, delta) for size in GROUPS}
 
 
 def guess_probability(events: Iterable[Event], adjacency: Adjacency) -> float:

@@ -14,6 +14,7 @@ from fedrec import __version__
 from fedrec.config import Scenario
 from fedrec.errors import LedgerError
 from fedrec.privacy.accounting.accountant import epsilon_pld, grouped, process_accountant
+from fedrec.privacy.accounting.profile import GROUPS
 from fedrec.privacy.accounts.entries import Charge, Outcome, Release
 from fedrec.privacy.accounts.ledger import Ledger
 from fedrec.privacy.guarantee import INTERACTION_LEVEL, NOT_COVERED
@@ -33,17 +34,17 @@ from fedrec.runs.summary import InteractionSummary
 OF_SERVER = "the server's ledger"
 
 
-def report_of_run(folder: RunFolder) -> PrivacyReport:
+def report_of_run(folder: RunFolder, groups: tuple[int, ...] = GROUPS) -> PrivacyReport:
     """Return the report of a run's folder; raise ``LedgerError`` if a ledger in it is broken.
 
-    A run that claims nothing has a report that says so.
+    A run that claims nothing has a report that says so. ``groups``: sizes of households that epsilon is stated for.
     """
     scenario = folder.scenario()
     charges = Ledger(folder.ledger_path).charges() if folder.ledger_path.exists() else []
-    claims = _claims(charges, "run", OF_SERVER)
-    claims.update(_on_population(scenario))
+    claims = _claims(charges, "run", OF_SERVER, groups)
+    claims.update(_on_population(scenario, groups))
     if scenario.privacy.interaction is not None:
-        claims.update(_on_devices(folder, scenario))
+        claims.update(_on_devices(folder, scenario, groups))
     return _report(
         scenario.run.name,
         claims,
@@ -55,13 +56,23 @@ def report_of_run(folder: RunFolder) -> PrivacyReport:
     )
 
 
-def report_of_ledger(path: Path) -> PrivacyReport:
+def report_of_ledger(path: Path, groups: tuple[int, ...] = GROUPS) -> PrivacyReport:
     """Return what a ledger alone can say; raise ``LedgerError`` if it is missing, empty or broken."""
     charges = Ledger(path).charges() if path.exists() else []
     if not charges:
         raise LedgerError(f"ledger {path} is missing or empty: nothing was released under privacy, or name another run")
-    claims = _claims(charges, "run", "this ledger")
+    claims = _claims(charges, "run", "this ledger", groups)
     return _report(path.name, claims, charges, _ledger(path), source="not known from a ledger alone")
+
+
+def account_for(folder: RunFolder) -> PrivacyReport | None:
+    """Write the privacy report of a run that has come to its end, and return it; None for a run that claims nothing."""
+    privacy = folder.scenario().privacy
+    if not privacy.enabled and privacy.interaction is None:
+        return None
+    report = report_of_run(folder)
+    write_report_of(report, folder.path)
+    return report
 
 
 def write_report_of(report: PrivacyReport, folder: Path) -> tuple[Path, Path]:
@@ -73,9 +84,10 @@ def write_report_of(report: PrivacyReport, folder: Path) -> tuple[Path, Path]:
     return paths
 
 
-def interaction_summary(report: PrivacyReport) -> InteractionSummary | None:
+def interaction_summary(report: PrivacyReport | None) -> InteractionSummary | None:
     """Return what ``summary.json`` says of the layer on the device; None for a run without it."""
-    claim = next((claim for claim in report.claims if claim.level == "interaction"), None)
+    claims = () if report is None else report.claims
+    claim = next((claim for claim in claims if claim.level == "interaction"), None)
     if claim is None:
         return None
     stage = claim.stages[-1]
@@ -90,22 +102,25 @@ def interaction_summary(report: PrivacyReport) -> InteractionSummary | None:
     )
 
 
-def _claims(charges: Sequence[Charge], scope: Scope, account_of: str) -> dict[str, ClaimRecord]:
+def _claims(
+    charges: Sequence[Charge], scope: Scope, account_of: str, groups: tuple[int, ...]
+) -> dict[str, ClaimRecord]:
     """Return the claims by level and adversary, in the order in which the ledger has them."""
     guarantees = dict.fromkeys(charge.guarantee for charge in charges)
-    return {f"{one.unit}/{one.adversary}": claim_of(charges, one, scope, account_of) for one in guarantees}
+    return {f"{one.unit}/{one.adversary}": claim_of(charges, one, scope, account_of, groups) for one in guarantees}
 
 
-def _on_population(scenario: Scenario) -> dict[str, ClaimRecord]:
+def _on_population(scenario: Scenario, groups: tuple[int, ...]) -> dict[str, ClaimRecord]:
     """Return what all runs on the same people have spent together, where they share a ledger that is at hand."""
     path = Path(scenario.privacy.population_ledger)
     if not scenario.privacy.population_ledger or not path.is_file():
         return {}
-    found = _claims(Ledger(path).charges(), "population", f"the ledger of all runs on these people, {path.name}")
+    account = f"the ledger of all runs on these people, {path.name}"
+    found = _claims(Ledger(path).charges(), "population", account, groups)
     return {f"population: {key}": claim for key, claim in found.items()}
 
 
-def _on_devices(folder: RunFolder, scenario: Scenario) -> dict[str, ClaimRecord]:
+def _on_devices(folder: RunFolder, scenario: Scenario, groups: tuple[int, ...]) -> dict[str, ClaimRecord]:
     """Return the claim of the interaction-level layer, an upper bound over all devices."""
     key = f"{INTERACTION_LEVEL.unit}/{INTERACTION_LEVEL.adversary}"
     ledgers = [Ledger(path) for path in sorted(folder.nodes.glob("*/ledger.jsonl"))]
@@ -114,9 +129,9 @@ def _on_devices(folder: RunFolder, scenario: Scenario) -> dict[str, ClaimRecord]
     if spent:
         dearest = max(spent, key=_epsilon)
         account = f"the ledger of the device that spent most, of {len(ledgers)}"
-        return {key: claim_of(dearest, INTERACTION_LEVEL, "device", account)}
+        return {key: claim_of(dearest, INTERACTION_LEVEL, "device", account, groups)}
     planned = _planned_on_a_device(scenario)
-    return {} if planned is None else {key: claim_of([planned], INTERACTION_LEVEL, "device", _BOUND)}
+    return {} if planned is None else {key: claim_of([planned], INTERACTION_LEVEL, "device", _BOUND, groups)}
 
 
 _BOUND = "the settings: a device that takes part in every round; each device's own ledger has its figure"

@@ -1,12 +1,11 @@
 """What the parts of a privacy report are called and said, for readers who are no cryptographers."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 
-from fedrec.privacy.correlation.participation import TURNS
 from fedrec.privacy.guarantee import Guarantee
 from fedrec.privacy.mechanism import Mechanism
-from fedrec.runs.privacy_record import ClaimRecord, ObserverRecord, StageRecord
+from fedrec.runs.privacy_record import ClaimRecord, ObserverRecord
 
 NEIGHBOURS = {
     "user": "whether any one person, with everything that person ever did, was part of it",
@@ -99,26 +98,6 @@ def mechanism_words(mechanism: Mechanism) -> str:
     rows = "" if mechanism.row_clip_norm is None else ", rows first"
     adapts = "" if mechanism.count_noise is None else " to a norm that follows a released quantile"
     return f"{kind} noise{streamed}, {where}, clipped per user{rows}{adapts}"
-
-
-def assumptions(guarantee: Guarantee, stages: Sequence[StageRecord]) -> tuple[str, ...]:
-    """Return what must be true of the world: of sampling only what the stages rest on."""
-    found = [text for text in guarantee.assumptions if guarantee.unit != "user" or "Poisson" not in text]
-    if guarantee.unit == "user" and any(stage.sampling.startswith("Poisson") and _counted(stage) for stage in stages):
-        found.insert(
-            0, "cohorts are Poisson samples of the roster, and who was sampled stays hidden from the adversary"
-        )
-    if any(stage.cohort_cap is not None and _counted(stage) for stage in stages):
-        found.insert(1, "of a sample above the cap, who is left out is drawn evenly and stays hidden")
-    found += [TURNS] if any(stage.correlation != "independent" for stage in stages) else []
-    return tuple(found)
-
-
-_HIDDEN = "cohorts are Poisson samples of the roster, and who was sampled stays hidden from the adversary"
-
-
-def _counted(stage: StageRecord) -> bool:
-    return stage.sample_rate < 1 and "not counted" not in stage.sampling and stage.correlation == "independent"
 
 
 def overall(claims: Mapping[str, ClaimRecord], warnings: Collection[str]) -> str:

@@ -1,17 +1,18 @@
 """From what level 1 read of a run's claims to what a report says of them."""
 
 import math
+from collections.abc import Sequence
 
 from fedrec.audit.record.record import RecordAudit, RecordClaim
 from fedrec.audit.report.record import AuditedClaim, Epsilon
-from fedrec.privacy.guarantee import Guarantee
+from fedrec.privacy.assumptions import assumptions_of
+from fedrec.privacy.mechanism import Mechanism
 from fedrec.runs.privacy_words import statement
 
 
 def claims_of(record: RecordAudit) -> tuple[AuditedClaim, ...]:
     """Return the claims of a run with their words, in the order of the ledger."""
-    sampled = any(one.amplified and one.sample_rate < 1 and one.correlation is None for one in record.mechanisms)
-    return tuple(_claim(claim, sampled=sampled) for claim in record.claims)
+    return tuple(_claim(claim, record.mechanisms) for claim in record.claims)
 
 
 def guess_at_most(epsilon: float, delta: float) -> float:
@@ -23,7 +24,7 @@ def guess_at_most(epsilon: float, delta: float) -> float:
     return 1.0 if epsilon > 700 else min(1.0, (math.exp(epsilon) + delta) / (math.exp(epsilon) + 1))
 
 
-def _claim(claim: RecordClaim, *, sampled: bool) -> AuditedClaim:
+def _claim(claim: RecordClaim, mechanisms: Sequence[Mechanism]) -> AuditedClaim:
     guarantee = claim.guarantee
     return AuditedClaim(
         statement=statement(guarantee, guess_at_most(claim.stated, claim.delta), claim.stated, claim.delta),
@@ -31,7 +32,7 @@ def _claim(claim: RecordClaim, *, sampled: bool) -> AuditedClaim:
         unit=guarantee.unit_text,
         adjacency=guarantee.adjacency_text,
         adversary=guarantee.adversary_text,
-        assumptions=_assumptions(guarantee, sampled=sampled),
+        assumptions=assumptions_of(guarantee, mechanisms),
         epsilon=_finite(claim.stated),
         delta=claim.delta,
         recomputed_at_least=_finite(claim.lower),
@@ -42,12 +43,6 @@ def _claim(claim: RecordClaim, *, sampled: bool) -> AuditedClaim:
         releases=claim.releases,
         burn_down=tuple((float(one.round), one.budget - one.epsilon) for one in claim.burn_down),
     )
-
-
-def _assumptions(guarantee: Guarantee, *, sampled: bool) -> tuple[str, ...]:
-    """Return what must hold; of hidden cohorts only where sampling counts."""
-    counts = sampled or guarantee.unit != "user"
-    return tuple(text for text in guarantee.assumptions if counts or "Poisson" not in text)
 
 
 def _finite(epsilon: float | None) -> Epsilon:

@@ -5,7 +5,10 @@ from flwr.app import Context, RecordDict
 
 from fedrec.errors import ConfigError, DataError
 from fedrec.flower.identity import task_identity
+from fedrec.privacy.accounting.accountant import epsilon_pld
+from fedrec.privacy.accounts.ledger import Ledger
 from fedrec.runs.folder import RunFolder
+from fedrec.runs.privacy_record import PrivacyReport
 from server import app as module
 from server.app import app, federation_of
 from server.door.enrolments import Enrolments
@@ -34,6 +37,18 @@ def test_a_run_folder_is_all_that_the_app_needs(bench, folder):
     assert told[0] == "run-began"
     assert told[-1] == "run-ended"
     assert told.count("round-committed") == 4
+
+
+def test_a_deployed_run_ends_with_its_privacy_report(bench):
+    scenario = bench.federation("federation.nodes=3", "privacy.enabled=true", "privacy.epsilon=8.0").scenario
+    folder = RunFolder.create(bench.folder / "private", scenario)
+    bench.dataset.catalogue.save(folder.catalogue)
+    with task_identity(run_id=1):
+        app(bench.grid, context(folder.path))
+    report = PrivacyReport.model_validate_json(folder.privacy_path.read_bytes())
+    assert report.claims[0].epsilon == pytest.approx(epsilon_pld(Ledger(folder.ledger_path).events(), 1e-3))
+    assert "a deployment measures nothing without noise" in report.metrics_policy
+    assert report.sentence in folder.privacy_page_path.read_text()
 
 
 def test_the_environment_names_the_folder_where_the_run_does_not(folder, monkeypatch):

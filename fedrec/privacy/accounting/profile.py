@@ -18,6 +18,8 @@ CURVE = tuple(10 ** (-number / 2) for number in range(2, 25))
 """Deltas from 0.1 to 1e-12 between which the curve is drawn."""
 GROUPS = (2, 4)
 """Sizes of households that epsilon is stated for."""
+GROUP_INTERVAL = 1e-2
+"""Grid of privacy losses for groups: coarse, for each needs distributions of its own, and still an upper bound."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +69,7 @@ def profile(
         epsilon_prv=epsilon_prv(events, delta) if third_opinion and adjacency != "replace-one" else None,
         without_amplification=PldAccountant(FINAL_INTERVAL, adjacency).epsilon(known, delta),
         replaced=replacing.epsilon(counts, delta),
-        groups={size: PldAccountant(LIVE_INTERVAL, adjacency, size).epsilon(counts, delta) for size in groups},
+        groups={size: PldAccountant(GROUP_INTERVAL, adjacency, size).epsilon(counts, delta) for size in groups},
         at={other: accountant.epsilon(counts, other) for other in DELTAS},
         curve=tuple((accountant.epsilon(counts, other), other) for other in CURVE),
         rho=zcdp_rho(events, adjacency),

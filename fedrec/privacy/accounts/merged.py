@@ -13,13 +13,23 @@ from fedrec.privacy.accounting.accountant import FINAL_INTERVAL, PldAccountant, 
 from fedrec.privacy.accounts.entries import Charge
 from fedrec.privacy.accounts.ledger import Ledger
 from fedrec.privacy.guarantee import Guarantee
+from fedrec.privacy.mechanism import Mechanism
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alone:
+    """What one of the ledgers comes to, at the delta of all."""
+
+    epsilon: float
+    releases: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Together:
     """All charges of the ledgers under one guarantee, at ``delta``.
 
-    ``each``: epsilon by ledger, alone; ``repeated``: runs that stand on more than one of them.
+    ``each``: what each ledger comes to alone; ``repeated``: runs that stand on more than one of them;
+    ``mechanisms``: the different ones of all releases.
     """
 
     guarantee: Guarantee
@@ -29,7 +39,8 @@ class Together:
     releases: int
     runs: tuple[str, ...]
     repeated: tuple[str, ...]
-    each: dict[Path, float]
+    each: dict[Path, Alone]
+    mechanisms: tuple[Mechanism, ...]
 
 
 def together(paths: Iterable[Path], delta: float | None = None) -> tuple[Together, ...]:
@@ -38,7 +49,8 @@ def together(paths: Iterable[Path], delta: float | None = None) -> tuple[Togethe
     ``delta``: None takes the smallest that a charge was judged at. Raises ``LedgerError`` for a ledger that is missing,
     empty or broken.
     """
-    charges = {path: _charges(path) for path in dict.fromkeys(path.resolve() for path in paths)}
+    once = {path.resolve(): path for path in paths}
+    charges = {path: _charges(path) for path in once.values()}
     guarantees = dict.fromkeys(charge.guarantee for own in charges.values() for charge in own)
     return tuple(_together(charges, guarantee, delta) for guarantee in guarantees)
 
@@ -68,8 +80,12 @@ def _together(charges: dict[Path, list[Charge]], guarantee: Guarantee, delta: fl
         runs=tuple(sorted(set(runs))),
         repeated=tuple(sorted({run for run in runs if runs.count(run) > 1})),
         each={
-            path: accountant.epsilon(grouped(charge.event for charge in held), judged)
+            path: Alone(
+                epsilon=accountant.epsilon(grouped(charge.event for charge in held), judged),
+                releases=sum(charge.event.steps for charge in held),
+            )
             for path, held in own.items()
             if held
         },
+        mechanisms=tuple(dict.fromkeys(charge.mechanism for charge in everything)),
     )

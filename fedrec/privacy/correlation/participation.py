@@ -14,16 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedrec.privacy.correlation import tree as tree_noise
-from fedrec.privacy.guarantee import Guarantee
-from fedrec.privacy.mechanism import Correlation, Mechanism
+from fedrec.privacy.mechanism import Correlation
 
 TOLERANCE = 1e-9
 """Relative slack when a stated sensitivity is compared with the one that is due."""
-TURNS = (
-    "users take part by turns that their devices enforce, and each round of a stream is released once; turns are drawn "
-    "from places in the frozen roster, so that a user is taken out by replacing its data by nothing (zero-out)"
-)
-"""What is assumed of cohorts under correlated noise, in place of sampling."""
 MAX_ROUNDS = 100_000
 """Rounds of a stream, so that nobody can keep a device busy with its sensitivity."""
 
@@ -56,13 +50,6 @@ def correlation_for(strategy: Literal["tree", "banded"], rounds: int, separation
         participations=participations,
         sensitivity=least_sensitivity(strategy, rounds, separation, participations),
     )
-
-
-def assumptions_of(guarantee: Guarantee, mechanism: Mechanism) -> tuple[str, ...]:
-    """Return what must be true of the world for a claim that rests on ``mechanism``: turns where there are turns."""
-    if mechanism.correlation is None:
-        return guarantee.assumptions
-    return (TURNS, *(text for text in guarantee.assumptions if "Poisson" not in text))
 
 
 @lru_cache(maxsize=64)

@@ -57,6 +57,11 @@ class RunPlan:
             return self.evaluation
         return self.updates if self.updates and round <= self.update_rounds else self.training
 
+    @property
+    def mechanisms(self) -> tuple[Mechanism, ...]:
+        """The mechanisms of all that is released."""
+        return tuple(one for one in (self.popularity, self.updates, self.training, self.evaluation) if one is not None)
+
     def events(self, rounds: int | None = None) -> list[Event]:
         """Return what is released up to and including round ``rounds`` (all rounds if None)."""
         planned = self.rounds + (self.evaluation is not None) if rounds is None else rounds

@@ -3,7 +3,9 @@
 import json
 import time
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from fedrec.cli.main import run
 from fedrec.config import Scenario
@@ -60,7 +62,9 @@ def test_a_plan_names_unit_adjacency_adversary_and_assumptions(capsys):
     assert result["unit"].startswith("user")
     assert result["adjacency"].startswith("add or remove one user")
     assert result["adversary"].startswith("broadcast")
-    assert any("Poisson" in assumption for assumption in result["assumptions"])
+    assert not any("Poisson" in assumption for assumption in result["assumptions"])  # everybody is in every round
+    sampled = plan(capsys, "--noise-multiplier", "4", *FEW)
+    assert any("Poisson" in assumption for assumption in sampled["assumptions"])
     assert result["not_covered"]
 
 
@@ -89,7 +93,7 @@ def test_a_population_turns_noise_into_noise_of_the_mean(capsys):
 
 def test_without_sampling_amplification_changes_nothing(capsys):
     result = plan(capsys, *SMALL)
-    assert result["epsilon_without_amplification"] == result["epsilon"] == result["epsilon_at"]["1e-05"]
+    assert result["epsilon_without_amplification"] == result["epsilon"] == result["profile"]["1e-05"]
 
 
 def test_the_table_shows_what_json_shows(capsys):
@@ -125,7 +129,7 @@ def test_a_plan_is_made_while_somebody_waits(capsys):
         ([*SMALL, "--delta", "little"], "--delta little is neither a number nor auto"),
         ([*SMALL, "--placement", "nowhere"], "--placement nowhere is none of central, device, distributed"),
         ([*SMALL, "--adjacency", "nobody"], "--adjacency nobody is none of add-or-remove-one, zero-out, replace-one"),
-        ([*SMALL, "--cap", "3"], "give --population"),
+        ([*SMALL, "--cohort-cap", "3"], "give --population"),
         ([*SMALL, "--group", "0"], "--group 0 is not positive"),
         ([*SMALL, "--plot", "plan.txt"], "plan.txt is neither .png nor .svg"),
         ([*SMALL, "--plot", "/nowhere/plan.png"], "/nowhere/plan.png cannot be written"),
@@ -214,16 +218,19 @@ def test_what_two_runs_spent_is_added_up(capsys, tmp_path, ledger):
 
 def test_a_report_states_each_account_of_a_run(capsys, ledger):
     assert run(["privacy", "report", str(ledger.path.parent), "--json"]) == 0
-    user, interaction = json.loads(capsys.readouterr().out)["statements"]
+    report = json.loads(capsys.readouterr().out)
+    user, interaction = report["claims"]
     assert user["epsilon"] == epsilon_pld(ledger.events(), 1e-5)
     assert user["epsilon_left"] == pytest.approx(6.0 - user["epsilon"])
-    assert (user["releases"], interaction["releases"], user["runs"]) == (3, 1, ["r1"])
+    counts = [sum(stage["times"] for stage in claim["stages"]) for claim in (user, interaction)]
+    assert (counts, report["ledger"]["runs"]) == ([3, 1], ["r1"])
+    assert report == json.loads(RunFolder(ledger.path.parent).privacy_path.read_text())
     assert interaction["unit"].startswith("interaction")
 
 
 def test_a_report_tells_what_a_household_loses(capsys, ledger):
     assert run(["privacy", "report", str(ledger.path), "--group", "3", "--json"]) == 0
-    user = json.loads(capsys.readouterr().out)["statements"][0]
+    user = json.loads(capsys.readouterr().out)["claims"][0]
     third = SampledGaussian(noise_multiplier=4 / 3, sample_rate=1.0, steps=3)
     assert user["epsilon_of_group"] == {"3": pytest.approx(epsilon_pld([third], 1e-5))}
     assert "--group 0 is not positive" in error_of(capsys, "privacy", "report", str(ledger.path), "--group", "0")
@@ -239,6 +246,43 @@ def test_a_report_is_readable_from_the_ledger_file_too(capsys, ledger):
 def test_a_report_of_a_run_without_releases_says_so(capsys, tmp_path):
     folder = RunFolder.create(tmp_path / "run", Scenario())
     assert "is missing or empty" in error_of(capsys, "privacy", "report", str(folder.path))
+
+
+def checkpoint_on(folder, head):
+    """Write a checkpoint that rests on the ledger's line with hash ``head``."""
+    told = {"run_id": "r1", "round": 2, "ledger_head": head, "roster": [], "digest": "", "catalogue_digest": ""}
+    path = folder.checkpoints / "round-000002.safetensors"
+    save_file({"shared.w": np.zeros(1, np.float32)}, path, metadata={"checkpoint": json.dumps(told)})
+
+
+def test_a_ledger_that_was_cut_behind_a_checkpoint_is_neither_reported_nor_added_up(capsys, ledger):
+    folder = RunFolder(ledger.path.parent)
+    checkpoint_on(folder, ledger.head())
+    assert run(["privacy", "spent", str(folder.path)]) == 0
+    capsys.readouterr()
+    folder.ledger_path.write_text("".join(folder.ledger_path.read_text().splitlines(keepends=True)[:-1]))
+    for command in ("report", "spent"):
+        assert "lacks the line that round-000002.safetensors rests on" in error_of(
+            capsys, "privacy", command, str(folder.path)
+        )
+    assert not folder.privacy_path.exists()
+
+
+def test_a_run_that_lost_its_ledger_has_no_report_that_nothing_was_released(capsys, ledger):
+    folder = RunFolder(ledger.path.parent)
+    checkpoint_on(folder, ledger.head())
+    folder.ledger_path.unlink()
+    told = error_of(capsys, "privacy", "report", str(folder.path))
+    assert "does not exist, and the run claims user-level privacy: restore the file" in told
+
+
+def test_spent_names_ledgers_as_they_were_named(capsys, ledger, monkeypatch):
+    monkeypatch.chdir(ledger.path.parent.parent)
+    assert run(["privacy", "spent", "run", "run/../run"]) == 0
+    shown = capsys.readouterr().out
+    assert "run/../run/ledger.jsonl" in shown
+    assert str(ledger.path.parent) not in shown
+    assert "counted twice" not in shown
 
 
 def test_a_report_of_nothing_says_so(capsys, tmp_path):

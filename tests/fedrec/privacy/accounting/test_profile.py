@@ -1,6 +1,7 @@
 import pytest
+from dp_accounting import get_epsilon_gaussian
 
-from fedrec.privacy.accounting.accountant import epsilon_pld, epsilon_rdp
+from fedrec.privacy.accounting.accountant import LIVE_INTERVAL, PldAccountant, epsilon_pld, epsilon_rdp, grouped
 from fedrec.privacy.accounting.profile import DELTAS, Profile, profile
 from fedrec.privacy.events import SampledGaussian
 
@@ -32,6 +33,18 @@ def test_a_replaced_unit_and_a_household_cost_more(seen: Profile) -> None:
     assert seen.replaced == pytest.approx(replaced.epsilon, rel=1e-3)
     assert seen.epsilon < seen.groups[2] < seen.groups[4]
     assert (replaced.adjacency, replaced.epsilon_prv) == ("replace-one", None)
+
+
+def test_groups_of_users_whom_nothing_hides_have_a_closed_form() -> None:
+    events = [SampledGaussian(noise_multiplier=10.0, sample_rate=1.0, steps=100)]  # worth one of noise multiplier 1
+    found = profile(events, 1e-6, groups=(2, 4), third_opinion=False).groups
+    assert found == pytest.approx({size: get_epsilon_gaussian(1 / size, 1e-6) for size in (2, 4)})
+
+
+def test_the_coarse_grid_of_groups_errs_upwards_and_little(seen: Profile) -> None:
+    for size, epsilon in seen.groups.items():
+        fine = PldAccountant(LIVE_INTERVAL, "add-or-remove-one", size).epsilon(grouped(EVENTS), 1e-5)
+        assert fine - 1e-6 <= epsilon <= 1.02 * fine
 
 
 def test_three_accountants_agree(seen: Profile) -> None:

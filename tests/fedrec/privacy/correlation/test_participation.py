@@ -3,9 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedrec.privacy.correlation.participation import TURNS, assumptions_of, correlation_for, rotation_cohort
-from fedrec.privacy.guarantee import USER_LEVEL
-from fedrec.privacy.mechanism import Mechanism
+from fedrec.privacy.correlation.participation import correlation_for, rotation_cohort
 
 
 @given(st.integers(0, 60), st.integers(1, 9), st.integers(1, 30), st.text("abc", min_size=1, max_size=4))
@@ -37,20 +35,6 @@ def test_a_stream_s_pattern_is_that_of_the_rotation():
     assert correlation_for("banded", 7, 9).participations == 1
     with pytest.raises(ValueError, match="tree or banded"):
         correlation_for("none", 5, 1)
-
-
-def test_where_users_take_turns_nothing_is_assumed_of_sampling():
-    sampled = Mechanism(clip_norm=1, noise_multiplier=1, sample_rate=0.5, population=10)
-    turns = Mechanism(
-        clip_norm=1,
-        noise_multiplier=1,
-        sample_rate=0.5,
-        population=10,
-        amplified=False,
-        correlation=correlation_for("tree", 6, 2),
-    )
-    assert assumptions_of(USER_LEVEL, sampled) == USER_LEVEL.assumptions
-    assert assumptions_of(USER_LEVEL, turns) == (TURNS, *USER_LEVEL.assumptions[1:])
 
 
 def test_turns_hang_on_places_in_the_roster_so_that_a_user_is_zeroed_out_and_not_taken_away() -> None:
