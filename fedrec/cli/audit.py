@@ -66,7 +66,6 @@ def audit(
         str | None,
         typer.Option(
             "--levels",
-            "--level",
             metavar="N-M",
             help="1: what is written down; 2: noise and bound; 3: what one person can change; 4: a whole run with "
             "canaries; 5: attacks.  [1-3, and 4 where the run has canaries]",

@@ -99,7 +99,7 @@ def _write_words(title: str, columns: Row, rows: Iterable[Row]) -> None:
     """Print a table of text, wrapped and left-aligned."""
     table = Table(title=title, title_justify="left")
     for column in columns:
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*row)
     Console(highlight=False, markup=False).print(table)

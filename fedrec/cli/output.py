@@ -37,7 +37,7 @@ def write_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
     """Print a table on stdout; the first column is left-aligned, the others right-aligned."""
     table = Table(title=title, title_justify="left")
     for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right")
+        table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
     for row in rows:
         table.add_row(*row)
     Console(highlight=False, markup=False).print(table)

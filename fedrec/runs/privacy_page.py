@@ -84,7 +84,7 @@ def _header(report: PrivacyReport) -> str:
 
 def _tiles(claim: ClaimRecord) -> list[str]:
     spent = f"of {claim.epsilon_budget:g}, delta {claim.delta:.3g}"
-    whom, scope = claim.adversary.partition(":")[0], _SCOPE[claim.scope]
+    whom, scope = claim.adversary.partition(": ")[2].partition(";")[0], _SCOPE[claim.scope]
     return [
         _tile(f"epsilon of one {claim.level}{scope}", shown(claim.epsilon, 2), f"{spent}; against: {whom}"),
         _tile("a guess is right in", f"{percent(claim.guess)} of cases", "at most, from even odds, on average"),
@@ -166,7 +166,7 @@ def _stage_cells(stage: StageRecord) -> list[str]:
         with_detail(shown(stage.epsilon_added, 3), f"{stage.share:.0%}; {shown(stage.epsilon_alone, 3)} alone"),
         with_detail(f"{stage.noise_multiplier:.4g} x clip", f"{stage.noise}, {stage.placement}"),
         with_detail(f"{high:.4g}", "" if low == high else f"from {low:.4g}, adaptive"),
-        with_detail(stage.sampling, f"{stage.sample_rate:.3g} of {stage.population:,}"),
+        with_detail(stage.sampling, f"at rate {stage.sample_rate:.3g}, of {stage.population:,}"),
     ]
 
 
@@ -174,7 +174,7 @@ def _stage_words(stage: StageRecord) -> str:
     parts = [
         stage.what,
         f"noise of {stage.noise_std:.4g} a coordinate on the sum, divided by the public number {stage.normaliser:,.5g}",
-        f"drawn by {stage.generator or 'another party'}, key from: {stage.noise_source}",
+        f"drawn by {stage.generator or 'another party'}, its key: {stage.noise_source}",
     ]
     if stage.row_clip_norm is not None:
         parts.append(f"each row clipped to {stage.row_clip_norm:g} first")

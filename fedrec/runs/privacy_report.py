@@ -191,7 +191,7 @@ def _report(
     simulated: bool = False,
 ) -> PrivacyReport:
     in_order = tuple(claims.values())
-    warnings = (*_warnings(claims), *_single_messages(charges), *_looked_at(scenario))
+    warnings = tuple(dict.fromkeys([*_warnings(claims), *_single_messages(charges), *_looked_at(scenario)]))
     evaluated = any(charge.name == "ranks" for charge in charges)
     seen_by = words.observers(claims, simulated=simulated, evaluated=evaluated)
     tuning = words.TUNED if any("@" in charge.name for charge in charges) else words.TUNING[_declared(scenario)]
@@ -259,10 +259,7 @@ def _warnings(claims: dict[str, ClaimRecord]) -> Iterable[str]:
     for claim in claims.values():
         sources = dict.fromkeys(s.noise_source for s in claim.stages if s.noise_source.startswith(SEEDED))
         if sources:
-            yield (
-                f"Noise was {', '.join(sources)}: whoever knows the seed can subtract it, and the {claim.level}-level "
-                "claim does not hold against them. For simulations alone."
-            )
+            yield words.seed_warning(", ".join(sources))
         if claim.epsilon is None:
             yield f"Epsilon of the {claim.level}-level claim is infinite: something was released without noise."
         if claim.level == "user" and claim.delta_times_population >= 1:

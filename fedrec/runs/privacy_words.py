@@ -53,6 +53,15 @@ _STAGES = {
 }
 
 
+def seed_warning(source: str) -> str:
+    """Return what a noise ``source`` that can be repeated does to a claim."""
+    return (
+        f"Noise was drawn from a number ({source}): whoever knows it can subtract the noise, and no claim holds "
+        "against them. For simulations alone: a release needs noise from the operating system (leave "
+        "privacy.noise_seed out)."
+    )
+
+
 def stage_words(name: str) -> str:
     """Return what participants add to the release of this name."""
     if name in _STAGES:

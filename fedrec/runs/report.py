@@ -22,6 +22,7 @@ from fedrec.runs.labels import (
     human_bytes,
     metric_label,
 )
+from fedrec.runs.privacy_words import seed_warning
 from fedrec.runs.report_fusion import fusion_section
 from fedrec.runs.report_interaction import interaction_section
 from fedrec.runs.report_measures import measures_section
@@ -259,11 +260,7 @@ def _claim(privacy: PrivacySummary) -> str:
 def _seed_warning(privacy: PrivacySummary) -> str:
     if privacy.noise_source == FROM_SYSTEM:
         return ""
-    warning = (
-        f"Noise was {privacy.noise_source}: whoever knows the seed can subtract it, and the claim does not hold "
-        "against them. For simulations on data that may be seen; a release needs noise from the operating system."
-    )
-    return text("p", warning, class_="warning")
+    return text("p", seed_warning(privacy.noise_source), class_="warning")
 
 
 def _statement(privacy: PrivacySummary) -> dict[str, str | tuple[str, ...]]:

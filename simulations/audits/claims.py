@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from fedrec.audit.record.record import RecordAudit, RecordClaim
 from fedrec.audit.report.record import AuditedClaim, Epsilon
 from fedrec.privacy.assumptions import assumptions_of
+from fedrec.privacy.events import parse_event
 from fedrec.privacy.mechanism import Mechanism
+from fedrec.runs.privacy_figures import guess_probability
 from fedrec.runs.privacy_words import statement
 
 
@@ -24,10 +26,23 @@ def guess_at_most(epsilon: float, delta: float) -> float:
     return 1.0 if epsilon > 700 else min(1.0, (math.exp(epsilon) + delta) / (math.exp(epsilon) + 1))
 
 
+def _guess(claim: RecordClaim) -> float:
+    """Return what the claim and its releases say of a guess: the same as the run's privacy report, where both agree.
+
+    Words, not a verdict: what is judged is epsilon, by accountants of the audit's own.
+    """
+    stated = guess_at_most(claim.stated, claim.delta)
+    try:
+        events = [parse_event(fields) for fields in claim.events]
+    except (ValueError, TypeError, KeyError):
+        return stated
+    return min(stated, guess_probability(events, claim.guarantee.adjacency))
+
+
 def _claim(claim: RecordClaim, mechanisms: Sequence[Mechanism]) -> AuditedClaim:
     guarantee = claim.guarantee
     return AuditedClaim(
-        statement=statement(guarantee, guess_at_most(claim.stated, claim.delta), claim.stated, claim.delta),
+        statement=statement(guarantee, _guess(claim), claim.stated, claim.delta),
         stated_by=claim.source,
         unit=guarantee.unit_text,
         adjacency=guarantee.adjacency_text,

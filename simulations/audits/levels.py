@@ -1,6 +1,5 @@
 """The levels of an audit above the record: each from the part that makes it. Judges nothing itself."""
 
-import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +22,7 @@ from simulations.audits.attacks import attack_findings
 from simulations.audits.canaries import CANARIES, REPEATS, repeat_with_canaries, run_findings
 from simulations.audits.conduct import WATCHED_RUN, conduct_findings
 from simulations.audits.mechanism import mechanism_findings
+from simulations.audits.quiet import unlogged
 from simulations.audits.sensitivity import sensitivity_findings
 
 Progress = Callable[[str], None]
@@ -75,7 +75,7 @@ def make_levels(audited: Audited, levels: Sequence[Level]) -> Made:
     for level in sorted(set(levels) - {Level.RECORD}):
         audited.progress(f"level {int(level)}: {LEVELS[level].title}")
         try:
-            with _without_warnings(), _one_thread() if level in _SMALL else nullcontext():
+            with unlogged(), _one_thread() if level in _SMALL else nullcontext():
                 found = _PARTS[level](audited)
             findings += found
             unfinished += [f"level {int(level)} could not be finished: {why}" for why in _broken_off(audited, found)]
@@ -145,17 +145,6 @@ def _attacks(audited: Audited) -> Findings:
     if audited.scenario is None:
         return _not_run(Level.ATTACKS, _NO_SETTINGS)
     return attack_findings(audited.scenario, seed=audited.seed, quick=audited.quick)
-
-
-@contextmanager
-def _without_warnings() -> Iterator[None]:
-    """Hold back what production code says of users who are left out: here they are made to be."""
-    before = logging.root.manager.disable
-    logging.disable(max(before, logging.WARNING))
-    try:
-        yield
-    finally:
-        logging.disable(before)
 
 
 @contextmanager

@@ -51,6 +51,12 @@ class CheckpointFile:
         return int(self.head["round"])
 
     @property
+    def named(self) -> int:
+        """The round that its file's name says; -1 where the name says none."""
+        number = self.path.stem.removeprefix("round-")
+        return int(number) if number.isdecimal() else -1
+
+    @property
     def ledger_head(self) -> str:
         """Hash of the ledger's line that it rests on; empty where it rests on none."""
         return str(self.head["ledger_head"])

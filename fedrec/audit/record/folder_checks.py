@@ -77,6 +77,8 @@ def _checkpoints(record: Record, folder: Folder) -> Check:
     odd: list[str] = []
     for kept in folder.checkpoints:
         name, model = kept.path.name, models.get(kept.ledger_head)
+        if kept.round != kept.named:
+            wrong.append(f"{name} is named for round {kept.named} and holds the model of round {kept.round}")
         if kept.digest != kept.head["digest"]:
             wrong.append(f"{name} is damaged or was changed: its tensors do not have the digest that it states")
         if model is not None:

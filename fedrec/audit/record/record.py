@@ -3,9 +3,10 @@
 Nobody's word is taken: not the ledger's epsilon, not the summary's, and not that of the code that wrote them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fedrec.audit.findings import Findings
 from fedrec.audit.record.accountants.recompute import Recomputed, recompute
@@ -59,6 +60,8 @@ class RecordClaim:
     releases: int
     population: int
     burn_down: tuple[BurnDown, ...]
+    events: tuple[Mapping[str, Any], ...]
+    """What was released, as the ledger has it."""
 
     @property
     def words(self) -> dict[str, str]:
@@ -181,6 +184,7 @@ def _claim(evidence: Evidence, words: Words) -> RecordClaim:
         releases=found.releases,
         population=_population(own),
         burn_down=_burn_down(own),
+        events=tuple(charge.event for charge in own),
     )
 
 

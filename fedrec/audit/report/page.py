@@ -148,9 +148,9 @@ def _claims(claims: Sequence[AuditedClaim]) -> str:
 
 def _claim(claim: AuditedClaim) -> dict[str, str | Sequence[str]]:
     known: dict[str, str | Sequence[str]] = {
-        "whom it protects": claim.unit,
-        "against whom": claim.adversary,
-        "from what": claim.adjacency,
+        "unit": claim.unit,
+        "adjacency": claim.adjacency,
+        "adversary": claim.adversary,
         "epsilon, delta": f"{shown(claim.epsilon, 4)} at {claim.delta:.3g}",
         "stated by": claim.stated_by,
     }
@@ -159,7 +159,7 @@ def _claim(claim: AuditedClaim) -> dict[str, str | Sequence[str]]:
         known["releases"] = f"{claim.releases:,}"
     if claim.budget is not None:
         known["budget"] = f"{claim.budget:g}"
-    return {**known, "if these hold": claim.assumptions}
+    return {**known, "assumptions": claim.assumptions}
 
 
 def _tried(report: AuditReport) -> str:

@@ -137,7 +137,7 @@ def verdict_sentence(report: AuditReport) -> str:
     if report.violations:
         first, number = by_severity(report.checks)[0], len(report.violations)
         more = "" if number == 1 else f" (and {number - 1} more)"
-        return f"Violation found: {first.found.rstrip('.')}{more}."
+        return f"Violation found. {first.asks} {sentence(first.found).rstrip('.')}{more}."
     if report.unfinished:
         return f"No verdict: {'; '.join(report.unfinished).rstrip('.')}. What was made found no violation."
     asked = sum(check.verdict in ("passed", "warned") for check in report.checks)

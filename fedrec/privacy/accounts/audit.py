@@ -149,10 +149,6 @@ def _mechanisms(charges: list[Charge]) -> Iterator[Finding]:
         if charge.guarantee.unit == "user" and charge.delta * charge.mechanism.population >= 1:
             text = f"{where} has delta {charge.delta:g}, not below 1/N for N = {charge.mechanism.population} users"
             yield Finding(severity="violation", text=text)
-    sources = sorted({charge.noise_source for charge in charges if charge.noise_source.startswith(SEEDED)})
-    if sources:
-        text = f"noise is repeatable by whoever knows its seed ({', '.join(sources)}): a simulation, not a deployment"
-        yield Finding(severity="warning", text=text)
 
 
 def _messages(charges: list[Charge]) -> Iterator[Finding]:

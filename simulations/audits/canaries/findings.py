@@ -33,7 +33,7 @@ ADVERSARY = (
 
 NO_CANARIES = (
     "The whole run was not attacked: it has no canaries. fedrec simulate SCENARIO --audit makes a run that has, and "
-    "fedrec audit RUN --level 4 repeats this one with them."
+    "fedrec audit RUN --levels 4 repeats this one with them."
 )
 NOTHING_SHOWN = (
     "The whole run was not attacked: it released neither item counts nor updates in which a canary's item has a row."

@@ -1,16 +1,15 @@
 """Level 3 of an audit: what one user can change, noise off, over crafted and random models, cohorts and histories."""
 
-import logging
 import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
 from fedrec.audit.findings import Check, Findings, Level
 from fedrec.config import Scenario
+from simulations.audits.quiet import unlogged
 from simulations.audits.sensitivity import interactions, placements, server, settings, stages, statistics
 from simulations.audits.sensitivity.cases import crafted_cases
 from simulations.audits.sensitivity.drawing import REMEDY, Draw, each_drawn, is_installed
@@ -77,7 +76,7 @@ def sensitivity_checks(
         )
         return
     number = min(examples, QUICK_EXAMPLES) if quick else examples
-    with tempfile.TemporaryDirectory() as folder, _without_warnings():
+    with tempfile.TemporaryDirectory() as folder, unlogged():
         for part in _parts(scenario, Path(folder), quick=quick):
             yield _check(part, search(part.crafted, part.draw, seed=seed, examples=number))
         yield from _server_checks(Path(folder), seed=seed, examples=number, quick=quick)
@@ -220,14 +219,3 @@ def _row(name: str, asks: str, verdict: str, found: str, figures: dict[str, floa
 
 def _figure(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-@contextmanager
-def _without_warnings() -> Iterator[None]:
-    """Hold back what is said of users who are left out and of replies that are set aside: here they are meant to be."""
-    before = logging.root.manager.disable
-    logging.disable(max(before, logging.WARNING))
-    try:
-        yield
-    finally:
-        logging.disable(before)

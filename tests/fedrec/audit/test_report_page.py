@@ -74,7 +74,7 @@ def test_without_matplotlib_the_tables_say_the_same(monkeypatch, tmp_path):
 
 def test_violations_come_first_and_name_what_was_found():
     page = render_audit(violated(), {})
-    assert page.index("Violation found:") < page.index("What is violated") < page.index("What is claimed")
+    assert page.index("Violation found.") < page.index("What is violated") < page.index("What is claimed")
     assert page.index(VIOLATED.found) < page.index(CLAIM.assumptions[0])
     assert '<span class="bad">6.20</span>' in page
 

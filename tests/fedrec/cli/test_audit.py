@@ -114,7 +114,7 @@ def test_violations_are_told_first(capsys, folder):
     assert run(["audit", str(folder.path), *RECORD]) == 1
     shown = capsys.readouterr().out
     assert 0 < shown.index("violated") < shown.index("no violation found")
-    assert "Violation found:" in shown
+    assert "Violation found." in shown
 
 
 def _swap(lines):

@@ -118,3 +118,8 @@ def test_loggers_that_set_their_own_level_are_held_to_warnings():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert done.stderr == "WARNING flwr: trouble\n"
+
+
+def test_the_help_of_a_command_says_what_its_arguments_are(capsys):
+    assert run(["privacy", "report", "--help"]) == 0
+    assert "A run's folder, or a ledger file." in capsys.readouterr().out

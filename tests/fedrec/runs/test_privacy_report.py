@@ -149,7 +149,7 @@ def test_a_run_that_claims_nothing_says_so(tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"noise_source": "seeded: 7"}, "whoever knows the seed"),
+        ({"noise_source": "seeded: 7"}, "whoever knows it can subtract the noise"),
         ({"budget": Budget(epsilon=6.0, delta=0.01)}, "publishing one user outright"),
         (
             {"guarantee": Guarantee(adjacency="zero-out", adversary="secure-sum"), "mechanism": SHARED_OUT},

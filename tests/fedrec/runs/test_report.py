@@ -156,7 +156,7 @@ def test_noise_from_a_seed_is_said_to_void_the_claim_against_who_knows_it(summar
 
     page = render_report(summary.model_copy(update={"privacy": seeded}), {}, config="")
 
-    assert "Noise was seeded: 7: whoever knows the seed can subtract it" in page
+    assert "Noise was drawn from a number (seeded: 7): whoever knows it can subtract the noise" in page
     assert "whoever knows the seed" not in render_report(summary, {}, config="")
 
 

@@ -1,5 +1,6 @@
 """A whole audit: which levels are made of what, and what becomes of one that cannot be made."""
 
+import json
 import math
 import shutil
 
@@ -211,6 +212,13 @@ def test_the_claim_has_its_words_and_lies_within_what_was_computed_anew(finished
     assert claim.burn_down[-1][0] == 1
     assert any("Poisson" in text for text in claim.assumptions)
     assert "a guess that had even odds before" in claim.statement
+
+
+def test_an_audit_and_a_privacy_report_promise_the_same_of_a_guess(finished, calls):
+    (claim,) = audit(finished, (Level.RECORD,)).claims
+    reported = json.loads(RunFolder(finished).privacy_path.read_text())["claims"][0]
+    assert claim.statement == reported["statement"]
+    assert claim.assumptions == tuple(reported["assumptions"])
 
 
 @pytest.mark.parametrize(

@@ -425,12 +425,18 @@ def shown_as_another_round(run):
     last.with_name("round-000009.safetensors").write_bytes(content.replace(b'\\"round\\": 0', b'\\"round\\": 9'))
 
 
+def exchanged(run):
+    *_, before, last = sorted((run / "checkpoints").glob("*.safetensors"))
+    shutil.copy(before, last)
+
+
 CONTRADICTIONS = {
     "lines cut off at the end": (cut_off, "ledger-head"),
     "a report of more lines": (edit_json("privacy.json", longer), "ledger-head"),
     "a changed model": (changed_tensor, "checkpoints"),
     "a changed model that says so": (lambda run: changed_tensor(run, restate=True), "checkpoints"),
     "a model of another round": (shown_as_another_round, "checkpoints"),
+    "an earlier model in the last one's place": (exchanged, "checkpoints"),
     "a round that was never charged": (unledgered_row, "unledgered-rounds"),
     "a summary of more rounds": (edit_json("summary.json", more_rounds), "unledgered-rounds"),
     "a summary of less epsilon": (edit_json("summary.json", lower_summary), "published-claims"),
