@@ -11,7 +11,8 @@ export FLWR_DISABLE_UPDATE_CHECK := 1
 export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install demo deploy-demo test lint types contracts unit proto walks faults slow soak installed clean
+.PHONY: help install demo deploy-demo test lint types contracts unit proto walks faults slow soak bench bench-buffered \
+    bench-quality bench-attacks bench-pages installed clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -64,6 +65,30 @@ slow: $(READY) ## the tests that take minutes
 soak: $(READY) ## rounds among drawn faults for MINUTES=10 from SEED=0 on; a failing seed is named and repeats
 	OMP_NUM_THREADS=1 FEDREC_SOAK_MINUTES=$(or $(MINUTES),10) FEDREC_SOAK_SEED=$(or $(SEED),0) \
 	    $(BIN)/pytest -q -s -m slow tests/simulations/churn/test_chaos.py
+
+RUNS ?= runs/quality
+
+bench: $(READY) ## measure speed, memory and what privacy costs again: 20 minutes; rows in docs/measured, pages in docs
+	-$(BIN)/fedrec data get ml-100k
+	OMP_NUM_THREADS=1 $(BIN)/fedrec bench all
+	$(BIN)/fedrec bench pages
+
+bench-buffered: $(READY) ## buffers beside synchronous rounds, two seeds
+	OMP_NUM_THREADS=1 $(BIN)/fedrec bench all --benches buffered
+	$(BIN)/fedrec bench pages
+
+bench-quality: $(READY) ## the runs behind docs/quality.md that RUNS=runs/quality lacks, hours for all; rows and page
+	$(BIN)/fedrec bench quality --out $(RUNS) --store docs/measured/quality.jsonl
+	$(BIN)/fedrec bench pages
+
+bench-attacks: $(READY) ## cells of the table in docs/robustness.md that are not kept yet, hours for all; rows and page
+	$(BIN)/fedrec bench attacks
+	$(BIN)/fedrec bench attacks --world fedrec
+	$(BIN)/fedrec bench attacks --reproduce
+	$(BIN)/fedrec bench pages
+
+bench-pages: $(READY) ## write the pages that hold figures from what is kept
+	$(BIN)/fedrec bench pages
 
 installed: $(READY) ## the wheel, in a clean environment outside the checkout, simulates one round
 	.ci/installed

@@ -1,5 +1,6 @@
 """``fedrec bench``: measurements that documents quote, each by one command. Prints; measures nothing itself."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import count
 from pathlib import Path
@@ -19,6 +20,7 @@ from fedrec.cli.bench_device_training import device_training
 from fedrec.cli.bench_explanations import explanations
 from fedrec.cli.bench_privacy import privacy
 from fedrec.cli.bench_quality import quality
+from fedrec.cli.bench_record import pages, run_all
 from fedrec.cli.bench_tables import (
     central_record,
     pfl_record,
@@ -30,17 +32,19 @@ from fedrec.cli.bench_tables import (
     write_places,
     write_scale,
 )
+from fedrec.cli.listed import whole_numbers
 from fedrec.cli.output import RoundBar, write_note
 from fedrec.cli.races import (
     AsJson,
     Repeats,
     Seed,
+    Store,
     Threads,
     Trace,
+    hand_over,
     note_lap,
     race_record,
     write_profile,
-    write_record,
 )
 from fedrec.cli.scenarios import read_scenario
 from fedrec.config import CodecConfig, Scenario
@@ -70,6 +74,13 @@ bench_app.command()(device_inference)
 bench_app.command()(explanations)
 bench_app.command()(privacy)
 bench_app.command()(quality)
+bench_app.command("all")(run_all)
+bench_app.command()(pages)
+
+
+def _numbers(values: Sequence[int]) -> str:
+    return ",".join(map(str, values))
+
 
 Data = Annotated[Source, typer.Option("--data", help="A small drawn population, or MovieLens-100K.")]
 Model = Annotated[ModelName, typer.Option("--model", help="The mf branch alone, or cf, mf and seq fused.")]
@@ -94,6 +105,7 @@ def places(
     repeats: Repeats = 5,
     seed: Seed = 0,
     profile: Trace = None,
+    store: Store = None,
     as_json: AsJson = False,
 ) -> None:
     """Train the same users in each place of execution and print users a second side by side."""
@@ -103,10 +115,8 @@ def places(
     racing = contestants(nodes, ray_users, one_user_a_node=one_user_a_node)
     found = measure_places(scenario, entrants=racing, users=users, repeats=repeats, on_lap=note_lap)
     settings = {"data": data, "model": model, "dp": dp, "rounds": rounds, "seed": seed}
-    if as_json:
-        write_record(
-            {**settings, "places": list(map(place_record, found.rows)), **race_record(found.race)}, machine, profiled
-        )
+    record = {**settings, "places": list(map(place_record, found.rows)), **race_record(found.race)}
+    if hand_over(record, machine, store=store, as_json=as_json, profile=profiled):
         return
     write_places(found, f"{data}, {model}, {'with' if dp else 'without'} DP, {rounds} rounds", machine)
     write_profile(profiled)
@@ -123,6 +133,7 @@ def central(
     repeats: Repeats = 5,
     seed: Seed = 0,
     profile: Trace = None,
+    store: Store = None,
     as_json: AsJson = False,
 ) -> None:
     """Set federated one-step rounds beside central training of the same model without any federation."""
@@ -132,8 +143,8 @@ def central(
     machine = Machine.here(threads)
     found = measure_central(scenario, users=users, repeats=repeats, threads=threads, on_lap=note_lap)
     settings = {"data": data, "model": model, "rounds": rounds, "sample_rate": sample_rate, "seed": seed}
-    if as_json:
-        write_record({**settings, **central_record(found), **race_record(found.race)}, machine, profiled)
+    record = {**settings, **central_record(found), **race_record(found.race)}
+    if hand_over(record, machine, store=store, as_json=as_json, profile=profiled):
         return
     write_central(found, f"{data}, {model}", machine)
     write_profile(profiled)
@@ -141,15 +152,14 @@ def central(
 
 @bench_app.command()
 def pfl(
-    items: Annotated[
-        list[int] | None, typer.Option("--items", min=1, help="Items of the catalogue; repeatable.  [1000, 10000]")
-    ] = None,
+    items: Annotated[str, typer.Option(metavar="N,N,...", help="Items of each catalogue.")] = "1000,10000",
     users: Annotated[int, typer.Option(min=1, help="Users.")] = 10_000,
     cohort: Annotated[int, typer.Option(min=1, help="Users in a round.")] = 1000,
     rounds: Annotated[int, typer.Option(min=1, help="Timed rounds of a lap; one more warms up.")] = 3,
     repeats: Repeats = 5,
     seed: Seed = 0,
     profile: Trace = None,
+    store: Store = None,
     as_json: AsJson = False,
 ) -> None:
     """Set federated matrix factorisation beside the same in pfl-research 0.6, which is installed on demand.
@@ -157,14 +167,15 @@ def pfl(
     The first time makes an environment for it in the user's cache, which takes minutes.
     """
     works = [
-        Work(num_items=size, users=users, cohort=cohort, rounds=rounds, seed=seed) for size in items or (1000, 10_000)
+        Work(num_items=size, users=users, cohort=cohort, rounds=rounds, seed=seed)
+        for size in whole_numbers(items, "--items", least=1)
     ]
     python = pfl_python(write_note)
     profiled = profile_pfl(works[-1], profile) if profile else None
     machine = Machine.here(threads=1)
     found = [measure_pfl(work, python, repeats=repeats, on_lap=note_lap) for work in works]
-    if as_json:
-        write_record({"works": list(map(pfl_record, found))}, machine, profiled)
+    record = {"works": list(map(pfl_record, found))}
+    if hand_over(record, machine, store=store, as_json=as_json, profile=profiled):
         return
     for one in found:
         write_pfl(one, machine)
@@ -174,24 +185,26 @@ def pfl(
 @bench_app.command()
 def scale(
     users: Annotated[
-        list[int] | None, typer.Option("--users", min=2, help="A number of users; repeatable.  [1000 to 1000000]")
-    ] = None,
+        str, typer.Option(metavar="N,N,...", help=f"Numbers of users, over {scale_race.COMMON_ITEMS} items.")
+    ] = _numbers(scale_race.USERS),
     items: Annotated[
-        list[int] | None, typer.Option("--items", min=2, help="A number of items; repeatable.  [1000 to 100000]")
-    ] = None,
+        str, typer.Option(metavar="N,N,...", help=f"Numbers of items, over {scale_race.COMMON_USERS} users.")
+    ] = _numbers(scale_race.ITEMS),
     memory_mib: Annotated[int, typer.Option(min=1, help="MiB that a node's training may hold.")] = 512,
     dp: WithDP = True,
     threads: Threads = 1,
     repeats: Repeats = 5,
     seed: Seed = 0,
     profile: Trace = None,
+    store: Store = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure seconds and peak memory of a round as users and items grow, and fit the exponents.
 
     Users grow over 10000 items, items over 10000 users, the mf branch with BCE; minutes.
     """
-    growing_users, growing_items = users or scale_race.USERS, items or scale_race.ITEMS
+    growing_users = whole_numbers(users, "--users", least=2)
+    growing_items = whole_numbers(items, "--items", least=2)
     fewest = min(growing_users)
     smallest = scale_race.Work(
         users=fewest, items=scale_race.COMMON_ITEMS, dp=dp, memory_mib=memory_mib, threads=threads, seed=seed
@@ -208,9 +221,8 @@ def scale(
         seed=seed,
         on_lap=note_lap,
     )
-    if as_json:
-        record = {"memory_mib": memory_mib, "dp": dp, "seed": seed, **scale_record(found), **race_record(found.race)}
-        write_record(record, machine, profiled)
+    record = {"memory_mib": memory_mib, "dp": dp, "seed": seed, **scale_record(found), **race_record(found.race)}
+    if hand_over(record, machine, store=store, as_json=as_json, profile=profiled):
         return
     write_scale(found, machine)
     write_profile(profiled)
@@ -219,12 +231,13 @@ def scale(
 @bench_app.command()
 def codecs(
     scenario: Annotated[str, typer.Argument(help="A scenario's name, or the path of a .toml file.")] = "ml-100k",
-    repeats: Annotated[int, typer.Option(min=1, help="Runs under each codec, with seeds 0, 1, ...")] = 5,
+    seeds: Annotated[str, typer.Option(metavar="N,N,...", help="Seeds of the runs under each codec.")] = "0,1,2,3,4",
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override a setting of all runs; repeatable.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="The folder of all runs; new or empty.")] = None,
     profile: Trace = None,
+    store: Store = None,
     as_json: AsJson = False,
 ) -> None:
     """Set update codecs beside the plain run: bytes on the way up, and what they cost in quality.
@@ -233,11 +246,10 @@ def codecs(
     """
     chosen = read_scenario(scenario, overrides or [])
     profiled = _profiled_run(chosen, profile) if profile else None
-    with RoundBar() as bar:
-        found = measure_codecs(chosen, seeds=range(repeats), out=out, progress=bar)
     machine = Machine.here(chosen.run.threads or torch.get_num_threads())
-    if as_json:
-        write_record(asdict(found), machine, profiled)
+    with RoundBar() as bar:
+        found = measure_codecs(chosen, seeds=whole_numbers(seeds, "--seeds"), out=out, progress=bar)
+    if hand_over(asdict(found), machine, store=store, as_json=as_json, profile=profiled):
         return
     write_codecs(found, machine)
     write_profile(profiled)

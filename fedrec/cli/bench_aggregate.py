@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-from fedrec.cli.output import write_json, write_line, write_note, write_table
-from fedrec.cli.races import AsJson, Repeats, note_lap, race_record, with_range, write_foot
+from fedrec.cli.output import write_line, write_note, write_table
+from fedrec.cli.races import AsJson, Repeats, Store, hand_over, note_lap, race_record, write_foot
 from simulations.benches.aggregation import FLOWER, OURS, SEALED, Work, memory, throughput
+from simulations.benches.figures import with_range
 from simulations.benches.machine import Machine
 
 ASKED = 200
@@ -18,6 +19,7 @@ def aggregate(
     numbers: Annotated[int, typer.Option(min=64, help="float32 numbers of a reply, a multiple of 64.")] = 250_048,
     replies: Annotated[int, typer.Option(min=10, help="Replies of a round.")] = 100,
     repeats: Repeats = 5,
+    store: Store = None,
     as_json: AsJson = False,
 ) -> None:
     """Race the round's fold, bare and under seals, beside Flower's FedAvg; fold cohorts of 10, 100 and 1,000.
@@ -28,9 +30,8 @@ def aggregate(
     found = throughput(work, repeats, note_lap)
     write_note("memory by cohort")
     cohorts = memory(work)
-    if as_json:
-        memories = [asdict(one) for one in cohorts]
-        write_json({"machine": asdict(machine), "work": asdict(work), **race_record(found), "memory": memories})
+    record = {"work": asdict(work), **race_record(found), "memory": [asdict(one) for one in cohorts]}
+    if hand_over(record, machine, store=store, as_json=as_json):
         return
     rows = []
     for name in (OURS, SEALED, FLOWER):

@@ -1,20 +1,21 @@
 """``fedrec bench attacks``: who can make a federation recommend an item, or spoil it, against which defence."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
 
+from fedrec.cli.listed import names as listed
+from fedrec.cli.listed import shares, whole_numbers
 from fedrec.cli.output import write_line, write_note, write_table
 from simulations.attacks.authors.record import Reproduction
 from simulations.attacks.authors.reproduction import REPRODUCTIONS
 from simulations.attacks.grid import CLEAN, Row, Table, WorldName, cells, defences_of
-from simulations.attacks.page import read_reproductions, write_page
+from simulations.attacks.page import read_reproductions
 from simulations.attacks.registry import ATTACKS
-from simulations.benches.machine import Machine
 
-Number = TypeVar("Number", int, float)
+ROWS, AUTHORS = Path("docs/measured/attacks.jsonl"), Path("docs/measured/attacks-authors.jsonl")
 Names = Annotated[str, typer.Option(metavar="A,B,...", help="Names separated by commas; 'all' for all.")]
 
 
@@ -23,41 +24,38 @@ def attacks(
         WorldName, typer.Option(help="Plain matrix factorisation as attacks' authors have it, or fedrec's own model.")
     ] = "factors",
     data: Annotated[str, typer.Option(help="Data set.")] = "ml-100k",
-    attack: Names = "all",
-    defence: Names = "all",
+    attacks: Names = "all",
+    defences: Names = "all",
     fractions: Annotated[str, typer.Option(metavar="F,F,...", help="Liars per honest user.")] = "0.05",
-    seeds: Annotated[str, typer.Option(metavar="S,S,...", help="Seeds of model, cohorts and target.")] = "0",
+    seeds: Annotated[str, typer.Option(metavar="N,N,...", help="Seeds of model, cohorts and target.")] = "0",
     reproduce: Annotated[
         bool, typer.Option("--reproduce", help="Run the attacks in their authors' own settings instead.")
     ] = False,
-    rows: Annotated[
-        Path, typer.Option(metavar="DIR", help="Where rows are kept; what is there is not run again.")
-    ] = Path("docs/measured"),
-    page: Annotated[
-        Path | None, typer.Option(metavar="FILE.md", help="Only write the page on all rows that are kept.")
+    store: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.jsonl",
+            help=f"Where rows are kept; what is there is not run again.  [{ROWS}, with --reproduce {AUTHORS}]",
+        ),
     ] = None,
 ) -> None:
     """Fill the table of attacks by defences, cell by cell; an interrupted table is gone on with.
 
     A cell takes seconds to a minute of one processor.
     """
-    machine = Machine.here(threads=1)
-    table, authors = Table(rows / "attacks.jsonl"), rows / "attacks-authors.jsonl"
-    if page is not None:
-        page.write_text(write_page(list(table.rows().values()), read_reproductions(authors), machine))
-        write_line(f"{page} is written from {table.path} and {authors}")
-        return
+    drawn = whole_numbers(seeds, "--seeds")
     if reproduce:
-        _reproduce(authors, _all(attack, tuple(REPRODUCTIONS)), _numbers(seeds, int, "--seeds"))
+        _reproduce(store or AUTHORS, _all(attacks, tuple(REPRODUCTIONS)), drawn)
         return
+    table = Table(store or ROWS)
     asked = list(
         cells(
             world,
             data,
-            attacks=_all(attack, tuple(ATTACKS)),
-            defences=_all(defence, tuple(defences_of(world))),
-            fractions=_numbers(fractions, float, "--fractions"),
-            seeds=_numbers(seeds, int, "--seeds"),
+            attacks=_all(attacks, tuple(ATTACKS)),
+            defences=_all(defences, tuple(defences_of(world))),
+            fractions=shares(fractions, "--fractions"),
+            seeds=drawn,
         )
     )
     for row in table.fill(asked):
@@ -68,18 +66,10 @@ def attacks(
         ("attack", "defence", "liars", "seed", "ER@10", "HR@10", "NDCG@10", "first alarm"),
         (_shown(found[cell]) for cell in asked),
     )
-    write_line(str(machine))
 
 
 def _all(names: str, known: Sequence[str]) -> Sequence[str]:
-    return known if names == "all" else names.split(",")
-
-
-def _numbers(text: str, kind: Callable[[str], Number], option: str) -> list[Number]:
-    try:
-        return [kind(word) for word in text.split(",")]
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is not a list of numbers separated by commas", param_hint=option) from None
+    return known if names == "all" else listed(names)
 
 
 def _reproduce(path: Path, names: Sequence[str], seeds: Sequence[int]) -> None:

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from fedrec.cli.bench_pacing import with_pacing
-from fedrec.cli.output import write_json, write_line, write_note, write_table
-from fedrec.cli.races import AsJson, Seed
+from fedrec.cli.output import write_line, write_note, write_table
+from fedrec.cli.races import AsJson, Seed, Store, hand_over
 from simulations.benches.machine import Machine
 from simulations.churn.soak import Found, Work, play
 
@@ -17,7 +17,9 @@ OF_THE_LEDGER = ("charges on the ledger", "epsilon")
 
 
 def churn(
-    nodes: Annotated[int, typer.Option(min=20, help="Devices of one user each.")] = 1000,
+    devices: Annotated[
+        int | None, typer.Option(min=20, help="Devices of one user each.  [1000; with --pacing 10000]")
+    ] = None,
     rounds: Annotated[int, typer.Option(min=4, help="Rounds to commit.")] = 100,
     stragglers: Annotated[float, typer.Option(min=0, max=0.9, help="Share of tasks slower than a round.")] = 0.3,
     sample_rate: Annotated[float, typer.Option(min=0.01, max=1, help="Share of the users asked in a round.")] = 0.2,
@@ -25,12 +27,12 @@ def churn(
     pacing: Annotated[bool, typer.Option("--pacing", help="Play days of a fleet instead, with and without hints.")] = (
         False
     ),
-    devices: Annotated[int, typer.Option(min=100, help="With --pacing: devices of the fleet.")] = 10_000,
     days: Annotated[int, typer.Option(min=4, max=60, help="With --pacing: days that are played.")] = 7,
     trace: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="With --pacing: device,start,end in seconds, CSV.")
     ] = None,
     seed: Seed = 0,
+    store: Store = None,
     as_json: AsJson = False,
 ) -> None:
     """Play rounds under user-level DP while half of the devices are away and change places in every round.
@@ -40,8 +42,9 @@ def churn(
     """
     machine = Machine.here(threads=1)
     if pacing:
-        with_pacing(machine, devices=devices, days=days, file=trace, seed=seed, as_json=as_json)
+        with_pacing(machine, devices=devices or 10_000, days=days, file=trace, seed=seed, store=store, as_json=as_json)
         return
+    nodes = devices or 1000
     cohort = max(1, min(20, round(0.1 * sample_rate * nodes)))
     work = Work(
         nodes=nodes,
@@ -54,8 +57,7 @@ def churn(
     )
     with TemporaryDirectory() as folder:
         found = play(work, Path(folder), _note)
-    if as_json:
-        write_json({"machine": asdict(machine), "work": asdict(work), **record_of(found)})
+    if hand_over({"work": asdict(work), **record_of(found)}, machine, store=store, as_json=as_json):
         return
     rows = [row for row in _rows(found) if dp or row[0] not in OF_THE_LEDGER]
     write_table(f"{nodes} devices, {rounds} rounds", ("what", "found", "asked"), rows)

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from fedrec.cli.output import write_json, write_line, write_note, write_table
-from fedrec.cli.races import AsJson
+from fedrec.cli.output import write_line, write_note, write_table
+from fedrec.cli.races import AsJson, Store, hand_over
 from simulations.benches.device_inference import MODELS, Found, Work, measure
 from simulations.benches.machine import Machine
 
@@ -19,6 +19,7 @@ def device_inference(
     dim: Annotated[int, typer.Option(min=1, help="Width of the model.")] = 64,
     events: Annotated[int, typer.Option(min=0, help="Events that the user has.")] = 200,
     lists: Annotated[int, typer.Option(min=20, help="Lists of each kind.")] = 200,
+    store: Store = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure numpy inference on one thread: lists after an event, again, and with reasons; loading; memory.
@@ -29,8 +30,8 @@ def device_inference(
     for name in MODELS:
         write_note(name)
         found.append(measure(name, work))
-    if as_json:
-        write_json({"machine": asdict(machine), "work": asdict(work), "models": [asdict(one) for one in found]})
+    record = {"work": asdict(work), "models": [asdict(one) for one in found]}
+    if hand_over(record, machine, store=store, as_json=as_json):
         return
     title = f"milliseconds a list of {work.k}, {items} items, width {dim}, {events} events, one thread"
     write_table(title, TIMES, map(_times, found))

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from fedrec.cli.output import write_line, write_table
-from fedrec.cli.races import AsJson, write_record
+from fedrec.cli.races import AsJson, Store, hand_over
 from simulations.benches.device_service import Found, Latency, Work, bench_service
 from simulations.benches.machine import Machine
 
@@ -18,9 +18,10 @@ BARS = {"p95 of a list, beside training": 5.0, "cold start": 1.0, "resident memo
 def device_service(
     items: Annotated[int, typer.Option(min=100, help="Items of the catalogue.")] = 50_000,
     dim: Annotated[int, typer.Option(min=1, help="Width of the model.")] = 64,
-    calls: Annotated[int, typer.Option(min=100, help="Lists that are asked for, alone and beside training.")] = 1000,
-    starts: Annotated[int, typer.Option(min=1, help="Cold starts.")] = 5,
+    lists: Annotated[int, typer.Option(min=100, help="Lists that are asked for, alone and beside training.")] = 1000,
     training: Annotated[bool, typer.Option("--training/--alone", help="Train beside it too.")] = True,
+    repeats: Annotated[int, typer.Option(min=1, help="Cold starts.")] = 5,
+    store: Store = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure a device's local service over its Unix socket: lists, feedback, cold start, memory.
@@ -28,9 +29,8 @@ def device_service(
     Half a minute. Training beside it is a real task over the same catalogue, again and again, as nice as on a device.
     """
     machine = Machine.here(threads=1)
-    found = bench_service(Work(items=items, dim=dim, calls=calls, starts=starts), training=training)
-    if as_json:
-        write_record(asdict(found), machine, None)
+    found = bench_service(Work(items=items, dim=dim, calls=lists, starts=repeats), training=training)
+    if hand_over(asdict(found), machine, store=store, as_json=as_json):
         return
     _write(found, machine)
 

@@ -4,15 +4,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 
-from fedrec.cli.output import with_interval, write_json, write_line, write_table
-from fedrec.cli.races import AsJson, Seed
+from fedrec.cli.output import with_interval, write_line, write_table
+from fedrec.cli.races import AsJson, Seed, Store, hand_over
 from fedrec.cli.recommend import load_trained
 from fedrec.data.load import load_dataset
 from fedrec.errors import DataError
 from fedrec.runs.folder import RunFolder
 from simulations.benches.explanations import ExplanationBench, NamingRow, bench_explanations
+from simulations.benches.machine import Machine
 
 NAMES = {"influence": "it hangs on them", "nearest": "most like it", "random": "at random"}
 
@@ -22,6 +24,7 @@ def explanations(
     users: Annotated[int, typer.Option("--users", min=2, help="Users, drawn by lot.")] = 200,
     events: Annotated[int, typer.Option("--events", min=1, help="Events taken out of each history.")] = 3,
     seed: Seed = 0,
+    store: Store = None,
     as_json: AsJson = False,
 ) -> None:
     """Take events that explanations name out of users' histories and see whether the first recommendation falls.
@@ -33,6 +36,7 @@ def explanations(
     dataset = load_dataset(scenario.data, scenario.run.seed)
     if dataset.catalogue.digest != trained.catalogue.digest:
         raise DataError(f"{scenario.data.source} is not what {run} was trained on: get that data again")
+    machine = Machine.here(torch.get_num_threads())
     found = bench_explanations(
         trained.model,
         trained.shared,
@@ -42,10 +46,9 @@ def explanations(
         num_events=events,
         seed=seed,
     )
-    if as_json:
-        write_json(asdict(found))
-    else:
+    if not hand_over(asdict(found), machine, store=store, as_json=as_json):
         _write(found)
+        write_line(str(machine))
 
 
 def _write(found: ExplanationBench) -> None:

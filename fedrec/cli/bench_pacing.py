@@ -3,7 +3,8 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from fedrec.cli.output import write_json, write_line, write_table
+from fedrec.cli.output import write_line, write_table
+from fedrec.cli.races import hand_over
 from simulations.benches.machine import Machine
 from simulations.churn.pacing import LONGEST_WAIT, SETTLED, Paced, play
 from simulations.churn.traces import diurnal_trace, read_trace
@@ -12,14 +13,16 @@ ASKED = 3.0
 """Times the mean that the peak of a day is held to."""
 
 
-def with_pacing(machine: Machine, *, devices: int, days: int, file: Path | None, seed: int, as_json: bool) -> None:
+def with_pacing(
+    machine: Machine, *, devices: int, days: int, file: Path | None, seed: int, store: Path | None, as_json: bool
+) -> None:
     """Play a trace with and without hints, and write what came of it."""
     trace = read_trace(file) if file else diurnal_trace(devices, days, seed)
     unpaced, paced = play(trace, seed, paced=False), play(trace, seed, paced=True)
-    if as_json:
-        work = {"devices": trace.num_devices, "stretches": len(trace), "trace": str(file) if file else "drawn"}
-        outcome = {name: {**asdict(one), "worst": one.worst} for name, one in (("unpaced", unpaced), ("paced", paced))}
-        write_json({"machine": asdict(machine), "work": {**work, "seed": seed}, "asked": ASKED, **outcome})
+    work = {"devices": trace.num_devices, "stretches": len(trace), "trace": file.name if file else "drawn"}
+    outcome = {name: {**asdict(one), "worst": one.worst} for name, one in (("unpaced", unpaced), ("paced", paced))}
+    record = {"work": {**work, "seed": seed}, "asked": ASKED, **outcome}
+    if hand_over(record, machine, store=store, as_json=as_json):
         return
     heads = ("day", "without", "with", "longest hint", "mean wait", "came", "missed")
     write_table(f"{trace.num_devices} devices: peak of ten minutes over the day's mean", heads, _rows(unpaced, paced))

@@ -5,11 +5,12 @@ from math import isfinite
 from typing import Any
 
 from fedrec.cli.output import write_line, write_table
-from fedrec.cli.races import figure, race_record, with_range, write_foot
+from fedrec.cli.races import race_record, write_foot
 from simulations.benches import central as central_race
 from simulations.benches import pfl as pfl_race
 from simulations.benches.central import CentralBench
 from simulations.benches.codecs import CodecBench, CodecRow
+from simulations.benches.figures import figure, with_range
 from simulations.benches.machine import Machine
 from simulations.benches.pfl import PflBench
 from simulations.benches.places import SAME_DIVISION_TOLERANCE, TOLERANCE, PlacesBench

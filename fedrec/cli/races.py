@@ -8,11 +8,17 @@ from typing import Annotated, Any
 import typer
 
 from fedrec.cli.output import write_json, write_line, write_note, write_table
+from fedrec.cli.typed import typed_command
 from simulations.benches.machine import Machine
+from simulations.benches.measurement import Measurement
 from simulations.benches.profiling import Cost, Profile
-from simulations.benches.racing import Race, Spread
+from simulations.benches.racing import Race
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+Store = Annotated[
+    Path | None,
+    typer.Option("--store", metavar="FILE.json", help="Keep what was found, with command, commit, machine and date."),
+]
 Repeats = Annotated[int, typer.Option(min=1, help="Laps of each entrant, in turn.")]
 Trace = Annotated[
     Path | None,
@@ -27,33 +33,30 @@ def note_lap(name: str, repeat: int) -> None:
     write_note(f"lap {repeat}: {name}")
 
 
-def with_range(spread: Spread, digits: int = 3) -> str:
-    """Return the median and, in brackets, the least and the largest: ``12.3 [11.9, 13]``."""
-    return f"{figure(spread.median, digits)} [{figure(spread.low, digits)}, {figure(spread.high, digits)}]"
-
-
-def figure(value: float, digits: int = 3) -> str:
-    """Return a number with so many significant digits, thousands as ``k`` and millions as ``M``."""
-    for size, letter in ((1e6, "M"), (1e3, "k")):
-        if abs(value) >= size * (1 - 0.5 * 10.0**-digits):
-            return _digits(value / size, digits) + letter
-    return _digits(value, digits)
-
-
-def _digits(value: float, digits: int) -> str:
-    text = f"{value:.{digits}g}"
-    return f"{value:.0f}" if "e+" in text else text
-
-
 def race_record(found: Race) -> dict[str, Any]:
     """Return every lap, by entrant."""
     return {"repeats": found.repeats, "laps": {name: list(map(dict, laps)) for name, laps in found.laps.items()}}
 
 
-def write_record(record: Mapping[str, Any], machine: Machine, profile: Profile | None) -> None:
-    """Print a benchmark's facts as JSON, with the machine and the profile, if there is one."""
-    shown = {"profile": {**asdict(profile), "trace": str(profile.trace)}} if profile else {}
-    write_json({"machine": asdict(machine), **record, **shown})
+def hand_over(
+    found: Mapping[str, Any],
+    machine: Machine,
+    *,
+    store: Path | None,
+    as_json: bool,
+    profile: Profile | None = None,
+) -> bool:
+    """Keep a benchmark's facts in ``store`` and print them as JSON, each where it was asked; return whether printed.
+
+    ``machine``: looked at before the measurement began. JSON has the machine and the profile too, if there is one.
+    """
+    if store is not None:
+        Measurement.ending_now(typed_command(), machine, found=dict(found)).write(store)
+        write_note(f"kept in {store}")
+    if as_json:
+        shown = {"profile": {**asdict(profile), "trace": str(profile.trace)}} if profile else {}
+        write_json({"machine": asdict(machine), **found, **shown})
+    return as_json
 
 
 def write_foot(machine: Machine, repeats: int) -> None:

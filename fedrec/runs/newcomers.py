@@ -5,18 +5,41 @@ Each fold's run hides other users; with all folds, everybody is asked as a new u
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedrec.config import Scenario
 from fedrec.errors import ConfigError, DataError
 from fedrec.evaluation.bootstrap import Interval, ratio_interval
 from fedrec.evaluation.metrics import RankingResult
-from fedrec.runs.folder import RunFolder
-from fedrec.runs.summary import NewUsersSummary
+from fedrec.runs.summary import NewUsersSummary, Summary
 
 NEW_USERS = "new users"
 """Prefix of the per-user results of hidden users, before how many of their events are known."""
+
+
+class Finished(Protocol):
+    """A run that has ended: a run's folder, or what was kept of one."""
+
+    @property
+    def path(self) -> Path:
+        """Where it lies, or would."""
+        ...
+
+    def scenario(self) -> Scenario:
+        """Return what it was told."""
+        ...
+
+    def summary(self) -> Summary:
+        """Return what it measured."""
+        ...
+
+    def per_user(self) -> dict[str, RankingResult]:
+        """Return figures by user, by name of the scorer."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +68,7 @@ class PooledNewUsers:
 
 
 def pool_new_users(
-    warm: RunFolder, runs: Sequence[RunFolder], metrics: Sequence[str], rng: np.random.Generator
+    warm: Finished, runs: Sequence[Finished], metrics: Sequence[str], rng: np.random.Generator
 ) -> PooledNewUsers:
     """Return the new users of ``runs`` beside the same users in ``warm``.
 
@@ -89,14 +112,14 @@ def pool_new_users(
     )
 
 
-def _told(run: RunFolder) -> NewUsersSummary:
+def _told(run: Finished) -> NewUsersSummary:
     found = run.summary().new_users
     if found is None or not found.by_events:
         raise ConfigError(f"{run.path} asked no new users: run it with --set data.user_folds=5 --set data.user_fold=0")
     return found
 
 
-def _check(warm: RunFolder, run: RunFolder, hidden: NewUsersSummary) -> None:
+def _check(warm: Finished, run: Finished, hidden: NewUsersSummary) -> None:
     if hidden.fingerprint != warm.summary().protocol.fingerprint:
         raise ConfigError(
             f"{run.path} asked its new users under another protocol than {warm.path}: repeat one of them with the "
@@ -109,7 +132,7 @@ def _check(warm: RunFolder, run: RunFolder, hidden: NewUsersSummary) -> None:
         )
 
 
-def _without_fold(run: RunFolder) -> dict[str, object]:
+def _without_fold(run: Finished) -> dict[str, object]:
     scenario = run.scenario()
     # The end of the calendar follows from the training events, which are others' without the hidden users.
     apart = {
@@ -120,15 +143,15 @@ def _without_fold(run: RunFolder) -> dict[str, object]:
     return scenario.model_dump(mode="json", exclude=apart)
 
 
-def _result(run: RunFolder, name: str) -> RankingResult:
+def _result(run: Finished, name: str) -> RankingResult:
     results = run.per_user()
     if name not in results:
-        raise DataError(f"{run.per_user_path} has no values of {name}: repeat the run")
+        raise DataError(f"{run.path} has no values of {name}: repeat the run")
     return results[name]
 
 
-def _places(reference: RankingResult, users: NDArray[np.int64], warm: RunFolder) -> NDArray[np.int64]:
+def _places(reference: RankingResult, users: NDArray[np.int64], warm: Finished) -> NDArray[np.int64]:
     places = np.searchsorted(reference.users, users)
     if len(users) and (places.max() >= reference.num_users or not np.array_equal(reference.users[places], users)):
-        raise DataError(f"{warm.per_user_path} lacks users that the folds hide: restore the file or repeat the run")
+        raise DataError(f"{warm.path} lacks users that the folds hide: restore the file or repeat the run")
     return places.astype(np.int64)

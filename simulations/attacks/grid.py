@@ -23,6 +23,7 @@ from simulations.attacks.cells import Setting, rare_target
 from simulations.attacks.factors import FactorWorld
 from simulations.attacks.registry import ATTACKS
 from simulations.attacks.world import World
+from simulations.benches.origin import Origin
 
 WorldName = Literal["factors", "fedrec"]
 CLEAN = "no attack"
@@ -66,6 +67,7 @@ class Row:
     target_met: int
     """Honest users who have met the target."""
     seconds: float
+    origin: Origin
 
     @property
     def last(self) -> int:
@@ -140,6 +142,7 @@ def play(cell: Cell) -> Row:
         target=target,
         target_met=int(world.popularity[target]),
         seconds=round(time.process_time() - clock, 1),
+        origin=Origin.here(),
     )
 
 
@@ -170,7 +173,8 @@ class Table:
                 continue
             cell = Cell(**stored.pop("cell"))
             er, hr, ndcg = ({int(key): value for key, value in stored.pop(name).items()} for name in MEASURES)
-            found[cell] = Row(cell=cell, er=er, hr=hr, ndcg=ndcg, **stored)
+            origin = Origin(**stored.pop("origin"))
+            found[cell] = Row(cell=cell, er=er, hr=hr, ndcg=ndcg, origin=origin, **stored)
         return found
 
     def fill(self, asked: Iterable[Cell]) -> Iterator[Row]:

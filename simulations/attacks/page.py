@@ -8,7 +8,8 @@ from simulations.attacks import prose
 from simulations.attacks.authors.record import Reproduction
 from simulations.attacks.grid import CLEAN, FRACTIONS, Row, WorldName, defences_of
 from simulations.attacks.registry import ATTACKS
-from simulations.benches.machine import Machine
+from simulations.benches.figures import table
+from simulations.benches.origin import counted
 
 MOST_EXPOSURE, TIMES_CLEAN, MOST_LOSS = 0.02, 5.0, 0.05
 """The bars: ER@10 at most the larger of 0.02 and five times that without an attack; HR@10 at most 5 % below it."""
@@ -68,14 +69,15 @@ def holds(pairs: Sequence[tuple[Row, Row]]) -> bool:
     )
 
 
-def write_page(rows: Sequence[Row], reproductions: Sequence[Reproduction], machine: Machine) -> str:
+def robustness_page(rows: Sequence[Row], reproductions: Sequence[Reproduction]) -> str:
     """Return the page, as Markdown."""
     sections = [prose.HEAD]
     if reproductions:
         sections += [prose.AUTHORS, _reproduced(reproductions)]
     for world, data in sorted({(row.cell.world, row.cell.data) for row in rows}, reverse=True):
         sections += _world_section(Rows(rows, world, data), world, data)
-    sections += [prose.ANALYSIS, f"Measured on: {machine}. Rows: `docs/measured/attacks.jsonl`."]
+    origins = [row.origin for row in rows], [one.origin for one in reproductions]
+    sections += [prose.ANALYSIS, prose.ORIGINS, counted([*origins[0], *origins[1]])]
     return "\n\n".join(sections) + "\n"
 
 
@@ -93,7 +95,7 @@ def _world_section(rows: Rows, world: WorldName, data: str) -> list[str]:
         named = [name for name in rows.defences() if any(rows.pairs(attack, name, fraction) for attack in ATTACKS)]
         if not named:
             continue
-        sections += [f"### {fraction:.1%} of liars", _table(rows, named, fraction)]
+        sections += [f"### {fraction:.1%} of liars", _defences_table(rows, named, fraction)]
     return sections
 
 
@@ -117,14 +119,14 @@ def _honest_table(rows: Rows) -> str:
                 str(len(own)),
             )
         )
-    return "Without an attack:\n\n" + _markdown(("defence", "HR@10", "NDCG@10", "HR@10 against none", "seeds"), lines)
+    return "Without an attack:\n\n" + table(("defence", "HR@10", "NDCG@10", "HR@10 against none", "seeds"), lines)
 
 
 def _hr(row: Row) -> float:
     return row.hr[row.last]
 
 
-def _table(rows: Rows, defences: Sequence[str], fraction: float) -> str:
+def _defences_table(rows: Rows, defences: Sequence[str], fraction: float) -> str:
     """Attacks down, defences across; ER@10 of who promotes, loss of HR@10 of who spoils, both where both matter."""
     lines = []
     for attack, kind in ATTACKS.items():
@@ -141,7 +143,7 @@ def _table(rows: Rows, defences: Sequence[str], fraction: float) -> str:
         )
         if promotes:
             lines.append(("", "HR@10 lost", *(_shown(pairs, loss, promotes=False) for pairs in of)))
-    return _markdown(("attack", "", *defences), lines)
+    return table(("attack", "", *defences), lines)
 
 
 def _shown(pairs: Sequence[tuple[Row, Row]], measure: Callable[[tuple[Row, Row]], float], promotes: bool) -> str:
@@ -192,9 +194,4 @@ def _reproduced(found: Sequence[Reproduction]) -> str:
         "the authors' effect",
         "what differs",
     )
-    return _markdown(columns, lines)
-
-
-def _markdown(columns: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    head = f"| {' | '.join(columns)} |\n|{' --- |' * len(columns)}"
-    return "\n".join([head, *(f"| {' | '.join(line)} |" for line in lines)])
+    return table(columns, lines)

@@ -3,9 +3,9 @@
 HEAD = """\
 # Robustness
 
-What clients who lie can do to a federation's recommendations, and what each defence leaves of it. Written by
-`fedrec bench attacks --page docs/robustness.md` from stored rows; every figure can be measured again by the same
-command.
+What clients who lie can do to a federation's recommendations, and what each defence leaves of it. `fedrec bench
+attacks` measures what is not kept in `docs/measured/attacks.jsonl` yet, `fedrec bench pages` writes this page from what
+is kept there.
 
 **Adversary.** Some clients, added to the honest ones, are in one hand. They see what the server sends to everybody,
 know its rule and its bounds, take part by the same coin as others, and send what they like. What an attack is
@@ -88,3 +88,8 @@ Liars who also lie about parameters that are no item's (towers, sequence encoder
 popular already; several users on a node, whose sum is bounded as one; clients who learn the rule's state from round
 to round; data sets other than those named above; secure sums, where nothing is seen one by one. PSMU and PipAttack
 are from their papers as remembered, without public code to hold them to."""
+
+ORIGINS = """\
+## Where the rows are from
+
+Rows of 2026-11-23 carry the commit that first kept them."""

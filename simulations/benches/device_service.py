@@ -27,7 +27,7 @@ from clients.local_store import Event, LocalStore
 from clients.service.client import DeviceClient
 from fedrec.config import ModelConfig
 from fedrec.data.catalogue import Catalogue
-from fedrec.errors import FedRecError
+from fedrec.errors import ConfigError, FedRecError
 from fedrec.models import build_model
 from fedrec.serving.export import export_model
 from fedrec.serving.package import FoldIn
@@ -47,6 +47,10 @@ class Work:
     calls: int = 1000
     starts: int = 5
     training_threads: int = 1
+
+    def __post_init__(self) -> None:
+        if self.items < self.events + 2 * self.calls:
+            raise ConfigError(f"{self.items} items are too few for {self.calls} lists: raise --items or lower --lists")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,12 +14,17 @@ import torch
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """What stands beside every figure. ``memory_gib``: all that the machine has; ``load``: of the last minute."""
+    """What stands beside every figure; nothing of it names the machine or a place on it.
+
+    ``memory_gib``: all that the machine has. ``load``: of the minute before ``date``, ISO 8601, UTC. ``system``:
+    operating system and kernel.
+    """
 
     cpu: str
     cores: int
     memory_gib: float
     load: float
+    system: str
     python: str
     torch: str
     threads: int
@@ -33,18 +38,29 @@ class Machine:
             cpu=_cpu(),
             cores=os.cpu_count() or 1,
             memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-            load=round(os.getloadavg()[0], 2),
+            load=load_now(),
+            system=_system(),
             python=platform.python_version(),
             torch=torch.__version__,
             threads=threads,
-            date=datetime.now(UTC).date().isoformat(),
+            date=now(),
         )
 
     def __str__(self) -> str:
         return (
             f"{self.cpu}, {self.cores} cores, {self.memory_gib:g} GiB, load {self.load:g}; Python {self.python}, "
-            f"torch {self.torch}, {self.threads} thread{'s' if self.threads > 1 else ''}; {self.date}"
+            f"torch {self.torch}, {self.threads} thread{'s' if self.threads > 1 else ''}; {self.date[:10]}"
         )
+
+
+def now() -> str:
+    """Return the time, ISO 8601 to the second, UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def load_now() -> float:
+    """Return how many processes ran or waited for a core over the last minute, on average."""
+    return round(os.getloadavg()[0], 2)
 
 
 def peak_rss_bytes() -> int:
@@ -77,3 +93,11 @@ def _cpu() -> str:
         return platform.processor() or platform.machine()
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return models[0] if models else platform.machine()
+
+
+def _system() -> str:
+    try:
+        name = platform.freedesktop_os_release()["PRETTY_NAME"]
+    except (OSError, KeyError):
+        name = platform.system()
+    return f"{name}, {platform.system()} {'.'.join(platform.release().split('.')[:2])}"

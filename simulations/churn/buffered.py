@@ -29,6 +29,8 @@ from simulations.population import PARTITION, locate_in, willing, write_nodes
 from simulations.progress import Silence
 
 METRIC = "ndcg@10"
+ALL, FIRST, BUFFER = "all replies", "first 70 %", "a buffer"
+"""What a round may end with: names of the entrants."""
 QUICK, SLOW = 60.0, 300.0
 """Seconds: the median task of most devices, and what one of a slow device takes at least, which is 600 on average."""
 TIMEOUT = 3600.0
@@ -102,9 +104,9 @@ class SlowDevices(Fleet):
 
 
 ENTRANTS: dict[str, Callable[[Work], dict[str, Any]]] = {
-    "all replies": lambda work: {},
-    "first 70 %": lambda work: {"enough_replies": 0.7},
-    "a buffer": lambda work: {
+    ALL: lambda work: {},
+    FIRST: lambda work: {"enough_replies": 0.7},
+    BUFFER: lambda work: {
         "mode": "buffered",
         "buffered": {"buffer": work.buffer, "concurrency": work.at_work, "maximum_staleness": 20},
     },

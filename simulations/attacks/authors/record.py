@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
+from simulations.benches.origin import Origin
+
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
@@ -45,6 +47,7 @@ class Reproduction:
     own: str
     seed: int
     seconds: float
+    origin: Origin
 
     def to_json(self) -> str:
         """Return one JSON object."""
@@ -55,4 +58,4 @@ class Reproduction:
         """Read what ``to_json`` wrote."""
         found: Mapping[str, Any] = json.loads(text)
         rows = {name: tuple(Row(**row) for row in found[name]) for name in ("measured", "clean")}
-        return cls(**{**found, **rows})
+        return cls(**{**found, **rows, "origin": Origin(**found["origin"])})

@@ -26,6 +26,7 @@ from simulations.attacks.authors.psmu import SyntheticUsers
 from simulations.attacks.authors.random_users import RandomUsers
 from simulations.attacks.authors.record import Reproduction, Row
 from simulations.attacks.authors.spattack import Blind, Omniscient
+from simulations.benches.origin import Origin
 
 __all__ = ["REPRODUCTIONS", "Reproduction", "Row"]
 
@@ -63,6 +64,7 @@ def _recorded(claim: Claim, data: str, hr: str, seed: int, twins: Callable[[], T
         own=claim.own,
         seed=seed,
         seconds=round(time.perf_counter() - start, 1),
+        origin=Origin.here(),
     )
 
 

@@ -2,8 +2,9 @@
 
 from statistics import fmean
 
+from simulations.benches.figures import table
 from simulations.benches.quality import prose
-from simulations.benches.quality.cells import NOT_RUN, table, with_ends
+from simulations.benches.quality.cells import NOT_RUN, with_ends
 from simulations.benches.quality.matrix import (
     ENCODERS,
     RATINGS_ALONE,
@@ -13,7 +14,8 @@ from simulations.benches.quality.matrix import (
     TRIO,
     encoder_variant,
 )
-from simulations.benches.quality.stored import METRICS, Stored
+from simulations.benches.quality.row import METRICS
+from simulations.benches.quality.stored import Stored
 
 _LABELS = {"gru": "GRU", "lstm": "LSTM", "sasrec": "self-attention (SASRec)", "cnn": "convolution"}
 _TASKS = {

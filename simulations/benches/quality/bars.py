@@ -8,7 +8,8 @@ from simulations.benches.quality.cells import NOT_RUN, percent, signed, signed_p
 from simulations.benches.quality.matrix import COLD_ITEMS, DATA, FUSION
 from simulations.benches.quality.members import best_part, gains, relative_to_central
 from simulations.benches.quality.newcomers import pooled
-from simulations.benches.quality.stored import METRICS, Stored
+from simulations.benches.quality.row import METRICS
+from simulations.benches.quality.stored import Stored
 
 GOALS = {"ml-100k": (0.205, 0.108), "movietweetings": (0.235, 0.130), "amazon-toys": (0.085, 0.048)}
 """Least HR@10 and NDCG@10 of the fusion without DP."""
@@ -44,7 +45,7 @@ def bars(stored: Mapping[str, Stored]) -> Iterator[Bar]:
 
 
 def _of(data: str, stored: Stored) -> Iterator[Bar]:
-    title, seeds = TITLES[data], len(stored.folders(FUSION))
+    title, seeds = TITLES[data], len(stored.of(FUSION))
     fusion = stored.scored(FUSION)
     for metric, least in zip(METRICS, GOALS[data], strict=True):
         what = f"{_LABELS[metric]} without DP at least {least:g}"
@@ -106,7 +107,7 @@ def _cold(title: str, stored: Stored) -> Iterator[Bar]:
     model, floor = stored.scored(COLD_ITEMS), stored.scored(COLD_ITEMS, CONTENT_FLOOR)
     for metric in METRICS:
         what = f"cold items, {_LABELS[metric]} above popularity by genre"
-        seeds = len(stored.folders(COLD_ITEMS))
+        seeds = len(stored.of(COLD_ITEMS))
         if model is None or floor is None:
             yield Bar(data=title, what=what, measured=NOT_RUN, met=None, seeds=seeds)
             continue

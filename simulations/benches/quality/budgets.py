@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from fedrec.evaluation.bootstrap import Interval
 from fedrec.runs.labels import epsilon_label
+from simulations.benches.figures import table
 from simulations.benches.quality import prose
-from simulations.benches.quality.cells import NOT_RUN, signed, table, with_ends
+from simulations.benches.quality.cells import NOT_RUN, signed, with_ends
 from simulations.benches.quality.matrix import EPSILONS
-from simulations.benches.quality.stored import METRICS, Scored, Stored, gap
-
-FLOOR = "dp-popularity"
+from simulations.benches.quality.row import DP_FLOOR, METRICS
+from simulations.benches.quality.stored import Scored, Stored, gap
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -36,7 +36,7 @@ def budgets(stored: Stored) -> Iterator[Budget]:
         yield Budget(
             epsilon=epsilon,
             model=stored.scored(variant),
-            floor=stored.scored(variant, FLOOR),
+            floor=stored.scored(variant, DP_FLOOR),
             spent=max((one.epsilon for one in known), default=None),
             delta=known[0].delta if known else None,
         )

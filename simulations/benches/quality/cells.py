@@ -1,16 +1,8 @@
 """How figures are written in the cells of the page."""
 
-from collections.abc import Iterable, Sequence
-
 from fedrec.evaluation.bootstrap import Interval
 
 NOT_RUN = "not run"
-
-
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table."""
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def percent(share: float, digits: int = 0) -> str:

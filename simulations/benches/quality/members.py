@@ -6,7 +6,8 @@ from functools import lru_cache
 from fedrec.evaluation.significance import holm
 from simulations.ablation import ALONE, EQUAL
 from simulations.benches.quality.matrix import CENTRAL, FUSION, TRIO
-from simulations.benches.quality.stored import METRICS, Difference, Scored, Stored, differences
+from simulations.benches.quality.row import METRICS
+from simulations.benches.quality.stored import Difference, Scored, Stored, differences
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,7 +32,7 @@ class Gain:
 
 def parts(stored: Stored) -> list[Part]:
     """Return the fusion's members in their order: branches trained alone where such runs are stored."""
-    if not stored.folders(FUSION):
+    if not stored.of(FUSION):
         return []
     model = stored.scenario(FUSION).model
     found = []

@@ -6,7 +6,8 @@ import numpy as np
 
 from fedrec.runs.newcomers import PooledNewUsers, pool_new_users
 from simulations.benches.quality.matrix import FOLDS, FUSION
-from simulations.benches.quality.stored import METRICS, Stored
+from simulations.benches.quality.row import METRICS
+from simulations.benches.quality.stored import Stored
 
 
 @lru_cache(maxsize=16)

@@ -1,15 +1,16 @@
 """The page on quality: put together from stored runs and from prose that holds whatever they say."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
+from simulations.benches.figures import table
+from simulations.benches.origin import counted
 from simulations.benches.quality import prose
 from simulations.benches.quality.ablations import encoder_section, task_section
 from simulations.benches.quality.bars import SEEDS, TITLES, Bar, bars
 from simulations.benches.quality.budgets import budget_section
-from simulations.benches.quality.cells import NOT_RUN, percent, table
+from simulations.benches.quality.cells import NOT_RUN, percent
 from simulations.benches.quality.matrix import BRANCHES, CENTRAL, DATA, FUSION, PRESETS, TRIO, WITH_DP
-from simulations.benches.quality.running import commit_of
+from simulations.benches.quality.row import QualityRow
 from simulations.benches.quality.stored import Stored
 from simulations.benches.quality.tables import (
     cold_section,
@@ -22,22 +23,21 @@ from simulations.benches.quality.tables import (
 )
 
 
-def write_page(out: Path, data: Sequence[str]) -> str:
-    """Return the page on the stored runs of ``data`` below ``out``, as Markdown.
+def quality_page(rows: Sequence[QualityRow], data: Sequence[str]) -> str:
+    """Return the page on the kept runs of ``data``, as Markdown.
 
     Raises ``ConfigError`` for runs of one data set that were measured by different rules.
     """
-    names = [Path(name).stem for name in data]
-    stored = {name: Stored(out / name) for name in names}
+    stored = {name: Stored(name, rows) for name in data}
     for one in stored.values():
         one.check_comparable(FUSION, (TRIO, CENTRAL, WITH_DP, *PRESETS, *BRANCHES))
-    sections = [prose.HEAD, _made(list(stored.values()))]
+    sections = [prose.HEAD, _made(rows)]
     goals = list(bars(stored))
     if goals:
         sections += [prose.BARS, table(("data", "bar", "measured", "seeds", ""), map(_bar_row, goals))]
     for number, one in enumerate(stored.values()):
         sections += _section(one, first=number == 0)
-    return "\n\n".join([*sections, prose.NOTES])
+    return "\n\n".join([*sections, prose.NOTES]) + "\n"
 
 
 def _section(stored: Stored, *, first: bool) -> list[str]:
@@ -66,18 +66,11 @@ def _protocol(stored: Stored) -> str:
     )
 
 
-def _made(stored: Sequence[Stored]) -> str:
+def _made(rows: Sequence[QualityRow]) -> str:
     """Return what was run, when, where and by which code."""
-    folders = [folder for one in stored for seeds in one.runs.values() for folder in seeds.values()]
-    if not folders:
-        return "Nothing is stored."
-    summaries = [folder.summary() for folder in folders]
-    dates = sorted({summary.created[:10] for summary in summaries})
-    commits = sorted({commit_of(folder.path) for folder in folders})
-    here = sorted({(s.environment.cpus, s.environment.packages.get("torch", "?")) for s in summaries})
-    machines = "; ".join(f"{cpus} shared cores, torch {torch}" for cpus, torch in here)
-    when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
-    return f"{len(folders)} runs, {when}, {machines}, code of {', '.join(commits)}."
+    if not rows:
+        return "Nothing is kept."
+    return f"{len(rows)} runs:\n\n{counted(row.origin for row in rows)}"
 
 
 def _bar_row(bar: Bar) -> list[str]:

@@ -3,10 +3,11 @@
 import fcntl
 import json
 import shutil
-import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -15,20 +16,20 @@ from fedrec.errors import ConfigError
 from fedrec.runs.atomic import write_atomically
 from fedrec.runs.folder import RunFolder
 from simulations.benches.central_run import run_central
+from simulations.benches.origin import Origin
 from simulations.benches.quality.matrix import CENTRAL, Cell
+from simulations.benches.quality.row import QualityRow
 from simulations.progress import Progress
 from simulations.simulate import simulate
 
 ORIGIN = "origin.json"
-"""Beside a stored run's files: what it was told, and the commit of the code that made it."""
+"""Beside a stored run's files: what it was told, and which code made it, when and where."""
 
 BULK = ("checkpoints", "nodes")
 """Of a run: what no figure is read from, hundreds of megabytes over the matrix."""
 
 FREE = ("name", "threads", "memory_mib", "device", "trackers")
 """Settings of ``run`` that no figure on quality depends on."""
-
-UNKNOWN = "unknown"
 
 
 def run_cells(cells: Iterable[Cell], out: Path, progress: Progress) -> int:
@@ -37,7 +38,7 @@ def run_cells(cells: Iterable[Cell], out: Path, progress: Progress) -> int:
     A finished run is left as it is; an unfinished one is begun anew; one that another process is making is passed over.
     Raises ``ConfigError`` for a stored run that was told otherwise.
     """
-    commit, made = code_commit(), 0
+    origin, made = Origin.here(), 0
     for cell in cells:
         with _claimed(out / cell.data / f".{cell.name}.lock") as mine:
             if not mine:
@@ -46,20 +47,20 @@ def run_cells(cells: Iterable[Cell], out: Path, progress: Progress) -> int:
                 progress.note(f"{cell.data}/{cell.name}: stored")
             else:
                 progress.note(f"{cell.data}/{cell.name}")
-                _make(cell, out, commit, progress)
+                _make(cell, out, origin, progress)
                 made += 1
     return made
 
 
-def _make(cell: Cell, out: Path, commit: str, progress: Progress) -> None:
+def _make(cell: Cell, out: Path, origin: Origin, progress: Progress) -> None:
     folder = cell.folder(out)
     if (folder / "config.toml").is_file():
         shutil.rmtree(folder)  # begun by a process that was ended; the lock is ours
     (run_central if cell.variant == CENTRAL else simulate)(cell.scenario, folder, progress=progress)
     for name in BULK:
         shutil.rmtree(folder / name, ignore_errors=True)
-    origin = {"commit": commit, "scenario": cell.scenario.model_dump(mode="json")}
-    write_atomically(folder / ORIGIN, (json.dumps(origin, indent=2) + "\n").encode())
+    told = {"origin": asdict(origin), "scenario": cell.scenario.model_dump(mode="json")}
+    write_atomically(folder / ORIGIN, (json.dumps(told, indent=2) + "\n").encode())
 
 
 def _is_stored(cell: Cell, out: Path) -> bool:
@@ -67,7 +68,7 @@ def _is_stored(cell: Cell, out: Path) -> bool:
     if not folder.summary_path.is_file():
         return False
     told = _origin(folder.path).get("scenario")
-    if told is not None and _comparable(_scenario(told, folder.path)) != _comparable(cell.scenario):
+    if _comparable(_scenario(told, folder.path)) != _comparable(cell.scenario):
         raise ConfigError(
             f"{folder.path} holds a run with other settings (compare its {ORIGIN}): remove it, or name another folder "
             "with --out"
@@ -90,27 +91,20 @@ def _comparable(scenario: Scenario) -> Scenario:
     return scenario.model_copy(update={"run": scenario.run.model_copy(update=free), "privacy": privacy})
 
 
-def commit_of(folder: Path) -> str:
-    """Return the commit of the code that made a stored run, ``unknown`` where it is not known."""
-    return str(_origin(folder).get("commit", UNKNOWN))
+def row_of(cell: Cell, out: Path) -> QualityRow | None:
+    """Return what is to be kept of a cell's run below ``out``; None for one that has not ended."""
+    folder = RunFolder(cell.folder(out))
+    if not folder.summary_path.is_file():
+        return None
+    return QualityRow.of(cell, folder, Origin(**_origin(folder.path)["origin"]))
 
 
-def _origin(folder: Path) -> dict[str, dict[str, dict[str, object]]]:
+def _origin(folder: Path) -> dict[str, Any]:
     try:
-        origin: dict[str, dict[str, dict[str, object]]] = json.loads((folder / ORIGIN).read_text("utf-8"))
-    except FileNotFoundError:
-        return {}
+        origin: dict[str, Any] = json.loads((folder / ORIGIN).read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{folder} has no {ORIGIN}: remove it, to make it anew") from error
     return origin
-
-
-def code_commit() -> str:
-    """Return the commit of this code, ``unknown`` outside a checkout."""
-    command = ["git", "rev-parse", "--short=10", "HEAD"]
-    try:
-        found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return UNKNOWN
-    return found.stdout.strip()
 
 
 @contextmanager

@@ -1,9 +1,7 @@
 """What is stored of a data set's runs: per-user figures of each scorer over the seeds, and the runs' summaries."""
 
-import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from pathlib import Path
 from statistics import fmean
 
 import numpy as np
@@ -12,17 +10,12 @@ from numpy.typing import NDArray
 from fedrec.config import Scenario
 from fedrec.errors import ConfigError, DataError
 from fedrec.evaluation.bootstrap import Interval, mean_interval, paired_interval
-from fedrec.evaluation.metrics import RankingResult
 from fedrec.evaluation.significance import sign_flip_p
-from fedrec.runs.folder import RunFolder
 from fedrec.runs.summary import Summary
+from simulations.benches.quality.row import METRICS, MODEL, QualityRow
 
-METRICS = ("hr@10", "ndcg@10")
 RESAMPLES = 2000
 FLIPS = 10_000
-
-MODEL = "model"
-"""Name of the whole fusion among a run's scorers."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,44 +63,37 @@ def differences(one: Scored, other: Scored) -> dict[str, Difference]:
 
 
 class Stored:
-    """The finished runs of one data set. Raises ``ConfigError`` for runs that were measured by different rules."""
+    """The kept runs of one data set. Raises ``ConfigError`` for runs that were measured by different rules."""
 
-    def __init__(self, folder: Path) -> None:
-        self.name = folder.name
-        self._folder = folder
+    def __init__(self, name: str, rows: Iterable[QualityRow]) -> None:
+        self.name = name
+        self.runs: dict[str, dict[int, QualityRow]] = {}
+        for row in sorted(rows, key=lambda row: row.key):
+            if row.data == name:
+                self.runs.setdefault(row.variant, {})[row.seed] = row
 
-    @cached_property
-    def runs(self) -> dict[str, dict[int, RunFolder]]:
-        """The finished runs by variant and seed."""
-        found: dict[str, dict[int, RunFolder]] = {}
-        for path in sorted(self._folder.glob("*-*/summary.json")):
-            named = re.fullmatch(r"(.+)-(\d+)", path.parent.name)
-            if named:
-                found.setdefault(named[1], {})[int(named[2])] = RunFolder.open(path.parent)
-        return {name: dict(sorted(seeds.items())) for name, seeds in found.items()}
-
-    def folders(self, variant: str) -> list[RunFolder]:
+    def of(self, variant: str) -> list[QualityRow]:
         """Return a variant's runs in order of seed."""
         return list(self.runs.get(variant, {}).values())
 
     def summaries(self, variant: str) -> list[Summary]:
         """Return the summaries of a variant's runs in order of seed."""
-        return [_summary(folder.path) for folder in self.folders(variant)]
+        return [row.summary() for row in self.of(variant)]
 
     def scenario(self, variant: str) -> Scenario:
         """Return what the variant's first run was told."""
-        return self.folders(variant)[0].scenario()
+        return self.of(variant)[0].scenario()
 
     def scored(self, variant: str, scorer: str = MODEL) -> Scored | None:
         """Return a scorer of a variant over its seeds; None where a run lacks it, or where there is no run."""
-        results = [_per_user(folder.path).get(scorer) for folder in self.folders(variant)]
+        results = [row.per_user().get(scorer) for row in self.of(variant)]
         known = [result for result in results if result is not None]
         if not known or len(known) < len(results):
             return None
         if len({summary.protocol.fingerprint for summary in self.summaries(variant)}) > 1:
-            raise ConfigError(f"runs of {variant} in {self._folder} were measured by different rules: repeat them")
+            raise ConfigError(f"runs of {variant} in {self.name} were measured by different rules: repeat them")
         if any(not np.array_equal(result.users, known[0].users) for result in known):
-            raise DataError(f"runs of {variant} in {self._folder} are of different users: repeat them")
+            raise DataError(f"runs of {variant} in {self.name} are of different users: repeat them")
         return Scored(
             seeds=tuple(self.runs[variant]),
             values={metric: np.stack([result.values[metric] for result in known]) for metric in METRICS},
@@ -119,7 +105,7 @@ class Stored:
         for variant in variants:
             if known and not {summary.protocol.fingerprint for summary in self.summaries(variant)} <= known:
                 raise ConfigError(
-                    f"runs of {variant} in {self._folder} were measured by other rules than those of {reference}: "
+                    f"runs of {variant} in {self.name} were measured by other rules than those of {reference}: "
                     "remove and repeat one of them"
                 )
 
@@ -135,13 +121,3 @@ class Stored:
         }
         worst = min(labels, key=lambda label: means[label]["ndcg@10"])
         return worst, means[worst]
-
-
-@lru_cache(maxsize=256)
-def _summary(path: Path) -> Summary:
-    return RunFolder.open(path).summary()
-
-
-@lru_cache(maxsize=64)
-def _per_user(path: Path) -> dict[str, RankingResult]:
-    return RunFolder.open(path).per_user()

@@ -8,15 +8,14 @@ from fedrec.runs.labels import epsilon_label, human_bytes
 from fedrec.runs.newcomers import KnownEvents
 from fedrec.runs.summary import Summary
 from simulations.ablation import ALONE, EQUAL
+from simulations.benches.figures import table
 from simulations.benches.quality import prose
-from simulations.benches.quality.cells import NOT_RUN, percent, signed, signed_percent, table, with_ends
+from simulations.benches.quality.cells import NOT_RUN, percent, signed, signed_percent, with_ends
 from simulations.benches.quality.matrix import BRANCHES, CENTRAL, COLD_ITEMS, FUSION, TRIO, WITH_DP
 from simulations.benches.quality.members import best_part, gains, parts, relative_to_central
 from simulations.benches.quality.newcomers import pooled
-from simulations.benches.quality.stored import METRICS, Scored, Stored, gap
-
-LENGTHS = "history length"
-"""Name of the grouping by deciles of history length."""
+from simulations.benches.quality.row import LENGTHS, METRICS
+from simulations.benches.quality.stored import Scored, Stored, gap
 
 FIGURES = ("HR@10", "NDCG@10")
 

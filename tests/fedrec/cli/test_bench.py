@@ -1,15 +1,19 @@
 """The bench commands print what was measured; measuring has tests of its own."""
 
 import json
+import platform
 import re
 from math import nan
 
 import pytest
+import torch
 
 from fedrec.cli.main import run
 from fedrec.errors import ConfigError
 from fedrec.evaluation.bootstrap import Interval
+from simulations.benches.code import Code
 from simulations.benches.codecs import CodecBench, CodecRow
+from simulations.benches.measurement import Measurement
 from simulations.benches.pfl import OURS, OURS_DP, PFL_DP, THEIRS, PflBench, Work
 from simulations.benches.places import Contestant
 from simulations.benches.racing import Race
@@ -115,6 +119,22 @@ def test_rivals_that_take_other_steps_are_not_passed_over(monkeypatch, capsys):
     assert "the rivals take NOT the same steps" in capsys.readouterr().out
 
 
+# --- storing ------------------------------------------------------------------------------------------------------
+def test_what_was_found_is_stored_with_command_code_and_machine(tmp_path, capsys):
+    store = tmp_path / "new" / "central.json"
+    options = ["--users", "10", "--rounds", "1", "--repeats", "2", "--model", "mf", "--store", str(store)]
+    assert run(["bench", "central", *options]) == 0
+    assert f"kept in {store}" in capsys.readouterr().err
+    stored = Measurement.read(store)
+    assert stored.command == "fedrec bench central --model mf --users 10 --rounds 1 --repeats 2"
+    assert stored.found is not None
+    assert [len(laps) for laps in stored.found["laps"].values()] == [2] * 4
+    assert stored.code == Code.here()
+    assert (stored.machine.threads, stored.machine.torch) == (1, torch.__version__)
+    assert str(tmp_path) not in store.read_text("utf-8")
+    assert platform.node() not in store.read_text("utf-8")
+
+
 # --- pfl ----------------------------------------------------------------------------------------------------------
 def test_pfl_is_raced_for_each_size_of_the_catalogue(without_pfl, capsys):
     assert run(["bench", "pfl", "--users", "50", "--cohort", "10", "--rounds", "1", "--repeats", "1", "--json"]) == 0
@@ -164,7 +184,7 @@ def without_growth(monkeypatch):
 
 
 def test_scale_prints_points_and_the_exponents_that_could_be_fitted(without_growth, capsys):
-    assert run(["bench", "scale", "--users", "10", "--users", "100", "--memory-mib", "64"]) == 0
+    assert run(["bench", "scale", "--users", "10,100", "--memory-mib", "64"]) == 0
     printed = capsys.readouterr().out
     rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in printed.splitlines() if "│" in line]
     assert rows == [["10", "20", "90", "0.5", "20", "512"], ["100", "20", "900", "5", "20", "1024"]]
@@ -181,7 +201,7 @@ def test_an_exponent_that_could_not_be_fitted_is_null_in_json(without_growth, ca
 
 
 # --- codecs -------------------------------------------------------------------------------------------------------
-def test_codecs_are_set_beside_the_plain_run_with_as_many_seeds_as_repeats(monkeypatch, capsys):
+def test_codecs_are_set_beside_the_plain_run_under_each_seed(monkeypatch, capsys):
     asked: list[tuple[int, ...]] = []
 
     def measure(scenario, *, seeds, out, progress):
@@ -200,7 +220,7 @@ def test_codecs_are_set_beside_the_plain_run_with_as_many_seeds_as_repeats(monke
         return CodecBench(scenario="tiny", seeds=tuple(seeds), rounds=2, nodes=3, users=60, rows=(row,))
 
     monkeypatch.setattr("fedrec.cli.bench.measure_codecs", measure)
-    assert run(["bench", "codecs", "tiny", "--repeats", "2"]) == 0
+    assert run(["bench", "codecs", "tiny", "--seeds", "0,1"]) == 0
     printed = capsys.readouterr().out
     row = next(line for line in printed.splitlines() if "int8" in line)
     assert [cell.strip() for cell in row.strip("│").split("│")] == [
@@ -211,7 +231,7 @@ def test_codecs_are_set_beside_the_plain_run_with_as_many_seeds_as_repeats(monke
         "0.0800",
         "+1.0 %",
     ]
-    assert run(["bench", "codecs", "tiny", "--repeats", "1", "--json"]) == 0
+    assert run(["bench", "codecs", "tiny", "--seeds", "0", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["rows"][0]["ratio"] == 0.26
     assert asked == [(0, 1), (0,)]
 

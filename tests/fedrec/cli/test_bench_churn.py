@@ -22,9 +22,9 @@ def test_a_record_is_json_with_its_events_by_name():
 def test_days_of_a_trace_are_played_with_and_without_hints(tmp_path, capsys):
     write_trace(diurnal_trace(200, 4, seed=1), tmp_path / "trace.csv")
     machine = Machine.here(threads=1)
-    with_pacing(machine, devices=0, days=0, file=tmp_path / "trace.csv", seed=0, as_json=True)
+    with_pacing(machine, devices=0, days=0, file=tmp_path / "trace.csv", seed=0, store=None, as_json=True)
     told = json.loads(capsys.readouterr().out)
     assert told["work"]["devices"] == 200
     assert told["paced"]["worst"] < told["unpaced"]["worst"]
-    with_pacing(machine, devices=0, days=0, file=tmp_path / "trace.csv", seed=0, as_json=False)
+    with_pacing(machine, devices=0, days=0, file=tmp_path / "trace.csv", seed=0, store=None, as_json=False)
     assert "without hints" in capsys.readouterr().out

@@ -5,6 +5,8 @@ import json
 import pytest
 
 from fedrec.cli.main import run
+from simulations.benches.measurement import Measurement
+from simulations.benches.pages.privacy import privacy_page
 from simulations.benches.privacy_overhead import WORKLOADS, OverheadRow
 from simulations.benches.privacy_rows import Row
 from simulations.benches.racing import Race, Spread
@@ -52,15 +54,18 @@ def test_json_holds_bars_and_every_lap(capsys: pytest.CaptureFixture[str]) -> No
     record = json.loads(capsys.readouterr().out)
     assert [bar["met"] for bar in record["bars"]] == [True, False]
     assert [lap["within"] for lap in record["overhead"]] == [True, False]
-    assert record["overhead"][0]["laps"]["with privacy"] == [{"seconds_a_round": 1.1}]
+    assert record["overhead"][0]["race"]["laps"]["with privacy"] == [{"seconds_a_round": 1.1}]
 
 
-def test_the_page_holds_what_was_printed(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
-    page = tmp_path / "page.md"
-    assert run(["bench", "privacy", "--page", str(page)]) == 0
-    text = page.read_text(encoding="utf-8")
+def test_what_is_stored_makes_the_page(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = tmp_path / "privacy.json"
+    assert run(["bench", "privacy", "speed", "overhead", "--rounds", "3", "--store", str(store)]) == 0
+    stored = Measurement.read(store)
+    assert stored.command == "fedrec bench privacy speed overhead --rounds 3"
+    text = privacy_page(stored)
     assert "| final figure | at most 5000 ms | 9000.0 ms | MISSED |" in text
     assert "+10%" in text
+    assert f"Code: {stored.origin}." in text
 
 
 def test_an_unknown_part_is_refused_before_anything_is_measured(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,8 @@ import json
 import pytest
 
 from fedrec.cli.main import run
+from simulations.benches.quality.page import quality_page
+from simulations.benches.quality.row import read_rows
 
 SETTINGS = ["training.rounds=1", "training.fusion_rounds=1", 'model.members=["markov"]', "evaluation.bootstrap=100"]
 OPTIONS = [part for setting in SETTINGS for part in ("--set", setting)]
@@ -13,21 +15,18 @@ OPTIONS = [part for setting in SETTINGS for part in ("--set", setting)]
 @pytest.fixture(scope="module")
 def out(tmp_path_factory):
     out = tmp_path_factory.mktemp("quality")
-    arguments = ["bench", "quality", "--out", str(out), "--data", "tiny", "--seeds", "0", *OPTIONS]
+    where = ["--out", str(out), "--store", str(out / "quality.jsonl")]
+    arguments = ["bench", "quality", *where, "--data", "tiny", "--seeds", "0", *OPTIONS]
     assert run([*arguments, "--variants", "fusion"]) == 0
     assert run([*arguments, "--variants", "fusion,central"]) == 0
     return out
 
 
-def test_the_page_is_written_from_the_runs_that_were_made(out, tmp_path, capsys):
-    page = tmp_path / "page.md"
-    assert run(["bench", "quality", "--report", "--out", str(out), "--data", "tiny", "--page", str(page)]) == 0
-    assert run(["bench", "quality", "--report", "--out", str(out), "--data", "tiny"]) == 0
-    assert capsys.readouterr().out == page.read_text("utf-8")
-
+def test_the_page_is_written_from_what_was_kept_of_the_runs(out):
+    page = quality_page(read_rows(out / "quality.jsonl"), ["tiny"])
     for variant, label in (("fusion", "**fusion, federated, no DP**"), ("central", "fusion, central twin")):
         summary = json.loads((out / "tiny" / f"{variant}-0" / "summary.json").read_text("utf-8"))
-        assert f"| {label} | {summary['metrics']['hr@10']:.3f} [" in page.read_text("utf-8")
+        assert f"| {label} | {summary['metrics']['hr@10']:.3f} [" in page
 
 
 def test_a_finished_run_is_not_made_again(out, capsys):
@@ -43,7 +42,6 @@ def test_a_finished_run_is_not_made_again(out, capsys):
     [
         (["--seeds", "one"], "--seeds takes whole numbers"),
         (["--variants", "nothing"], "there is no variant 'nothing'"),
-        (["--page", "page.md"], "add --report"),
         (["--data", "no-such"], "unknown scenario 'no-such'"),
     ],
 )

@@ -10,10 +10,11 @@ from simulations.attacks import grid
 from simulations.attacks.authors.record import Reproduction
 from simulations.attacks.authors.record import Row as AuthorsRow
 from simulations.attacks.grid import CLEAN, Cell, Row, Table, cells, defences_of
-from simulations.attacks.page import write_page
+from simulations.attacks.page import robustness_page
 from simulations.attacks.registry import ATTACKS
-from simulations.benches.machine import Machine
+from simulations.benches.origin import Origin
 
+ORIGIN = Origin(code="0d596aa43e", date="2026-11-23", machine="a machine")
 CELL = Cell(world="factors", data="ml-100k", defence="none", attack="pieck-ipe", fraction=0.05, seed=0)
 
 
@@ -27,6 +28,7 @@ def row(cell: Cell, er: float, hr: float) -> Row:
         target=7,
         target_met=3,
         seconds=1.0,
+        origin=ORIGIN,
     )
 
 
@@ -111,31 +113,25 @@ def test_the_page_marks_what_misses_a_bar_and_shows_the_spread_over_seeds() -> N
         own="nothing",
         seed=0,
         seconds=1.0,
+        origin=ORIGIN,
     )
-    page = write_page(found, [authors], Machine.here(threads=1))
+    page = robustness_page(found, [authors])
     assert "**0.800 [0.700, 0.900]**" in page
     assert "| 3.0 % |" in page  # within the bar: not marked
     assert "0.10 / 0.40 / 0.98" in page
+    assert page.endswith("\n- 6 of code 0d596aa43e, 2026-11-23, on a machine\n")
 
 
-def test_the_command_fills_the_table_and_writes_the_page(
+def test_the_command_fills_the_table_once(
     tmp_path: Path, counted: list[Cell], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["bench", "attacks", "--attack", "pieck-ipe", "--defence", "none", "--rows", str(tmp_path)]
-    assert run(command) == 0
+    store = tmp_path / "attacks.jsonl"
+    command = ["bench", "attacks", "--attacks", "pieck-ipe", "--defences", "none", "--store", str(store)]
+    assert run(command) == run(command) == 0
     assert "pieck-ipe" in capsys.readouterr().out
-    assert len(counted) == 2
-    assert run([*command, "--page", str(tmp_path / "page.md")]) == 0
-    assert "0.500" in (tmp_path / "page.md").read_text()
-    assert len(counted) == 2
+    assert len(counted) == len(Table(store).rows()) == 2
 
 
-@pytest.mark.parametrize(("option", "said"), [("--fractions", "a tenth"), ("--seeds", "0;1")])
-def test_what_is_no_list_of_numbers_is_refused_in_a_line(
-    option: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(["bench", "attacks", "--rows", str(tmp_path), option, said]) == 2
-    words = " ".join(capsys.readouterr().err.replace("│", " ").split())
-    assert option in words
-    assert f"{said!r} is not a list of numbers separated by commas" in words
-    assert list(tmp_path.iterdir()) == []
+def test_fractions_that_are_none_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["bench", "attacks", "--fractions", "0.05,2"]) == 2
+    assert "--fractions takes shares above 0 and up to 1" in capsys.readouterr().err

@@ -9,6 +9,7 @@ from fedrec.data.fetch import DATA_VARIABLE
 from simulations.attacks.authors.interactions import Interactions
 from simulations.attacks.authors.record import Reproduction, Row
 from simulations.attacks.authors.reproduction import REPRODUCTIONS, least_popular
+from simulations.benches.origin import Origin
 
 
 def test_a_reproduction_comes_back_from_json() -> None:
@@ -26,6 +27,7 @@ def test_a_reproduction_comes_back_from_json() -> None:
         own="f",
         seed=3,
         seconds=1.5,
+        origin=Origin(code="0d596aa43e", date="2026-11-23", machine="a machine"),
     )
     assert Reproduction.from_json(record.to_json()) == record
 

@@ -20,9 +20,12 @@ from fedrec.runs.summary import (
     Summary,
     TimingSummary,
 )
-from simulations.benches.quality.matrix import FOLDS, SETTINGS
-from simulations.benches.quality.page import write_page
+from simulations.benches.origin import Origin
+from simulations.benches.quality.matrix import FOLDS, SETTINGS, Cell
+from simulations.benches.quality.page import quality_page
+from simulations.benches.quality.row import QualityRow, keep_rows, read_rows
 
+ORIGIN = Origin(code="abc", date="2026-11-22", machine="a machine")
 USERS = np.arange(200)
 TOLD = {"model": {"members": ["ease", "markov"]}, "training": {"sample_rate": 0.1, "rounds": 7}}
 PRIVATE = PrivacySummary(
@@ -45,8 +48,14 @@ def hits(share, ndcg=None):
 
 
 @pytest.fixture
-def store(tmp_path):
-    """Store a run of the matrix as if it had been made."""
+def kept():
+    """What is kept of the runs that were stored."""
+    return []
+
+
+@pytest.fixture
+def store(kept, tmp_path):
+    """Keep a run of the matrix as if it had been made."""
 
     def run(data, variant, seed, results, *, fingerprint="f" * 64, **changes):
         told = [*SETTINGS[variant], f"run.seed={seed}"]
@@ -87,6 +96,8 @@ def store(tmp_path):
             ),
         )
         folder.write_summary(summary.model_copy(update=changes))
+        cell = Cell(data=data, variant=variant, scenario=folder.scenario())
+        kept.append(QualityRow.of(cell, folder, ORIGIN))
 
     return run
 
@@ -124,15 +135,15 @@ def bar(page, what):
     return [cell.strip() for cell in found.strip("|").split("|")][2:]
 
 
-def test_where_nothing_is_stored_every_cell_says_so(tmp_path):
-    page = write_page(tmp_path, ["ml-100k", "movietweetings", "amazon-toys"])
-    assert "Nothing is stored." in page
+def test_where_nothing_is_stored_every_cell_says_so(kept):
+    page = quality_page(kept, ["ml-100k", "movietweetings", "amazon-toys"])
+    assert "Nothing is kept." in page
     assert rows(page)["**fusion, federated, no DP**"] == ["not run", "not run", ""]
     assert page.count("MISSED") == page.count("| met |") == 0
 
 
-def test_figures_are_means_over_users_of_means_over_seeds(fused, tmp_path):
-    page = write_page(tmp_path, ["ml-100k"])
+def test_figures_are_means_over_users_of_means_over_seeds(kept, fused):
+    page = quality_page(kept, ["ml-100k"])
     found = rows(page, "## ML-100K")
     figure, ndcg, seeds = found["**fusion, federated, no DP**"]
     assert (figure[:5], ndcg[:5], seeds) == ("0.550", "0.275", "2")
@@ -141,19 +152,19 @@ def test_figures_are_means_over_users_of_means_over_seeds(fused, tmp_path):
     assert found["EASE, central"][0].startswith("0.600 [")
     assert found["fusion, central twin"] == ["not run", "not run", ""]
     assert found["fusion"][:4] == ["7", "10 %", "9", "500 kB"]
-    assert "2 runs, 2026-11-22, 2 shared cores, torch 2.13.0, code of unknown." in page
+    assert "2 runs:\n\n- 2 of code abc, 2026-11-22, on a machine" in page
     assert "worst decile of history length (1 to 9 events): HR@10 0.350, NDCG@10 0.175" in page
     assert "- fusion, weights: cf 0.75, ease 0.25" in page
 
 
-def test_the_best_member_is_one_alone_trained_apart_where_there_is_such_a_run(fused, store, tmp_path):
-    page = write_page(tmp_path, ["ml-100k"])
+def test_the_best_member_is_one_alone_trained_apart_where_there_is_such_a_run(kept, fused, store):
+    page = quality_page(kept, ["ml-100k"])
     assert "ease, federated (best member)" in page
     assert "cf, as trained in the fusion" in page
 
     for seed in (0, 1):
         store("ml-100k", "cf", seed, {"model": hits(0.4)})
-    page = write_page(tmp_path, ["ml-100k"])
+    page = quality_page(kept, ["ml-100k"])
     assert rows(page, "## ML-100K")["cf, trained alone (best member)"][0].startswith("0.400")
     gap = rows(page, "| fusion less |")["cf, trained alone (best member)"]
     assert gap[0].startswith("+0.150 [+0.")
@@ -161,10 +172,10 @@ def test_the_best_member_is_one_alone_trained_apart_where_there_is_such_a_run(fu
     assert bar(page, "HR@10 significantly above the best member (cf, trained alone)")[-1].startswith("met")
 
 
-def test_a_bar_that_is_missed_is_marked(fused, store, tmp_path):
+def test_a_bar_that_is_missed_is_marked(kept, fused, store):
     store("ml-100k", "central", 0, {"model": hits(0.57)})
     store("movietweetings", "fusion", 0, {"model": hits(0.1), "alone ease": hits(0.1)})
-    page = write_page(tmp_path, ["ml-100k", "movietweetings"])
+    page = quality_page(kept, ["ml-100k", "movietweetings"])
     assert bar(page, "ML-100K | HR@10 without DP") == ["0.5500", "2", "met, with 2 of 3 seeds"]
     assert rows(page, "## ML-100K")["fusion less its central twin, paired"][0].startswith("-0.020 [-0.0")
     assert bar(page, "HR@10 no more than 2 % below") == ["-3.5 %", "2", "**MISSED**, with 2 of 3 seeds"]
@@ -173,7 +184,7 @@ def test_a_bar_that_is_missed_is_marked(fused, store, tmp_path):
     assert bar(page, "ML-100K | cohorts")[0] == "10 %"
 
 
-def test_privacy_cold_items_and_new_users_stand_beside_what_they_are_held_against(fused, store, tmp_path):
+def test_privacy_cold_items_and_new_users_stand_beside_what_they_are_held_against(kept, fused, store):
     store("ml-100k", "with-dp", 0, {"model": hits(0.3), "dp-popularity": hits(0.1)}, privacy=PRIVATE)
     floors = {"content-popularity": hits(0.1), "content-profile": hits(0.3)}
     store("ml-100k", "cold-items", 0, {"model": hits(0.2), **floors}, fingerprint="c" * 64)
@@ -183,7 +194,7 @@ def test_privacy_cold_items_and_new_users_stand_beside_what_they_are_held_agains
         told = NewUsersSummary(fold=fold, folds=5, num_users=40, fingerprint="f" * 64, by_events={"3": quality})
         known = RankingResult(users=own, values={name: c[own] for name, c in hits(0.45).values.items()})
         store("ml-100k", variant, 0, {f"{NEW_USERS} 3": known}, new_users=told, fingerprint="9" * 64)
-    page = write_page(tmp_path, ["ml-100k"])
+    page = quality_page(kept, ["ml-100k"])
 
     private = rows(page, "### With user-level DP")
     assert private["**federated, user-level DP, epsilon 7.99, delta 1e-05, 6 rounds**"][0].startswith("0.300")
@@ -200,38 +211,38 @@ def test_privacy_cold_items_and_new_users_stand_beside_what_they_are_held_agains
     assert [bar(page, f"cold items, {name}")[-1] for name in ("HR@10", "NDCG@10")] == ["met, with 1 of 3 seeds"] * 2
 
 
-def test_runs_that_were_measured_by_other_rules_are_refused(fused, store, tmp_path):
+def test_runs_that_were_measured_by_other_rules_are_refused(kept, fused, store):
     store("ml-100k", "trio", 0, {"model": hits(0.4)}, fingerprint="0" * 64)
     with pytest.raises(ConfigError, match=r"runs of trio .* were measured by other rules than those of fusion"):
-        write_page(tmp_path, ["ml-100k"])
+        quality_page(kept, ["ml-100k"])
 
 
-def test_seeds_of_other_users_or_rules_are_refused(store, tmp_path):
+def test_seeds_of_other_users_or_rules_are_refused(kept, store):
     store("ml-100k", "fusion", 0, {"model": hits(0.4)})
     fewer = RankingResult(users=USERS[:100], values={n: c[:100] for n, c in hits(0.4).values.items()})
     store("ml-100k", "fusion", 1, {"model": fewer})
     with pytest.raises(DataError, match="are of different users"):
-        write_page(tmp_path, ["ml-100k"])
+        quality_page(kept, ["ml-100k"])
     store("movietweetings", "fusion", 0, {"model": hits(0.4)})
     store("movietweetings", "fusion", 1, {"model": hits(0.4)}, fingerprint="0" * 64)
     with pytest.raises(ConfigError, match="were measured by different rules"):
-        write_page(tmp_path, ["movietweetings"])
+        quality_page(kept, ["movietweetings"])
 
 
-def test_a_floor_that_is_too_large_for_the_catalogue_is_said_to_be_left_out(store, tmp_path, monkeypatch):
+def test_a_floor_that_is_too_large_for_the_catalogue_is_said_to_be_left_out(kept, store, monkeypatch):
     monkeypatch.setattr("simulations.benches.quality.tables.EASE_MAX_ITEMS", 1000)
     store("amazon-toys", "fusion", 0, {"model": hits(0.4), "alone ease": hits(0.1)})
-    page = write_page(tmp_path, ["amazon-toys"])
+    page = quality_page(kept, ["amazon-toys"])
     assert rows(page, "## Amazon Toys")["EASE, central"][0] == "left out: more than 1,000 items"
     assert "### Cold items" not in page
     assert bar(page, "HR@10 not significantly below the best member (ease, federated)")[-1].startswith("met")
 
 
-def test_a_budget_is_held_against_its_goal_and_against_dp_popularity_by_user(fused, store, tmp_path):
+def test_a_budget_is_held_against_its_goal_and_against_dp_popularity_by_user(kept, fused, store):
     for seed, share in ((0, 0.1), (1, 0.15)):
         store("ml-100k", "dp-4", seed, {"model": hits(share), "dp-popularity": hits(0.08)}, privacy=PRIVATE)
         store("ml-100k", "dp-8", seed, {"model": hits(0.07), "dp-popularity": hits(0.08)}, privacy=PRIVATE)
-    page = write_page(tmp_path, ["ml-100k"])
+    page = quality_page(kept, ["ml-100k"])
     assert bar(page, "HR@10 at epsilon 4 at least 0.11") == ["0.1250", "2", "met, with 2 of 3 seeds"]
     assert bar(page, "HR@10 at epsilon 4 not below DP popularity")[0].startswith("+0.045 [+0.")
     assert bar(page, "HR@10 at epsilon 8 at least 0.125")[-1] == "**MISSED**, with 2 of 3 seeds"
@@ -240,3 +251,25 @@ def test_a_budget_is_held_against_its_goal_and_against_dp_popularity_by_user(fus
     spent, model, floor, distance, *_ = rows(page, "### At a budget")["4"]
     assert (spent, model[:5], floor[:5]) == ("7.981, 1.0e-05", "0.125", "0.080")
     assert distance.startswith("+0.045 [+0.")
+
+
+def test_the_page_of_rows_read_back_is_the_page_of_the_runs(kept, fused, tmp_path):
+    keep_rows(tmp_path / "rows.jsonl", kept)
+    read = read_rows(tmp_path / "rows.jsonl")
+    assert quality_page(read, ["ml-100k"]) == quality_page(kept, ["ml-100k"])
+
+
+def test_a_row_takes_the_place_of_an_older_one_of_the_same_run(kept, fused, store, tmp_path):
+    keep_rows(tmp_path / "rows.jsonl", kept)
+    store("ml-100k", "trio", 0, {"model": hits(0.25)})
+    keep_rows(tmp_path / "rows.jsonl", [kept[0], kept[-1].model_copy(update={"variant": "fusion", "seed": 1})])
+    first, second = read_rows(tmp_path / "rows.jsonl")
+    assert (first, second.scorers) == (kept[0], kept[-1].scorers)
+
+
+def test_a_damaged_row_is_refused_with_its_line(kept, fused, tmp_path):
+    path = tmp_path / "rows.jsonl"
+    keep_rows(path, kept)
+    path.write_text(path.read_text("utf-8") + '{"data": "ml-100k"}\n', "utf-8")
+    with pytest.raises(DataError, match=r"rows.jsonl, line 3 is no row"):
+        read_rows(path)

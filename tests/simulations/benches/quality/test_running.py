@@ -9,8 +9,9 @@ import pytest
 from fedrec.config import parse_scenario
 from fedrec.errors import ConfigError
 from fedrec.runs.folder import RunFolder
+from simulations.benches.origin import Origin
 from simulations.benches.quality.matrix import Cell
-from simulations.benches.quality.running import UNKNOWN, code_commit, commit_of, run_cells
+from simulations.benches.quality.running import row_of, run_cells
 from simulations.progress import Silence
 
 
@@ -78,17 +79,14 @@ def test_settings_that_a_stored_run_did_not_know_have_their_defaults_and_unknown
         run_cells([cell_of()], tmp_path, Silence())
 
 
-def test_a_run_keeps_the_commit_of_the_code_that_made_it(made, tmp_path, monkeypatch):
-    monkeypatch.setattr("simulations.benches.quality.running.code_commit", lambda: "abc")
+def test_a_run_keeps_where_it_is_from(made, tmp_path, monkeypatch):
+    origin = Origin(code="abc", date="2026-11-22", machine="a machine")
+    monkeypatch.setattr("simulations.benches.quality.running.Origin.here", lambda: origin)
     run_cells([cell_of()], tmp_path, Silence())
-    assert commit_of(tmp_path / "tiny" / "fusion-0") == "abc"
-    assert commit_of(tmp_path) == UNKNOWN
-    assert json.loads((tmp_path / "tiny" / "fusion-0" / "origin.json").read_text())["scenario"]["run"]["seed"] == 0
+    told = json.loads((tmp_path / "tiny" / "fusion-0" / "origin.json").read_text())
+    assert told["origin"] == {"code": "abc", "date": "2026-11-22", "machine": "a machine"}
+    assert told["scenario"]["run"]["seed"] == 0
 
 
-def test_outside_a_checkout_the_commit_is_unknown(monkeypatch):
-    def fail(*command, **settings):
-        raise FileNotFoundError("git")
-
-    monkeypatch.setattr("simulations.benches.quality.running.subprocess.run", fail)
-    assert code_commit() == UNKNOWN
+def test_of_a_run_that_has_not_ended_there_is_no_row(tmp_path):
+    assert row_of(cell_of(), tmp_path) is None

@@ -1,0 +1,19 @@
+"""The pages that are committed are those that the committed rows give."""
+
+from pathlib import Path
+
+import pytest
+
+from simulations.benches.pages.documents import documents
+
+DOCS = Path(__file__).resolve().parents[4] / "docs"
+
+
+@pytest.fixture(scope="module")
+def written():
+    return documents(DOCS / "measured")
+
+
+@pytest.mark.parametrize("name", ["robustness.md"])
+def test_a_page_is_what_its_rows_give(name, written):
+    assert (DOCS / name).read_text("utf-8") == written[name], "run `make bench-pages`"
