@@ -16,9 +16,9 @@ from fedrec.errors import ConfigError
 from fedrec.runs.atomic import write_atomically
 from simulations.benches.machine import Machine
 from simulations.benches.measurement import SUFFIX, Measurement
-from simulations.benches.pages.documents import BENCHES as FOLDER
-from simulations.benches.pages.documents import documents
 from simulations.benches.plan import BENCHES, LONG, Bench
+from simulations.documents import BENCHES as FOLDER
+from simulations.documents import documents
 
 MEASURED = Path("docs/measured")
 Stored = Annotated[Path, typer.Option("--store", metavar="DIR", help="Where what was measured is kept.")]

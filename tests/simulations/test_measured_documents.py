@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from simulations.benches.pages.documents import documents
+from simulations.documents import documents
 
-DOCS = Path(__file__).resolve().parents[4] / "docs"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
 @pytest.fixture(scope="module")
