@@ -233,3 +233,29 @@ def test_a_streaming_grid_hands_all_else_to_the_grid_within(monkeypatch):
         ("push_messages", (["m"],)),
         ("pull_messages", (["id"],)),
     ]
+
+
+def test_a_lot_of_no_messages_waits_for_nothing():
+    grid, stream = streamed([])
+    assert list(stream.send_and_receive([], timeout=60.0)) == []
+    assert grid.now == 0.0
+
+
+def test_enough_replies_of_the_second_half_end_the_round():
+    grid, stream = streamed([14.0, 15.0, 99.0])
+    heard: list[Message] = []
+    told = {"timeout": 20.0, "started": 0.0, "clock": lambda: grid.now}
+    for reply in exchange(stream, questions(3), again=list, enough=lambda: len(heard) >= 2, **told):
+        heard.append(reply)
+    assert len(heard) == 2
+    assert grid.now == pytest.approx(15.0, abs=1.0)
+
+
+def test_tasks_that_nothing_may_come_of_any_more_are_not_waited_for():
+    grid, _ = streamed([50.0, 50.0])
+    awaited = Awaited(lambda: grid.now, grid.sleep)
+    told = {"again": list, "timeout": 4.0, "started": 0.0, "missing": lambda: 1}
+    assert list(awaited.exchange(grid, tasks(["a" * 32, "b" * 32]), **told)) == []
+    assert awaited.nonces() == {"a" * 32, "b" * 32}
+    awaited.keep({"b" * 32})
+    assert awaited.nonces() == {"b" * 32}
