@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
+PRESS  := $(VENV)/.documents
 PIP    := $(BIN)/pip install --quiet --quiet --constraint constraints.txt
 
 export PYTHON
@@ -11,7 +12,7 @@ export FLWR_DISABLE_UPDATE_CHECK := 1
 export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install demo deploy-demo test lint types contracts unit coverage proto walks faults slow soak bench bench-buffered \
+.PHONY: help install demo deploy-demo test lint types contracts unit proto walks faults slow soak bench bench-buffered \
     bench-quality bench-attacks bench-pages installed clean
 
 help: ## list the targets
@@ -56,6 +57,19 @@ proto: $(READY) ## generate the stubs of the device's local service from its .pr
 walks: $(READY) ## walk the three personas' paths anew and write their transcripts, docs/walks: minutes; data from FEDREC_DATA
 	@for list in docs/walks/*.toml; do $(BIN)/python .ci/walk $$(basename $$list .toml) --write $${list%.toml}.md || exit 1; done
 
+.PHONY: reference docs
+reference: $(READY) ## write the generated pages of docs/reference, and set links into code to the lines that they name
+	PYTHONPATH=.:.ci $(BIN)/python -m documents.reference
+
+# The requirements alone: to install fedrec again would take it from under tests that run meanwhile.
+$(PRESS): $(READY) pyproject.toml constraints.txt
+	$(PIP) $$($(BIN)/python -c 'import tomllib; \
+	    print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"])')
+	@touch $@
+
+docs: $(PRESS) reference ## the documentation as a site, site/index.html, which needs neither server nor network; a broken link fails
+	PYTHONPATH=.:.ci NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --config-file .ci/documents/mkdocs.yml
+
 faults: $(READY) ## the cases of fault and abuse that take minutes: real deployments, power cuts, millions of events
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m "slow and (fault or abuse)"
 
@@ -90,18 +104,8 @@ bench-attacks: $(READY) ## cells of the table in docs/robustness.md that are not
 bench-pages: $(READY) ## write the pages that hold figures from what is kept
 	$(BIN)/fedrec bench pages
 
-# Lines and branches of these are covered whole.
-WHOLE := fedrec/privacy/*,fedrec/flower/*,fedrec/envelope.py,fedrec/signing/*,fedrec/codecs/*,fedrec/rounds.py,fedrec/aggregation/*
-
-coverage: $(READY) ## the suite under coverage: 90 % of fedrec, and every branch of its privacy and protocol code
-	@rm -rf .coverage && mkdir .coverage
-	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -n 2 --dist loadgroup --timeout 900 -m "not slow"
-	$(BIN)/coverage combine --quiet
-	$(BIN)/coverage report --include='fedrec/*' --fail-under=90 --format=total
-	$(BIN)/coverage report --include='$(WHOLE)' --fail-under=100 --skip-covered --show-missing
-
 installed: $(READY) ## the wheel, in a clean environment outside the checkout, simulates one round
 	.ci/installed
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist site

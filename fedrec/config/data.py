@@ -30,6 +30,8 @@ class DataConfig(Section):
     k_core: Annotated[int, Field(ge=0)] = 0
     """Keep users and items with at least this many events, repeatedly; 0 keeps all."""
     split: Literal["leave-last-out", "last-n", "global-time", "cold-items"] = "leave-last-out"
+    """How events are divided among training, validation and test: a user's last event and the one before it; the last
+    ``last_n`` of each; all after two moments; or all events of hidden items."""
     last_n: Count = 1
     """Held-out events a user and stage, for ``last-n``."""
     test_share: Rate = 0.1
@@ -39,7 +41,9 @@ class DataConfig(Section):
     cold_seed: Annotated[int, Field(ge=0)] = 0
     """Draws the hidden items, the same ones for every ``run.seed``."""
     synthetic_users: Count = 600
+    """Users of ``source = "synthetic"``."""
     synthetic_items: Annotated[int, Field(ge=2)] = 400
+    """Items of ``source = "synthetic"``."""
     max_users: Annotated[int, Field(ge=0)] = 0
     """Keep only the first this many users; 0 keeps all."""
     user_folds: Annotated[int, Field(ge=0)] = 0

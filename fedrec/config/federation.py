@@ -42,6 +42,7 @@ class FederationConfig(Section):
     users, and ``training.sample_rate`` is of the other rounds alone."""
     buffered: BufferConfig = BufferConfig()
     place: Place = "in-process"
+    """Where simulated nodes run: in this process, or as actors of a Ray cluster."""
     nodes: Count = 1
     """Simulated nodes among which the users are divided; at most one a user."""
     minimum_replies: Rate = 0.5
@@ -63,6 +64,7 @@ class FederationConfig(Section):
     round_timeout: Positive = 600.0
     """Seconds to wait for a round's replies."""
     checkpoint_every: Count = 10
+    """Rounds between two checkpoints."""
     codec: CodecConfig = CodecConfig()
     users_per_device: Count = 8
     """Most users that one enrolled device may speak for: a device says itself how many it has. Simulated nodes, which

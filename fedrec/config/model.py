@@ -21,6 +21,7 @@ class ModelConfig(Section):
     history_length: Annotated[int, Field(ge=2)] = 50
     """Most recent events that the behaviour tower and the sequence branch read."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """Share of their coordinates that networks leave out in training, and the autoencoder of a bag's events."""
     branches: tuple[Branch, ...] = ("cf", "mf", "seq")
     """What is trained by gradients, together. May be empty where there are ``members``."""
     members: tuple[Member, ...] = ()

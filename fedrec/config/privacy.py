@@ -17,7 +17,9 @@ class InteractionConfig(Section):
     """
 
     noise_multiplier: Positive = 1.0
+    """Standard deviation of a step's noise over ``max_grad_norm``."""
     max_grad_norm: Positive = 1.0
+    """L2 bound of one sample's gradient."""
     sample_rate: Rate = 0.2
     """Probability with which each of the public number of chunks is in a step's batch (Poisson)."""
     chunk_length: Annotated[int, Field(ge=2)] = 5
@@ -46,7 +48,9 @@ class PrivacyConfig(Section):
     """
 
     enabled: bool = True
+    """Whether there is a user-level claim at all. Without, no noise is added and nothing is charged."""
     epsilon: Positive = 8.0
+    """Budget of everything that a run releases. A round that would pass it is refused."""
     delta: Annotated[float, Field(gt=0, lt=1)] | Literal["auto"] = 1e-5
     """``auto``: one over the number of users, to the power of 1.1."""
     adjacency: Literal["add-or-remove-one", "zero-out", "replace-one"] | None = None
@@ -75,8 +79,11 @@ class PrivacyConfig(Section):
     """``rows``: each row of a user's item tables is clipped to ``row_clip_norm`` first, so that nobody owns an item.
     ``adaptive``: the clip norm follows the ``clip_quantile`` of the users' norms (Andrew et al., 2021)."""
     row_clip_norm: Positive = 0.1
+    """L2 bound of one user's change of one item, for ``clipping = "rows"``."""
     clip_quantile: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Share of users whose updates an adaptive clip norm leaves whole."""
     clip_learning_rate: Positive = 0.2
+    """How fast an adaptive clip norm follows, in its logarithm a round."""
     clip_count_noise: NonNegative = 0.0
     """Standard deviation of the noise on the number of users within the clip norm; 0: a twentieth of the expected
     cohort."""

@@ -16,8 +16,11 @@ class RunConfig(Section):
     """What belongs to the run as a whole."""
 
     name: str = "run"
+    """What reports call the run."""
     seed: Annotated[int, Field(ge=0)] = 0
+    """Of everything that is drawn, but for noise (``privacy.noise_seed``)."""
     device: str = "cpu"
+    """PyTorch's name of what it computes on: ``cpu``, ``cuda``, ``cuda:1``."""
     threads: Annotated[int, Field(ge=0)] = 0
     """PyTorch threads; 0 leaves PyTorch's choice."""
     memory_mib: Count = DEFAULT_MEMORY_MIB

@@ -35,9 +35,11 @@ class LocalConfig(Section):
     optimizer: Literal["sgd", "adam"] = "sgd"
     """Of the user's own copy of the shared parameters; its state does not outlive the round."""
     learning_rate: Positive = 1.0
+    """Step size of ``optimizer``."""
     proximal: NonNegative = 0.0
     """Weight of the proximal term ``proximal/2 * |w - w_round|^2`` on the own copy (FedProx, Li et al., 2020)."""
     private_optimizer: Literal["adagrad", "sgd", "adam"] = "adagrad"
+    """Of the user's private parameters; its state stays with them on the device."""
     private_learning_rate: Positive = 0.1
     """Step size of ``private_optimizer`` on the user's private parameters."""
     private_start: Literal["kept", "rebuilt", "ridge"] = "kept"
@@ -81,13 +83,17 @@ class TrainingConfig(Section):
     """The federation's rounds and the server's optimiser."""
 
     rounds: Annotated[int, Field(ge=0)] = 40
+    """Rounds of training; each releases one update of the shared parameters."""
     sample_rate: Rate = 0.25
     """Probability with which each user of the roster takes part in a round (Poisson sampling)."""
     server_optimizer: Literal["sgd", "adam"] = "adam"
+    """What steps along a round's mean update (Reddi et al., 2021)."""
     server_learning_rate: Positive = 0.01
+    """Step size of ``server_optimizer`` in the first round."""
     server_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Momentum of SGD, beta1 of Adam."""
     server_schedule: Literal["constant", "cosine"] = "cosine"
+    """How that step size goes on: as it is, or falling along half a cosine."""
     schedule_rounds: Annotated[int, Field(ge=0)] = 0
     """Rounds over which the schedule falls; 0 means ``rounds``."""
     tail_average: Annotated[float, Field(ge=0, le=1)] = 0.0

@@ -143,7 +143,8 @@ def covers(event: Event, mechanism: Mechanism) -> bool:
             return one.noise_multiplier <= own.noise_multiplier and one.sample_rate >= rate
         case CorrelatedGaussian() as one, CorrelatedGaussian() as own:
             return one.noise_multiplier <= own.noise_multiplier
-    return replace(event, steps=1) == mechanism.event
+        case one, own:
+            return replace(one, steps=1) == own
 
 
 def charge_fields(release: Release) -> dict[str, Any]:
