@@ -11,10 +11,12 @@ from simulations.benches.pages.privacy import privacy_page
 from simulations.benches.plan import PRIVACY
 from simulations.benches.quality.matrix import DATA
 from simulations.benches.quality.page import quality_page
+from simulations.benches.quality.published import read_published
 from simulations.benches.quality.row import read_rows
 
 BENCHES, EARLIER = "benches", "earlier.json"
 ATTACKS, AUTHORS, QUALITY = "attacks.jsonl", "attacks-authors.jsonl", "quality.jsonl"
+PUBLISHED = "quality-published.json"
 
 
 def documents(stored: Path) -> dict[str, str]:
@@ -24,6 +26,6 @@ def documents(stored: Path) -> dict[str, str]:
     return {
         "performance.md": performance_page(measured, read_earlier(stored / EARLIER)),
         "privacy-figures.md": privacy_page(measured.get(PRIVACY)),
-        "quality.md": quality_page(read_rows(stored / QUALITY), DATA),
+        "quality.md": quality_page(read_rows(stored / QUALITY), DATA, read_published(stored / PUBLISHED)),
         "robustness.md": robustness_page(attacks, read_reproductions(stored / AUTHORS)),
     }

@@ -116,9 +116,8 @@ class Progress:
         self._teller.tell(What.ROUND_ABANDONED, number, why=why, spent_on_devices=spent_on_devices)
         self._durably(number, lambda: self._hooks.on_round(report, state))
         mechanism = releases.mechanism(number) if releases else None
-        if (
-            mechanism is None or mechanism.correlation is None
-        ):  # else the same users are asked again, for the same bytes
+        correlated = mechanism is not None and mechanism.correlation is not None
+        if not correlated:  # else the same users are asked again, for the same bytes
             self._durably(number, lambda: self._journal.close(number))
         charged_in_vain = number == 0 and releases is not None and releases.charges_first(number)
         if charged_in_vain or self._in_a_row >= self._terms.federation.abandoned_in_a_row:

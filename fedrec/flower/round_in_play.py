@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from fedrec.flower.buffered import Buffer
 from fedrec.flower.folding import Fold
+from fedrec.flower.roster import Roster
 from fedrec.models.split import SharedState
 from fedrec.rounds import TrainTask
 
@@ -28,6 +29,7 @@ class Round:
     number: int
     task: TrainTask
     """Of the whole cohort; a node's names its own nonce and participants."""
+    roster: Roster
     asks: tuple[Ask, ...]
     fold: Fold
     arrays: ArrayRecord

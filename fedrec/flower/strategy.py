@@ -5,48 +5,39 @@ over one odd reply. It knows the grid and protocol values; files, clock times an
 """
 
 import logging
-import math
 import secrets
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from functools import partial
 from typing import TypeVar
 
-import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result, Strategy
-from numpy.typing import NDArray
 from torch import Tensor
 
 from fedrec.aggregation.alarms import Alarm
 from fedrec.codecs import round_codec
 from fedrec.errors import BudgetExceededError, FedRecError
 from fedrec.faults import reach
-from fedrec.flower.buffered import Buffer
+from fedrec.flower.asking import Asking
 from fedrec.flower.clock import Clock
 from fedrec.flower.conduct import Conduct
-from fedrec.flower.defending import rule_for
 from fedrec.flower.events import Fact, What
-from fedrec.flower.exchange import exchange
-from fedrec.flower.folding import Asked, Tally, fold_for
-from fedrec.flower.journal import Aggregated, Journal, MemoryJournal, Opened
-from fedrec.flower.opening import asks_of, is_open, opened_anew, task_for
-from fedrec.flower.participation import is_bounded, is_exhausted, may_be_asked
+from fedrec.flower.folding import Tally
+from fedrec.flower.journal import Aggregated, Journal, MemoryJournal
+from fedrec.flower.opening import is_open, task_for
+from fedrec.flower.participation import is_bounded, is_exhausted
 from fedrec.flower.progress import Progress
 from fedrec.flower.releases import Releases
 from fedrec.flower.reporting import report_of
 from fedrec.flower.roster import Whereabouts, enrol
 from fedrec.flower.round_in_play import Round
-from fedrec.flower.selection import select_cohort
 from fedrec.flower.shortfall import lack_of_replies, lack_of_shares
 from fedrec.flower.state import Randomness, RoundReport, RunState
 from fedrec.flower.telling import Teller
 from fedrec.flower.templates import contribution_template
 from fedrec.flower.terms import Hooks, Terms
-from fedrec.flower.traffic import wire_bytes
-from fedrec.flower.wire import RollCall, read_shared, task_message, write_arrays
+from fedrec.flower.wire import RollCall, read_shared, write_arrays
 from fedrec.models.split import SharedState, check_fits
 from fedrec.privacy.accounts.ledger import Ledger
 from fedrec.privacy.planning.run import RunPlan
@@ -58,10 +49,6 @@ logger = logging.getLogger(__name__)
 ROLL_CALL_SECONDS = 45.0
 """Longest wait for nodes to say who they are, before those that are silent are asked again: Flower loses a question or
 its answer with the connection that carried it, and starting a client app on a small device takes half a minute."""
-
-REMEMBERED_ROUNDS = 8
-"""Rounds of which a late reply is told from one that was never asked for."""
-
 
 RETRY_SECONDS = 5.0
 """Pause after a round was abandoned while nodes were silent, doubled with each in a row."""
@@ -101,13 +88,10 @@ class FedRecStrategy(Strategy):
         self._progress: Progress | None = None
         self._run_id = resume.run_id if resume else run_id or secrets.token_hex(8)
         self._releases: Releases | None = None
-        self._whereabouts: Whereabouts | None = None
+        self._asking: Asking | None = None
         self._round: Round | None = None
         self._timeout = terms.federation.round_timeout
         self._teller = Teller(self._run_id, self._hooks.on_event, self._clock)
-        self._former: deque[frozenset[str]] = deque(maxlen=REMEMBERED_ROUNDS)
-        buffered = terms.federation.mode == "buffered"
-        self._buffer = Buffer(terms.federation.buffered, self._clock) if buffered else None
 
     @property
     def stopped(self) -> str | None:
@@ -161,7 +145,7 @@ class FedRecStrategy(Strategy):
     ) -> Iterable[Message]:
         """Draw the round's cohort and return the tasks of the nodes where its users live, in order of key."""
         current = self._open_round(server_round, arrays)
-        return self._messages(current, {ask.key for ask in current.asks})
+        return self._asks().tasks(current, {ask.key for ask in current.asks})
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -190,12 +174,21 @@ class FedRecStrategy(Strategy):
     # --- beginning and ending -------------------------------------------------------------------------------------
     def _begin(self, grid: Grid, initial: SharedState, num_rounds: int) -> None:
         call = RollCall(run_id=self._run_id, catalogue_digest=self._terms.catalogue_digest)
-        self._whereabouts = whereabouts = Whereabouts(
+        whereabouts = Whereabouts(
             grid,
             call,
             min(self._timeout, ROLL_CALL_SECONDS),
             enrolment=self._terms.enrolment,
             users_per_device=self._terms.federation.users_per_device,
+        )
+        self._asking = Asking(
+            self._terms,
+            whereabouts,
+            randomness=self._randomness,
+            journal=self._journal,
+            teller=self._teller,
+            clock=self._clock,
+            timeout=self._timeout,
         )
         resumed = self._resume is not None
         state = self._resume or self._first_state(whereabouts, initial)
@@ -281,7 +274,7 @@ class FedRecStrategy(Strategy):
             self._kept().checkpoint()  # whoever dies from here on goes on with this roster, and under this name
         try:
             messages = self.configure_train(number, write_arrays(task.shared), ConfigRecord(), grid)
-            self.aggregate_train(number, self._replies(grid, messages))
+            self.aggregate_train(number, self._asks().replies(grid, self._current(), messages))
         except BudgetExceededError:  # another run on the same people was faster
             if self.state.round == 0:
                 raise
@@ -308,143 +301,28 @@ class FedRecStrategy(Strategy):
         self._kept().stopped = "participation"
         return False
 
-    # --- asking ---------------------------------------------------------------------------------------------------
     def _open_round(self, number: int, arrays: ArrayRecord) -> Round:
-        """Write the round down and return it; of one that was open when a process died, as that had written it."""
-        task, digest, releases = self._task(number), self._terms.config_digest, self._releases
-        known = self._journal.opened()
-        before = known if known and is_open(known, self.state, task, digest) else None
-        if before and not self._buffer_of(task):
-            opened = before
-        else:
-            opened = opened_anew(self.state, task, digest, self._cohort(task, before), before)
-            reach("round.opening")
-            self._durably(number, lambda: self._journal.open(opened))
+        """Write the round down, charge it where what its nodes send is the release, and return it."""
+        asking, task, releases = self._asks(), self._task(number), self._releases
+        opened, again = asking.opened(self.state, task)
         reach("round.opened")
         if releases:
             self._durably(number, lambda: releases.before_tasks(number))
-        self._round = current = self._in_play(
-            replace(task, participants=opened.cohort), opened, arrays, again=before is not None
-        )
-        self._former.append(frozenset(opened.nonces.values()))
+        self._round = current = asking.in_play(self.state, task, opened, arrays, again=again)
         self._teller.tell(
             What.ROUND_OPENED,
             number,
             asked=len(current.asks),
             users=len(opened.cohort),
             contribution=task.contribution.value,
-            again=before is not None,
+            again=again,
         )
         return current
 
-    def _buffer_of(self, task: TrainTask) -> Buffer | None:
-        """Return what takes late replies to tasks of this kind too; None of rounds that end with their own."""
-        return self._buffer if task.contribution is Contribution.UPDATE else None
-
-    def _cohort(self, task: TrainTask, before: Opened | None) -> NDArray[np.int64]:
-        """Return whom the round asks: in round 0, everybody. An attempt after an abandoned one draws anew.
-
-        ``before``: the round as it was opened by a process that died, where that may be added to.
-        """
-        roster, buffer = self.state.roster, self._buffer_of(task)
-        if task.round == 0:
-            return np.arange(roster.population, dtype=np.int64)
-        randomness = self._randomness.attempt(self.state.abandoned)
-        may = may_be_asked(self._terms.federation, self.state.participation, roster.population, task.contribution)
-        if buffer:
-            online, asked = self._online({card.key for card in roster.cards}), before.nonces if before else ()
-            generator = randomness.cohort(task.round)
-            return buffer.draw(task.round, roster, online=online, asked=asked, may=may, generator=generator)
-        return select_cohort(
-            task.round,
-            population=roster.population,
-            contribution=task.contribution,
-            training=self._terms.training,
-            mechanism=task.mechanism,
-            randomness=randomness,
-            run_id=self._run_id,
-            may=may,
-        )
-
-    def _in_play(self, task: TrainTask, opened: Opened, arrays: ArrayRecord, *, again: bool) -> Round:
-        asks, buffer = asks_of(opened, self.state.roster), self._buffer_of(task)
-        late = buffer.late(task.round) if buffer else ()
-        asked = [Asked(key=ask.key, nonce=ask.nonce, num_users=len(ask.participants)) for ask in asks]
-        sent = {held.key: held.node_id for held in late}
-        started = self._clock.monotonic()
-
-        def on_reply(what: What, facts: Mapping[str, Fact]) -> None:
-            self._teller.tell(what, task.round, **facts, seconds=self._clock.monotonic() - started)
-
-        fold = fold_for(
-            task,
-            [*asked, *(held.asked(task.round) for held in late)],
-            self._terms.num_items,
-            enrolment=self._terms.enrolment,
-            sent=sent,
-            former=frozenset().union(*self._former, buffer.nonces if buffer else ()),
-            rule=rule_for(self._terms, task, self.state.roster, self.state.step),
-            on_reply=on_reply,
-            again=again,
-        )
-        return Round(
-            number=task.round,
-            task=task,
-            asks=asks,
-            fold=fold,
-            arrays=arrays,
-            timeout=self._timeout,
-            started=started,
-            sent=sent,
-            buffer=buffer,
-        )
-
-    def _messages(self, current: Round, keys: set[str]) -> list[Message]:
-        """Return the tasks of those of ``keys`` that are online with the users that the roster has frozen."""
-        found = self._online(keys) if keys else {}
-        messages = []
-        for ask in current.asks:
-            if ask.key in keys and ask.key in found:
-                task = replace(current.task, nonce=ask.nonce, participants=ask.participants)
-                messages.append(task_message(task, current.arrays, found[ask.key], current.time_to_live))
-                current.sent[ask.key] = found[ask.key]
-        current.bytes_down += sum(map(wire_bytes, messages))
-        return messages
-
-    def _online(self, keys: set[str]) -> dict[str, int]:
-        if self._whereabouts is None:
+    def _asks(self) -> Asking:
+        if self._asking is None:
             raise RuntimeError("start the strategy before it configures rounds")
-        frozen = {card.key: card for card in self.state.roster.cards}
-        found = {}
-        for key, (node_id, card) in self._whereabouts.look(keys).items():
-            if frozen.get(key) == card:
-                found[key] = node_id
-            elif key in frozen:
-                known = frozen[key].num_users
-                logger.warning("node %r is left out: it has %d users, the frozen roster %d", key, card.num_users, known)
-        return found
-
-    def _replies(self, grid: Grid, messages: Iterable[Message]) -> Iterator[Message]:
-        """Yield the replies; those who stay silent are asked once more, with the same nonce."""
-        current = self._current()
-        again, started, timeout = partial(self._again, current), current.started, current.timeout
-        if current.buffer:
-            fold = current.fold
-            return current.buffer.replies(grid, messages, fold, again=again, timeout=timeout, started=started)
-        share = self._terms.federation.enough_replies
-        needed = math.ceil(share * len(current.asks))
-        return exchange(
-            grid,
-            messages,
-            again=again,
-            timeout=timeout,
-            started=started,
-            enough=lambda: share < 1 and current.fold.num_usable >= needed,
-            clock=self._clock.monotonic,
-        )
-
-    def _again(self, current: Round) -> list[Message]:
-        return self._messages(current, current.fold.silent_keys())
+        return self._asking
 
     def _current(self) -> Round:
         if self._round is None:

@@ -177,6 +177,5 @@ def _integers(
 
 
 def _fixed_point(mechanism: Mechanism) -> FixedPoint:
-    if mechanism.fixed_point is None:
-        raise ValueError(f"a mechanism of {mechanism.noise} noise has a fixed-point encoding")
+    assert mechanism.fixed_point is not None  # Mechanism gives discrete noise its encoding, and asks for it here alone
     return mechanism.fixed_point

@@ -142,7 +142,7 @@ def test_a_crash_between_charge_and_sending_leaves_the_charge_and_the_round_is_c
         assert [type(entry) for entry in lines(bench.folder)] == [Charge]  # on the disk before anybody is asked
         raise Interrupt
 
-    monkeypatch.setattr("fedrec.flower.strategy.task_message", crash)
+    monkeypatch.setattr("fedrec.flower.asking.task_message", crash)
     with pytest.raises(Interrupt):
         bench.train(*settings)
     monkeypatch.undo()

@@ -143,8 +143,7 @@ def covers(event: Event, mechanism: Mechanism) -> bool:
             return one.noise_multiplier <= own.noise_multiplier and one.sample_rate >= rate
         case CorrelatedGaussian() as one, CorrelatedGaussian() as own:
             return one.noise_multiplier <= own.noise_multiplier
-        case one, own:
-            return replace(one, steps=1) == own
+    return replace(event, steps=1) == mechanism.event
 
 
 def charge_fields(release: Release) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from simulations.benches.quality.bars import SEEDS, TITLES, Bar, bars
 from simulations.benches.quality.budgets import budget_section
 from simulations.benches.quality.cells import NOT_RUN, percent
 from simulations.benches.quality.matrix import BRANCHES, CENTRAL, DATA, FUSION, PRESETS, TRIO, WITH_DP
+from simulations.benches.quality.published import Published, published_section
 from simulations.benches.quality.row import QualityRow
 from simulations.benches.quality.stored import Stored
 from simulations.benches.quality.tables import (
@@ -23,8 +24,8 @@ from simulations.benches.quality.tables import (
 )
 
 
-def quality_page(rows: Sequence[QualityRow], data: Sequence[str]) -> str:
-    """Return the page on the kept runs of ``data``, as Markdown.
+def quality_page(rows: Sequence[QualityRow], data: Sequence[str], published: Sequence[Published] = ()) -> str:
+    """Return the page on the kept runs of ``data``, as Markdown. ``published``: figures of before, to be set beside these.
 
     Raises ``ConfigError`` for runs of one data set that were measured by different rules.
     """
@@ -37,6 +38,7 @@ def quality_page(rows: Sequence[QualityRow], data: Sequence[str]) -> str:
         sections += [prose.BARS, table(("data", "bar", "measured", "seeds", ""), map(_bar_row, goals))]
     for number, one in enumerate(stored.values()):
         sections += _section(one, first=number == 0)
+    sections += [published_section(stored, published)] if published else []
     return "\n\n".join([*sections, prose.NOTES]) + "\n"
 
 

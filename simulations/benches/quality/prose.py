@@ -3,11 +3,11 @@
 HEAD = """\
 # Quality
 
-Every figure here is read from stored runs by one command, and a run that is not stored leaves a cell that says so:
+Every figure here is read from kept rows of runs, and a run that is not kept leaves a cell that says so:
 
 ```
-fedrec bench quality --out runs/quality                                     # makes the runs that are missing
-fedrec bench quality --report --out runs/quality --page docs/quality.md     # writes this page
+fedrec bench quality --out runs/quality --store docs/measured/quality.jsonl     # makes the runs that are missing
+fedrec bench pages                                                              # writes this page
 ```
 
 Each user's last event is held out, ties in time by original row; full ranking of the catalogue, seen items masked,
@@ -81,6 +81,13 @@ NEW_USERS = """\
 Five folds; each user is asked once as somebody who was not trained with and of whom so many events are known. Share:
 of the figure of the same users in the run that trained with them. Strict: with only the known events left out of the
 ranking, so that what the user forgot to tell counts as a miss ([evaluation](evaluation.md))."""
+
+PUBLISHED = """\
+## Against what was published before
+
+The page of 2026-11-22 was of runs by code of 2949d9ba03, 455de143ac and 75f7633a95, on an Intel Xeon with 2 shared cores;
+its rows were not kept, its figures are (`docs/measured/quality-published.json`). What was not run again stands here
+alone, and is "not run" above. Equal: to the digits that were published."""
 
 NOTES = """\
 ## What to keep in mind

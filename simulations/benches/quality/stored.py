@@ -1,6 +1,6 @@
 """What is stored of a data set's runs: per-user figures of each scorer over the seeds, and the runs' summaries."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -84,9 +84,15 @@ class Stored:
         """Return what the variant's first run was told."""
         return self.of(variant)[0].scenario()
 
-    def scored(self, variant: str, scorer: str = MODEL) -> Scored | None:
-        """Return a scorer of a variant over its seeds; None where a run lacks it, or where there is no run."""
-        results = [row.per_user().get(scorer) for row in self.of(variant)]
+    def scored(self, variant: str, scorer: str = MODEL, seeds: Sequence[int] | None = None) -> Scored | None:
+        """Return a scorer of a variant over its seeds; None where a run lacks it, or where there is no run.
+
+        ``seeds``: only these, and None unless all of them are there.
+        """
+        rows = self.of(variant) if seeds is None else [row for row in self.of(variant) if row.seed in seeds]
+        if seeds is not None and len(rows) < len(seeds):
+            return None
+        results = [row.per_user().get(scorer) for row in rows]
         known = [result for result in results if result is not None]
         if not known or len(known) < len(results):
             return None
@@ -95,7 +101,7 @@ class Stored:
         if any(not np.array_equal(result.users, known[0].users) for result in known):
             raise DataError(f"runs of {variant} in {self.name} are of different users: repeat them")
         return Scored(
-            seeds=tuple(self.runs[variant]),
+            seeds=tuple(row.seed for row in rows),
             values={metric: np.stack([result.values[metric] for result in known]) for metric in METRICS},
         )
 

@@ -74,3 +74,12 @@ def test_many_large_replies_use_the_room_up():
     rule.add("x", {"a": torch.tensor([LARGEST])}, 1)
     with pytest.raises(ValueError, match="room"):
         rule.add("y", {"a": torch.tensor([1.0])}, 1)
+
+
+def test_a_tensor_without_numbers_is_summed_to_one_without():
+    rule = ExactSum({"a": torch.empty(2), "none": torch.empty(0, 3)})
+    for key in ("one", "other"):
+        rule.add(key, {"a": torch.tensor([1.0, 2.0]), "none": torch.empty(0, 3)}, 1)
+    total = rule.close().total
+    assert total["a"].tolist() == [2.0, 4.0]
+    assert total["none"].shape == (0, 3)

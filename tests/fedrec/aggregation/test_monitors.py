@@ -178,3 +178,29 @@ def test_d53_a_row_that_is_pushed_at_the_bound_every_round_is_found_within_thirt
     assert alarmed is not None
     assert alarmed <= 30
     assert others == 0
+
+
+def test_made_up_users_are_drawn_from_all_items_alike_where_too_few_are_popular() -> None:
+    popularity = np.zeros(50, dtype=np.float32)
+    popularity[:3] = 5.0
+    drawn = probe_histories(popularity, users=400, length=10, seed=0)
+    assert {len(set(drawn[user].tolist())) for user in range(400)} == {10}
+    counts = np.bincount(drawn.distinct()[1], minlength=50)
+    assert counts.min() > 40  # of 80 each, if all are alike
+    assert counts[:3].max() < 120
+
+
+def test_a_single_direction_has_no_spread_to_speak_of() -> None:
+    alone = torch.zeros(6, 3)
+    alone[2] = 1.0
+    assert uniformity(alone) == uniformity(torch.zeros(6, 3)) == 0.0
+
+
+def test_drift_that_has_seen_nothing_remembers_nothing_and_goes_on_from_what_it_remembers() -> None:
+    drift, twin = Drift(), Drift()
+    assert drift.state() == {}
+    twin.load(drift.state())
+    before, after, last = vectors(0), vectors(1), vectors(2)
+    drift.step(before, after, POPULARITY)
+    twin.load(drift.state())
+    torch.testing.assert_close(drift.step(after, last, POPULARITY), twin.step(after, last, POPULARITY))

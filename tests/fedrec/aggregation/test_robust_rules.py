@@ -209,3 +209,8 @@ def test_a_share_of_liars_is_below_half(share: float) -> None:
 def test_few_nodes_still_have_an_aggregate(name: str, nodes: int) -> None:
     found = flat(estimate(RULES[name](), replies(nodes)))
     assert np.isfinite(found).all()
+
+
+def test_a_node_without_users_has_no_mean() -> None:
+    with pytest.raises(ValueError, match="'a' speaks for 0 users"):
+        Median().add("a", replies(1)["node 000"], 0)

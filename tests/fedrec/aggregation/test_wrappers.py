@@ -181,3 +181,19 @@ def test_no_owner_holds_more_than_the_share_of_all_users(users: dict[str, int], 
 def test_weights_above_one_are_refused() -> None:
     with pytest.raises(ValueError, match="must be in"):
         Capped(inner=KeptSum(), weights={"node": 1.5})
+
+
+def test_replies_without_an_item_table_freeze_nothing() -> None:
+    rule, plain = Supported(inner=KeptSum(), item_tables=TABLES, minimum=2), KeptSum()
+    total = {"weight": torch.ones(2, 2)}
+    rule.add("a", total, 1)
+    plain.add("a", total, 1)
+    made = rule.close()
+    assert (made.frozen_rows, made.total["weight"].tolist()) == (0, plain.close().total["weight"].tolist())
+    assert item_lengths(total, TABLES) is None
+
+
+@pytest.mark.parametrize("share", [0.0, -0.1, 1.1])
+def test_an_owner_s_share_is_of_all_users(share: float) -> None:
+    with pytest.raises(ValueError, match=r"share must be in \(0, 1\]"):
+        owner_weights({"a": 1}, {}, share)

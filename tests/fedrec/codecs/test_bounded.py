@@ -54,3 +54,18 @@ class Stubborn(Half):
 
 def test_where_no_shrinking_helps_nothing_is_sent():
     assert norm(bounded_roundtrip(of_norm(1.0, 5), Stubborn(), 1.0)) == 0.0
+
+
+class Lengthening(Half):
+    """Never decodes to less than twice the bound, unless there is nothing to decode."""
+
+    def decode(self, encoded, like):
+        found = super().decode(encoded, like)
+        return SharedState(
+            {name: tensor / tensor.norm() * 2 if tensor.any() else tensor for name, tensor in found.items()}
+        )
+
+
+def test_what_no_shrinking_brings_within_the_bound_is_sent_as_nothing():
+    sent = bounded_roundtrip(of_norm(0.9, 40, 8), Lengthening(), 1.0)
+    assert norm(sent) == 0.0

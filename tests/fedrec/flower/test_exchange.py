@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 import pytest
-from flwr.app import ConfigRecord, Message, MessageType, RecordDict
+from flwr.app import ConfigRecord, Error, Message, MessageType, RecordDict
 
 from fedrec.flower.exchange import TOGETHER, Awaited, StreamingGrid, exchange, streaming
 from fedrec.flower.identity import assign_message_id
@@ -185,3 +185,77 @@ def test_after_the_time_is_up_a_sweep_goes_on_for_so_long_and_no_longer():
         heard += 1
         grid.now += 1.0
     assert 10 <= heard <= 10 + TOGETHER + 1
+
+
+def test_a_round_that_misses_nobody_waits_for_nobody():
+    grid, _ = streamed([5.0, 5.0])
+    awaited = Awaited(lambda: grid.now, grid.sleep)
+    told = {"again": list, "timeout": 9.0, "started": 0.0, "missing": lambda: 0}
+    assert list(awaited.exchange(grid, questions(2), **told)) == []
+    assert (grid.now, len(grid.pushed)) == (0.0, 2)
+
+
+def test_enough_replies_of_the_first_half_ask_nobody_again():
+    grid, stream = streamed([0.0, 99.0])
+    told = {"timeout": 20.0, "started": 0.0, "clock": lambda: grid.now}
+    asked = []
+    replies = exchange(stream, questions(2), again=lambda: asked.append(1) or [], enough=lambda: True, **told)
+    assert len(list(replies)) == 1
+    assert (asked, grid.now) == ([], 0.0)
+
+
+def test_an_error_leaves_another_answer_to_the_task_awaited():
+    failing = LateGrid([0.0, 0.0])
+    failing._answered = lambda name: Message(Error(1, "busy"), reply_to=failing.pushed.pop(name)[1])
+    awaited = Awaited(lambda: failing.now, failing.sleep)
+    told = {"again": list, "timeout": 9.0, "started": 0.0, "missing": lambda: 1}
+    nonce = "a" * 32
+    replies = awaited.exchange(failing, tasks([nonce, nonce]), **told)
+    assert next(replies).has_error()
+    assert awaited.nonces() == {nonce}  # the second of the two may still be answered
+    replies.close()
+
+
+def test_a_streaming_grid_hands_all_else_to_the_grid_within(monkeypatch):
+    grid, stream = streamed([0.0])
+    calls = []
+    for name in ("set_run", "create_message", "push_messages", "pull_messages"):
+        monkeypatch.setattr(grid, name, lambda *told, name=name: calls.append((name, told)) or [name], raising=False)
+    monkeypatch.setattr(LateGrid, "run", "a run", raising=False)
+    assert stream.run == "a run"
+    stream.set_run("other")
+    assert stream.create_message("content", "train", 1, "group", 2.0) == ["create_message"]
+    assert stream.push_messages(["m"]) == ["push_messages"]
+    assert stream.pull_messages(["id"]) == ["pull_messages"]
+    assert calls == [
+        ("set_run", ("other",)),
+        ("create_message", ("content", "train", 1, "group", 2.0)),
+        ("push_messages", (["m"],)),
+        ("pull_messages", (["id"],)),
+    ]
+
+
+def test_a_lot_of_no_messages_waits_for_nothing():
+    grid, stream = streamed([])
+    assert list(stream.send_and_receive([], timeout=60.0)) == []
+    assert grid.now == 0.0
+
+
+def test_enough_replies_of_the_second_half_end_the_round():
+    grid, stream = streamed([14.0, 15.0, 99.0])
+    heard: list[Message] = []
+    told = {"timeout": 20.0, "started": 0.0, "clock": lambda: grid.now}
+    for reply in exchange(stream, questions(3), again=list, enough=lambda: len(heard) >= 2, **told):
+        heard.append(reply)
+    assert len(heard) == 2
+    assert grid.now == pytest.approx(15.0, abs=1.0)
+
+
+def test_tasks_that_nothing_may_come_of_any_more_are_not_waited_for():
+    grid, _ = streamed([50.0, 50.0])
+    awaited = Awaited(lambda: grid.now, grid.sleep)
+    told = {"again": list, "timeout": 4.0, "started": 0.0, "missing": lambda: 1}
+    assert list(awaited.exchange(grid, tasks(["a" * 32, "b" * 32]), **told)) == []
+    assert awaited.nonces() == {"a" * 32, "b" * 32}
+    awaited.keep({"b" * 32})
+    assert awaited.nonces() == {"b" * 32}

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from fedrec.codecs import codec_for
 from fedrec.config import CodecConfig
 from fedrec.flower.events import What
-from fedrec.flower.folding import NORM_TOLERANCE, Asked, Fold
+from fedrec.flower.folding import MOST_TEXTS, NORM_TOLERANCE, Asked, Fold
 from fedrec.flower.traffic import wire_bytes
 from fedrec.flower.wire import write_refusal, write_reply
 from fedrec.models.split import SharedState
@@ -307,3 +307,18 @@ def test_a_node_that_moves_one_item_further_than_its_users_may_is_set_aside():
     tally = fold.close()
     assert tally.usable == ("node-0",)
     assert "a row of 'item_tower.id_embedding' of node 'node-1' has norm 1.03923" in tally.quarantined[0]
+
+
+def test_a_node_that_is_too_old_to_know_a_round_is_told_from_one_that_was_never_asked(fold):
+    for reason in (RefusalReason.UPGRADE, RefusalReason.BUDGET):
+        fold.take(write_refusal(Refusal(nonce="f" * 32, reason=reason, detail="speaks 1"), to=question()))
+    assert fold.close().reasons == {"upgrade-required": 1, "never-asked": 1}
+
+
+def test_of_a_flood_of_bad_replies_a_few_are_told_and_all_are_counted(fold):
+    for _ in range(MOST_TEXTS + 3):
+        fold.take(Message(Error(7, "busy"), reply_to=question()))
+        fold.take(write_refusal(Refusal(nonce="f" * 32, reason=RefusalReason.BUDGET, detail="x"), to=question()))
+    tally = fold.close()
+    assert (len(tally.failed), len(tally.quarantined)) == (MOST_TEXTS, MOST_TEXTS)
+    assert sum(tally.reasons.values()) == MOST_TEXTS + 3

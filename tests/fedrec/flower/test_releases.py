@@ -152,3 +152,21 @@ def test_a_ledger_that_lost_its_end_is_noticed(plan, ledger):
     ledger.path.write_bytes(b"".join(ledger.path.read_bytes().splitlines(keepends=True)[:-1]))
     with pytest.raises(LedgerError, match="missing"):
         made(plan(), Ledger(ledger.path)).verify(head)
+
+
+def test_a_round_that_is_not_in_the_plan_is_afforded_and_cannot_be_settled(plan, ledger):
+    kept = made(plan(), ledger)
+    assert kept.affords(0)
+    with pytest.raises(ValueError, match="the plan has no release in round 0"):
+        kept.settle(0, TOTAL)
+
+
+def test_a_round_that_was_not_charged_is_voided_without_a_line(plan, ledger):
+    kept = made(plan(), ledger)
+    kept.void(1, 3, "too few users")
+    assert ledger.entries() == []
+    kept.charge(1)
+    kept.void(2, 3, "too few users")
+    assert len(ledger.entries()) == len(ledger.charges()) == 1
+    kept.void(1, 3, "too few users")
+    assert ledger.entries()[1].kind == "abort"

@@ -403,3 +403,13 @@ def _task() -> TrainTask:
         local=LocalConfig(seed=7),
         mechanism=None,
     )
+
+
+@pytest.mark.abuse
+def test_an_envelope_whose_fields_are_named_otherwise_is_malformed(round_):
+    odd = message(round_.reply("node-1"))
+    fields = dict(odd.content["envelope"])
+    fields["policy_digest"] = fields.pop("policy-digest")
+    odd.content["envelope"] = ConfigRecord(fields)
+    round_.fold.take(odd)
+    assert round_.reasons() == {"malformed": 1}

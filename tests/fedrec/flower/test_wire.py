@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
 from hypothesis import given
@@ -354,3 +354,17 @@ def test_a_reply_of_other_shapes_is_refused_before_its_bytes_are_read(task):
         read_reply(
             Message(RecordDict({"arrays": record, "reply": fields}), reply_to=sent(task)), lambda num_users: task.shared
         )
+
+
+def test_a_message_without_records_says_what_it_lacks(task):
+    with pytest.raises(ProtocolError, match="the message holds no records, expected"):
+        read_task(Message(Error(1, "gone"), reply_to=sent(task)))
+
+
+def test_a_flood_of_tensors_is_refused_before_their_names_are_looked_at(task):
+    message = write_reply(reply_to(task), task.shared, to=sent(task))
+    one = next(iter(message.content["arrays"].values()))
+    flood = ArrayRecord({f"t{number}": one for number in range(2 * len(task.shared) + 2)})
+    message.content["arrays"] = flood
+    with pytest.raises(ProtocolError, match=f"has {len(flood)} tensors, the task has {len(task.shared)}"):
+        read_reply(message, lambda num_users: task.shared)

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,9 +8,9 @@ from scipy import stats
 
 from fedrec.errors import ProtocolError
 from fedrec.models.split import SharedState
-from fedrec.privacy.mechanism import Mechanism
+from fedrec.privacy.mechanism import FixedPoint, Mechanism
 from fedrec.privacy.noise.source import NoiseSource, noise_generator
-from fedrec.privacy.release import release
+from fedrec.privacy.release import device_part, release
 
 MECHANISM = Mechanism(clip_norm=2.0, noise_multiplier=1.5, sample_rate=0.25, population=40)
 ALMOST_SILENT = Mechanism(clip_norm=1.0, noise_multiplier=1e-9, sample_rate=0.25, population=40)
@@ -93,3 +94,35 @@ def test_a_sum_that_is_not_finite_is_refused_before_noise_is_drawn(poison: float
 def test_a_sum_of_whole_numbers_is_refused() -> None:
     with pytest.raises(ProtocolError, match="'counts' is torch\\.int64"):
         release(SharedState({"counts": torch.zeros(2, dtype=torch.int64)}), MECHANISM, seeded())
+
+
+FIXED = FixedPoint(scale=2.0**10, bits=31, dimension=8, norm_bound=2.0**11)
+SHARES = Mechanism(
+    clip_norm=1.0,
+    noise_multiplier=1.0,
+    sample_rate=1.0,
+    population=4,
+    placement="distributed",
+    noise="skellam",
+    amplified=False,
+    minimum_users=2,
+    fixed_point=FIXED,
+)
+
+
+def test_a_sum_of_more_numbers_than_its_encoding_was_planned_for_is_refused() -> None:
+    central = replace(SHARES, placement="central", minimum_users=1, fixed_point=replace(FIXED, norm_bound=1030.0))
+    assert release(zeros(a=(8,)), central, seeded())["a"].shape == (8,)
+    with pytest.raises(ProtocolError, match="the sum has 100 numbers, its fixed-point encoding was planned for 8"):
+        release(zeros(a=(100,)), central, seeded())
+
+
+def test_a_sum_of_shares_that_is_no_integer_is_refused() -> None:
+    with pytest.raises(ProtocolError, match=r"'a' is torch\.float32, not of integers"):
+        release(zeros(a=(8,)), SHARES, seeded())
+
+
+@pytest.mark.parametrize("parts", [0, 3])
+def test_other_parts_than_participants_are_refused(parts: int) -> None:
+    with pytest.raises(ValueError, match=f"{parts} contributions are not those of 2 participants"):
+        device_part([zeros(a=(8,))] * parts, 2, SHARES, seeded())

@@ -111,3 +111,11 @@ def test_what_flower_lets_a_device_sign_is_no_statement(key):
     stamp = key.sign(b"2026-11-22T20:00:00+00:00", ec.ECDSA(hashes.SHA256())).hex()
     with pytest.raises(SignatureError):
         verify_statement("reply", STATEMENT, stamp, public_pem(key))
+
+
+def test_a_key_of_another_kind_is_to_be_enrolled_anew(key):
+    signature = sign_statement("reply", STATEMENT, key)
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    other = Ed25519PrivateKey.generate().public_key().public_bytes(PEM[0], form).decode()
+    with pytest.raises(SignatureError, match="not an elliptic-curve key: enrol the device anew"):
+        verify_statement("reply", STATEMENT, signature, other)

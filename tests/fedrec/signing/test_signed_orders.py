@@ -64,3 +64,12 @@ def test_signed_orders_that_say_nonsense_are_refused(change):
 def test_a_manifest_is_no_order():
     with pytest.raises(SignatureError, match="another kind"):
         Orders.read(sign_document("manifest", {"sequence": 10}, KEY), SIGNER)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"canary_version": 3}, {"canary_permille": 10}, {"canary_version": 3, "canary_permille": 1001}],
+)
+def test_a_share_of_devices_goes_with_the_version_that_it_gets(change):
+    with pytest.raises(ValueError, match="canary_permille must be from 1 to 1000 where there is a canary, else 0"):
+        Orders(sequence=1, **change)

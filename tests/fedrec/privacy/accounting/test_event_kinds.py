@@ -1,13 +1,24 @@
 """Every kind of event in the account: capped cohorts, streams, discrete noise, replaced units, households."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedrec.privacy.accounting.accountant import LIVE_INTERVAL, PldAccountant, epsilon_pld, epsilon_rdp, grouped
+from fedrec.privacy.accounting.accountant import (
+    KEPT_GROWING,
+    LIVE_INTERVAL,
+    PldAccountant,
+    epsilon_pld,
+    epsilon_rdp,
+    grouped,
+)
+from fedrec.privacy.accounting.neighbours import Neighbours
+from fedrec.privacy.accounting.single_release import distribution_of, log_moment, loss_range, without_sampling
 from fedrec.privacy.events import (
     CappedGaussian,
     CorrelatedGaussian,
@@ -260,3 +271,20 @@ def test_an_accountant_of_many_kinds_says_what_one_that_is_asked_once_says() -> 
         events += [sampled(3.0 + number / 10, 0.1), sampled(3.0 + number / 10, 0.1)]
         grown = accountant.epsilon(grouped(events), 1e-5)
     assert grown == pytest.approx(epsilon_pld(events, 1e-5, COARSE), rel=1e-9)
+
+
+@pytest.mark.parametrize("asked", [without_sampling, log_moment, loss_range, partial(distribution_of, interval=COARSE)])
+def test_an_event_without_a_sampled_gaussian_has_no_figure_of_one(asked: Callable[[Event, Neighbours], object]) -> None:
+    assert asked(sampled(1.0, 0.1), Neighbours()) is not None
+    with pytest.raises(ValueError, match="laplace"):
+        asked(UnknownEvent(kind="laplace"), Neighbours())
+
+
+def test_what_rests_is_composed_once_and_gives_the_same_epsilon() -> None:
+    events = [sampled(2.0 + number, 0.5) for number in range(KEPT_GROWING + 2)]
+    kept = PldAccountant(COARSE)
+    counts: dict[Event, int] = dict.fromkeys(events, 1)
+    for steps in (1, 2, 3):
+        counts[events[-1]] = steps
+        assert kept.epsilon(counts, 1e-5) == pytest.approx(PldAccountant(COARSE).epsilon(counts, 1e-5), abs=COARSE)
+    assert len(kept._settled) < 3  # the events that rest were not composed anew for each question

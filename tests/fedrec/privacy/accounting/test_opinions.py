@@ -1,6 +1,7 @@
 """Opacus' PRV as a third opinion, and None where it has none."""
 
 import pytest
+from opacus.accountants import PRVAccountant
 
 from fedrec.privacy.accounting.accountant import LIVE_INTERVAL, epsilon_pld
 from fedrec.privacy.accounting.opinions import ERROR, epsilon_prv
@@ -56,3 +57,13 @@ def test_what_it_cannot_judge_it_leaves(beyond: SampledGaussian | CorrelatedGaus
 def test_it_says_nothing_beside_its_figure_however_little_is_spent() -> None:
     found = epsilon_prv([event(0.5, 1e-9)], 1e-3)  # a warning would be an error here
     assert found == pytest.approx(ERROR, abs=0.001)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("discrete mean differs"), OverflowError("exp"), IndexError("grid")])
+def test_what_breaks_its_numerics_it_leaves(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> float:
+        raise error
+
+    assert epsilon_prv([event(1.0, 0.01)], 1e-5) is not None
+    monkeypatch.setattr(PRVAccountant, "get_epsilon", broken)
+    assert epsilon_prv([event(1.0, 0.01)], 1e-5) is None

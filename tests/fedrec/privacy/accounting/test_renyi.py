@@ -1,5 +1,7 @@
 """Renyi curves against the library's, and bounds on discrete noise against the divergence that they bound."""
 
+import math
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -8,8 +10,8 @@ from scipy.stats import skellam
 
 from fedrec.privacy.accounting import renyi
 from fedrec.privacy.accounting.neighbours import Neighbours
-from fedrec.privacy.accounting.renyi import ORDERS, curve_of
-from fedrec.privacy.events import CappedGaussian, DiscreteSum, SampledGaussian
+from fedrec.privacy.accounting.renyi import ORDERS, concentrated_bound, curve_of
+from fedrec.privacy.events import CappedGaussian, DiscreteSum, SampledGaussian, UnknownEvent
 
 ONE = Neighbours()
 
@@ -93,3 +95,24 @@ def test_noise_that_is_next_to_nothing_is_bounded_by_the_release_without_samplin
     assert (curve <= whole * (1 + 1e-9)).all()
     assert curve[-1] == pytest.approx(whole[-1])
     assert curve[0] < whole[0]
+
+
+def test_two_of_a_household_may_push_two_others_out_of_a_full_cohort() -> None:
+    event = CappedGaussian(noise_multiplier=3.0, sample_rate=0.1, population=50, cap=5)
+    np.testing.assert_allclose(curve_of(event, Neighbours(group=2)), ORDERS / 2 * (2 * 2 / 3.0) ** 2)
+
+
+def test_a_cap_that_no_cohort_can_reach_costs_nothing() -> None:
+    event = CappedGaussian(noise_multiplier=1.0, sample_rate=0.1, population=50, cap=51)
+    np.testing.assert_array_equal(curve_of(event, ONE), curve_of(sampled(1.0, 0.1), ONE))
+
+
+def test_an_event_that_is_not_known_and_noise_of_nothing_cost_infinity() -> None:
+    assert np.isinf(curve_of(UnknownEvent(kind="laplace"), ONE)).all()
+    silent = DiscreteSum(kind="skellam", shares=1, variance=0.0, l2=1.0, l1=1.0, dimension=4)
+    assert concentrated_bound(silent, 1.0) == math.inf
+
+
+def test_a_group_of_nobody_is_refused() -> None:
+    with pytest.raises(ValueError, match="a group has at least 1 member, got 0"):
+        Neighbours(group=0)

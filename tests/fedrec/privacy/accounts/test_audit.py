@@ -245,3 +245,8 @@ def test_a_claim_about_sums_is_audited_with_what_it_is_worth_without_them(
     alone = epsilon_pld([of_fewer(shares, 1).event], 1e-5)
     assert alone > 5 * audit.accounts[0].epsilon_pld
     assert f"under a share of the noise, epsilon is {alone:.4g} at delta 1e-05" in warning.text
+
+
+def test_accountants_that_contradict_each_other_are_a_violation(kept: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "epsilon_rdp", lambda *_, **__: 0.01)
+    assert "the accountants contradict each other: PLD" in violations(audit_ledger(kept.path))

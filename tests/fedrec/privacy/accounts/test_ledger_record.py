@@ -29,3 +29,9 @@ def test_both_accounts_have_it_aborted(tmp_path, make_release):
         charge, outcome = Ledger(tmp_path / f"{name}.jsonl").entries()
         assert charge.epsilon > 2.0
         assert (outcome.kind, outcome.reason) == ("abort", "too few users")
+
+
+@pytest.mark.parametrize(("change", "told"), [({"round": -1}, "not be negative"), ({"steps": 0}, "at least 1, got 0")])
+def test_a_release_of_no_round_or_no_steps_is_refused(make_release, change, told):
+    with pytest.raises(ValueError, match=told):
+        replace(make_release(), **change)

@@ -174,3 +174,59 @@ def test_a_ledger_in_no_folder_and_the_runs_own_are_refused(tmp_path: Path) -> N
         Accounts(own, budget, USER_LEVEL, PopulationBudget(path=tmp_path / "no" / "p.jsonl", epsilon=1.0))
     with pytest.raises(ConfigError, match="is the run's own ledger"):
         Accounts(own, budget, USER_LEVEL, PopulationBudget(path=own.path, epsilon=1.0))
+
+
+def test_a_run_that_died_between_the_ledgers_is_charged_the_rest_when_it_is_opened_again(
+    accounts: Callable[..., Accounts], tmp_path: Path
+) -> None:
+    release = planned("a", 1)
+    Ledger(tmp_path / "people.jsonl").charge(release, Budget(epsilon=100.0, delta=DELTA))
+    charged = accounts("a").reopened(release)
+    assert charged is not None
+    assert charged.shared is not None
+    assert [charge.round for charge in Ledger(tmp_path / "a.jsonl").charges()] == [1]
+    assert accounts("a").reopened(planned("a", 2)) is None
+
+
+def test_what_was_not_made_is_aborted_on_both_ledgers_and_counts(
+    accounts: Callable[..., Accounts], tmp_path: Path
+) -> None:
+    one = accounts("a")
+    one.abort(one.charge(planned("a", 1)), "too few users")
+    for name in ("a", "people"):
+        ledger = Ledger(tmp_path / f"{name}.jsonl")
+        outcome = ledger.entries()[1]
+        assert isinstance(outcome, Outcome)
+        assert (outcome.kind, outcome.reason) == ("abort", "too few users")
+        assert ledger.spent(DELTA) == pytest.approx(cost(1))
+
+
+def test_both_ledgers_are_verified(accounts: Callable[..., Accounts], tmp_path: Path) -> None:
+    one = accounts("a")
+    one.commit(one.charge(planned("a", 1)), "d16e57")
+    one.verify(one.head())
+    people = tmp_path / "people.jsonl"
+    people.write_text(people.read_text().replace('"round": 1', '"round": 2', 1).replace('"round":1', '"round":2', 1))
+    with pytest.raises(LedgerError, match=r"people\.jsonl"):
+        accounts("a").verify(None)
+
+
+def test_a_run_that_shares_with_nobody_keeps_its_own_ledger_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = Ledger(tmp_path / "alone.jsonl")
+    alone = Accounts(ledger, Budget(epsilon=100.0, delta=DELTA), USER_LEVEL, None)
+    charged = alone.charge(planned("a", 1))
+    assert charged.shared is None
+    alone.commit(charged, "d16e57")
+    alone.abort(alone.charge(planned("a", 2)), "no reply")
+    alone.verify(alone.head())
+    assert [entry.kind for entry in ledger.entries() if isinstance(entry, Outcome)] == ["commit", "abort"]
+
+    def full(*_: object) -> object:
+        raise LedgerError("the disk is full")
+
+    monkeypatch.setattr(Ledger, "charge", full)
+    with pytest.raises(LedgerError, match="disk"):
+        alone.charge(planned("a", 3))
+    assert sorted(path.name for path in tmp_path.iterdir() if path.suffix == ".jsonl") == ["alone.jsonl"]

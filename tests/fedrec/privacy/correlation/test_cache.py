@@ -63,3 +63,14 @@ def test_what_does_not_hold_is_solved_for_again(tmp_path, solved, damage, caplog
 def test_a_folder_that_cannot_be_written_is_no_error(tmp_path, solved):
     (tmp_path / "file").write_text("in the way")
     np.testing.assert_array_equal(again(tmp_path / "file" / "folder").bands, factorise(12, 3).bands)
+
+
+def test_a_full_disk_leaves_no_half_a_file_and_the_factorisation_is_had(tmp_path, solved, monkeypatch):
+    def full(_handle):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(factorisation_cache.os, "fsync", full)
+        found = again(tmp_path / "new")
+    assert list((tmp_path / "new").iterdir()) == []
+    np.testing.assert_array_equal(found.bands, factorise(12, 3).bands)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from fedrec.privacy.correlation import stream as stream_module
 from fedrec.privacy.correlation import tree as tree_noise
 from fedrec.privacy.correlation.cache import factorisation_for
 from fedrec.privacy.correlation.participation import correlation_for
@@ -156,3 +157,11 @@ def test_a_correlation_that_states_less_sensitivity_than_it_has_draws_nothing():
     more = replace(correlation_for("tree", 20, 4), separation=2, participations=10)
     with pytest.raises(ValueError, match="sensitivity"):
         correlated_noise(more, noise_generator(0), SHAPES)
+
+
+def test_an_encoder_that_is_more_sensitive_than_is_charged_for_makes_no_noise(monkeypatch):
+    told = correlation_for("banded", 20, 4)
+    found = factorisation_for(20, 4)
+    monkeypatch.setattr(stream_module, "factorisation_for", lambda *_: replace(found, bands=found.bands * 1.1))
+    with pytest.raises(ValueError, match=f"sensitivity is {told.sensitivity * 1.1:g}, not {told.sensitivity:g}"):
+        correlated_noise(told, noise_generator(0), SHAPES)

@@ -190,3 +190,14 @@ def test_an_encoding_whose_bound_is_too_low_is_refused() -> None:
     fixed_point = FixedPoint(scale=100.0, bits=24, dimension=4, norm_bound=50.0)
     with pytest.raises(ProtocolError, match="its sensitivity is understated"):
         encoded({"a": torch.zeros(1, 4)}, fixed_point, 1.0, noise_generator(1))
+
+
+@pytest.mark.parametrize(("dimension", "users"), [(0, 5), (5, 0)])
+def test_an_encoding_of_nothing_or_for_nobody_is_refused(dimension: int, users: int) -> None:
+    with pytest.raises(ValueError, match=f"at least 1, got {dimension} and {users}"):
+        distributed(dimension=dimension, users=users)
+
+
+def test_contributions_without_a_tensor_are_refused() -> None:
+    with pytest.raises(ValueError, match="nothing to encode"):
+        encoded({}, distributed(), 1.0, noise_generator(0))

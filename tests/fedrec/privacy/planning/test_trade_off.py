@@ -3,6 +3,7 @@
 import pytest
 
 from fedrec.privacy.accounting.accountant import epsilon_pld
+from fedrec.privacy.events import CappedGaussian, SampledGaussian
 from fedrec.privacy.planning.solvers import Conditions, solve
 from fedrec.privacy.planning.trade_off import FEW, INTERVAL, TradeOff, trade_off
 
@@ -43,3 +44,17 @@ def test_what_would_change_nothing_is_left_out(
     terms = solve(delta=1e-5, noise_multiplier=9.0, sample_rate=sample_rate, rounds=8, conditions=conditions)
     names = {line.name for line in trade_off(terms, (1.0,)).lines}
     assert {line.name for line in found.lines} - names == missing
+
+
+def test_one_round_has_no_half() -> None:
+    terms = solve(delta=1e-5, noise_multiplier=9.0, sample_rate=0.1, rounds=1)
+    names = [line.name for line in trade_off(terms, (1.0,)).lines]
+    assert "half the rounds" not in names
+    assert "twice the rounds" in names
+
+
+def test_a_capped_plan_spends_what_capped_cohorts_cost_unless_everybody_takes_part() -> None:
+    conditions = Conditions(population=100, cohort_cap=12)
+    capped = CappedGaussian(noise_multiplier=2.0, sample_rate=0.1, population=100, cap=12, steps=3)
+    assert conditions.event(2.0, 0.1, 3) == capped
+    assert conditions.event(2.0, 1.0, 3) == SampledGaussian(noise_multiplier=2.0, sample_rate=1.0, steps=3)

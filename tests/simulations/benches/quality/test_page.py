@@ -23,6 +23,7 @@ from fedrec.runs.summary import (
 from simulations.benches.origin import Origin
 from simulations.benches.quality.matrix import FOLDS, SETTINGS, Cell
 from simulations.benches.quality.page import quality_page
+from simulations.benches.quality.published import Published
 from simulations.benches.quality.row import QualityRow, keep_rows, read_rows
 
 ORIGIN = Origin(code="abc", date="2026-11-22", machine="a machine")
@@ -273,3 +274,21 @@ def test_a_damaged_row_is_refused_with_its_line(kept, fused, tmp_path):
     path.write_text(path.read_text("utf-8") + '{"data": "ml-100k"}\n', "utf-8")
     with pytest.raises(DataError, match=r"rows.jsonl, line 3 is no row"):
         read_rows(path)
+
+
+def test_published_figures_stand_beside_those_of_the_same_seeds(kept, fused):
+    def published(variant, seeds, hits, why=""):
+        return Published(
+            data="ml-100k", variant=variant, seeds=seeds, means={"hr@10": hits, "ndcg@10": "0.25"}, why=why
+        )
+
+    figures = [published("fusion", (0,), "0.500"), published("fusion", (0, 2), "0.500")]
+    figures += [published("fusion", (0,), "0.501", "luck"), published("trio", (0,), "0.500")]
+    page = quality_page(kept, ["ml-100k"], figures)
+    told = [line.split(" | ")[1:] for line in page[page.index("## Against what") :].splitlines() if "| ml-100k" in line]
+    assert [cells[-2:] for cells in told] == [
+        ["0.500 / 0.25", "equal |"],
+        ["not run", " |"],
+        ["0.500 / 0.25", "**differs**: luck |"],
+        ["not run", " |"],
+    ]
