@@ -1,5 +1,6 @@
 """From nothing to a federation on this machine: three devices train a round over TLS, one of them recommends."""
 
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from simulations.deployment import Deployment
 DEVICES = ("kitchen", "study", "hall")
 EVENTS = 40
 """Events that each device has had, the latest of one person of the data."""
+SCENARIO = "scenario.toml"
+"""What the round was trained by, for whoever goes on with the demo."""
 TRAINING = (
     "training.rounds=1",
     "training.sample_rate=1.0",
@@ -25,6 +28,7 @@ TRAINING = (
     f"federation.nodes={len(DEVICES)}",
     "privacy.noise_seed=none",
     "privacy.delta=1e-5",
+    "privacy.epsilon=2",
     "model.dim=16",
 )
 """Settings over the scenario ``tiny``: one round in which everybody takes part, noise from the operating system."""
@@ -35,7 +39,6 @@ class Shown:
     """What came of it. ``rounds`` were trained; ``reply``: of the device that was asked; ``seconds`` all took."""
 
     deployment: Deployment
-    run: RunFolder
     rounds: int
     reply: pb.RecommendReply
     seconds: float
@@ -55,9 +58,10 @@ def people(dataset: Dataset, count: int) -> list[list[str]]:
 def demo_policy() -> Policy:
     """Return what the owners of these devices allow: what a device ships with, but for three people instead of twenty.
 
-    One round of three people costs each of them more than a round among many does.
+    Nor need rounds be ten minutes apart, or days, so that whoever goes on with the demo can train again at once.
     """
-    return Policy.for_device(min_expected_cohort=float(len(DEVICES)), epsilon_per_round=8.0, epsilon_per_day=8.0)
+    cohort = float(len(DEVICES))
+    return Policy.for_device(min_expected_cohort=cohort, epsilon_per_day=8.0, min_separation_seconds=0.0)
 
 
 def deploy(folder: Path, dataset: Dataset, say: Callable[[str], None]) -> Shown:
@@ -65,7 +69,7 @@ def deploy(folder: Path, dataset: Dataset, say: Callable[[str], None]) -> Shown:
 
     The deployment is left running; whoever called ends it. After an error it is ended here.
     """
-    started, deployment = time.monotonic(), Deployment(folder)
+    started, deployment = time.monotonic(), Deployment(folder, usual_ports=True)
     try:
         raise_server(deployment, dataset, say)
         raise_devices(deployment, demo_policy(), say)
@@ -73,6 +77,7 @@ def deploy(folder: Path, dataset: Dataset, say: Callable[[str], None]) -> Shown:
         give_events(deployment, dataset)
         say("training: one round under user-level differential privacy, every reply signed by its device")
         run = train(deployment, TRAINING)
+        shutil.copyfile(run.path / "config.toml", folder / SCENARIO)
         rounds = len(run.metrics())
         say(f"training: {rounds} round done; publishing its model, signed")
         deployment.fedrec("server", "publish", deployment.server, run.path)
@@ -80,17 +85,38 @@ def deploy(folder: Path, dataset: Dataset, say: Callable[[str], None]) -> Shown:
     except BaseException:
         deployment.end()
         raise
-    return Shown(deployment=deployment, run=run, rounds=rounds, reply=reply, seconds=time.monotonic() - started)
+    return Shown(deployment=deployment, rounds=rounds, reply=reply, seconds=time.monotonic() - started)
+
+
+def is_demo(folder: Path) -> bool:
+    """Return whether a demo was made in a folder, and kept."""
+    return (folder / SCENARIO).is_file() and (folder / "server" / "server.toml").is_file()
+
+
+def start_again(folder: Path, say: Callable[[str], None]) -> Deployment:
+    """Start the server of a demo that was kept, and every device in its folder, those that were added too."""
+    deployment = Deployment(folder)
+    try:
+        say(f"server: starting it again on https://127.0.0.1:{deployment.port}")
+        with deployment.starting_server():
+            for name in deployment.devices:
+                deployment.start_device(name)
+        say(f"devices: started {', '.join(deployment.devices)}")
+        deployment.wait_for_services(deployment.devices)
+    except BaseException:
+        deployment.end()
+        raise
+    return deployment
 
 
 def raise_server(deployment: Deployment, dataset: Dataset, say: Callable[[str], None]) -> None:
     """Make and start the server, with the catalogue published."""
-    say("server: making its authority, certificates and keys, and signing the catalogue")
+    say("server: making its authority, certificates and keys")
     deployment.init_server()
-    dataset.catalogue.save(deployment.folder / "catalogue")
-    deployment.fedrec("server", "publish", deployment.server, deployment.folder / "catalogue")
     say(f"server: starting SuperLink, door and nginx on https://127.0.0.1:{deployment.port}")
-    deployment.start_server()
+    with deployment.starting_server():
+        dataset.catalogue.save(deployment.folder / "catalogue")
+        deployment.fedrec("server", "publish", deployment.server, deployment.folder / "catalogue")
 
 
 def raise_devices(

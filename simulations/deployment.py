@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from clients.device.home import DeviceHome
 from clients.device.settings import DeviceSettings
 from clients.service.client import DeviceClient, ServiceError
 from fedrec.errors import FedRecError
+from server.door.home import ServerSettings
 
 HOST = "127.0.0.1"
 PAUSE = 0.2
@@ -37,14 +38,24 @@ class Deployment:
     """Processes in ``folder``, which must be short: sockets lie below it. Ended in the reverse order of their start."""
 
     folder: Path
-    port: int = 0
-    """Of the front door; 0 takes a free one."""
+    usual_ports: bool = False
+    """Whether a new server takes the ports that 'fedrec server init' takes, where they are free; else any free ones."""
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
     def server(self) -> Path:
         """The server's folder."""
         return self.folder / "server"
+
+    @property
+    def port(self) -> int:
+        """Port of the front door of the server that was made."""
+        return ServerSettings.load(self.server / "server.toml").port
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Names of the devices that were made in the folder, whoever made them."""
+        return tuple(sorted(path.parent.name for path in self.folder.glob("*/device.toml")))
 
     @property
     def authority(self) -> Path:
@@ -62,15 +73,17 @@ class Deployment:
 
     def init_server(self) -> None:
         """Make the server's folder: authority, certificates, keys."""
-        front, superlink, door = free_ports(3)
-        self.port = self.port or front
-        ports = ("--port", str(self.port), "--superlink-port", str(superlink), "--door-port", str(door))
+        front, superlink, door = (_usual_ports() if self.usual_ports else None) or free_ports(3)
+        ports = ("--port", str(front), "--superlink-port", str(superlink), "--door-port", str(door))
         self.fedrec("server", "init", self.server, "--host", HOST, "--listen", HOST, *ports)
 
-    def start_server(self) -> None:
-        """Run SuperLink, door and nginx, and wait until all of them answer."""
+    @contextlib.contextmanager
+    def starting_server(self) -> Iterator[None]:
+        """Start SuperLink, door and nginx; once the block is done, wait until all of them answer."""
+        before = len(self.log("server"))
         process = self.start("server", "server", "up", self.server)
-        self.wait("the server", lambda: "serving https://" in self.log("server"), 120, process)
+        yield
+        self.wait("the server", lambda: "serving https://" in self.log("server")[before:], 120, process)
 
     def enrolment_code(self, count: int) -> str:
         """Return a code by which ``count`` devices may join."""
@@ -84,11 +97,10 @@ class Deployment:
 
         ``port``: of a proxy in front of the front door. ``users``: keys of the people whose events each holds.
         """
-        signer = (self.server / "signer.pub").read_text().strip()
         started = []
         for name in names:
             command = ["device", "init", str(self.folder / name), "--server", f"{HOST}:{port or self.port}"]
-            command += ["--authority", str(self.authority), "--signer", signer, "--key", name]
+            command += ["--authority", str(self.authority), "--signer", str(self.server / "signer.pub"), "--key", name]
             command += ["--policy", str(policy), "--code-file", "-", "--consent", "--whenever"]
             command += [part for user in users for part in ("--user", user)]
             started.append((name, self._popen(f"{name}-init", command, stdin=subprocess.PIPE)))
@@ -96,12 +108,10 @@ class Deployment:
             process.communicate(f"{code}\n".encode(), timeout=180)
             if process.returncode != 0:
                 raise DeploymentError(f"{name} could not be made: {self.log(f'{name}-init').strip()}")
+            _without_patience(self.home(name).settings)
 
     def start_device(self, name: str) -> None:
-        """Run a device's three roles; its trainer is not nice, or it would wait for whatever else this machine does."""
-        path = self.home(name).settings
-        settings = DeviceSettings.load(path)
-        replace(settings, training=replace(settings.training, nice=0, threads=1)).save(path)
+        """Run a device's three roles."""
         self.start(name, "device", "run", self.folder / name)
 
     def wait_for_services(self, names: Sequence[str]) -> None:
@@ -207,6 +217,26 @@ class Deployment:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # a terminal's Ctrl-C is for whoever runs the deployment, and ends it in order
             )
+
+
+def _without_patience(path: Path) -> None:
+    """Let a device hear orders every five seconds, and train without waiting for whatever else this machine does."""
+    settings = DeviceSettings.load(path)
+    server, training = replace(settings.server, orders_seconds=5.0), replace(settings.training, nice=0, threads=1)
+    replace(settings, server=server, training=training).save(path)
+
+
+def _usual_ports() -> tuple[int, int, int] | None:
+    """Return the ports of a server that says nothing about them, None if one of them is taken."""
+    usual = ServerSettings(host=HOST)
+    ports = (usual.port, usual.superlink_port, usual.door_port)
+    try:
+        with contextlib.ExitStack() as stack:
+            for port in ports:
+                stack.enter_context(socket.create_server((HOST, port)))
+    except OSError:
+        return None
+    return ports
 
 
 def free_ports(count: int) -> list[int]:

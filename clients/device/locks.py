@@ -35,15 +35,20 @@ def held(run: Path, role: str) -> Iterator[None]:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         if not _locked(descriptor):
-            raise DataError(
-                f"the {role} role of {path.parent.parent} is already run by process "
-                f"{_written(descriptor) or 'unknown'}: end that one first, or name another device's folder"
-            )
+            raise _taken(run, role, _written(descriptor))
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         yield
     finally:
         os.close(descriptor)
+
+
+def refuse_a_second(run: Path) -> None:
+    """Raise ``DataError`` naming the process if one holds a role now, before anything is started beside it."""
+    for role in Role:
+        process = holder(run, role)
+        if process is not None:
+            raise _taken(run, role, process)
 
 
 def holder(run: Path, role: str) -> int | None:
@@ -59,6 +64,13 @@ def holder(run: Path, role: str) -> int | None:
     finally:
         os.close(descriptor)
     return None
+
+
+def _taken(run: Path, role: str, process: int | None) -> DataError:
+    return DataError(
+        f"the {role} role of {run.parent} is already run by process {process or 'unknown'}: end that one first, or "
+        "name another device's folder"
+    )
 
 
 def _locked(descriptor: int) -> bool:

@@ -139,7 +139,8 @@ def _summary(spent: Sequence[pb.Spending], charges: int) -> str:
         f"epsilon {one.epsilon:.3g} of {one.budget:.3g} at delta {one.delta:g}, protecting {_PROTECTED[one.unit]}"
         for one in spent
     )
-    return f"{charges} releases were charged: {spendings}. Smaller is more private; at the budget, training ends."
+    were = "1 release was" if charges == 1 else f"{charges} releases were"
+    return f"{were} charged: {spendings}. Smaller is more private; at the budget, training ends."
 
 
 _PROTECTED = {"user": "all events of one person", "interaction": "one event of one person"}

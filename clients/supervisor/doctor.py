@@ -12,6 +12,8 @@ from clients.device.home import DeviceHome
 from clients.device.locks import Role, holder
 from clients.device.settings import DeviceSettings
 from clients.local_store import LocalStore
+from clients.service import device_pb2 as pb
+from clients.service.budget import BudgetTeller
 from clients.supervisor.eligibility import obstacles
 from clients.supervisor.link import Link, LinkError
 from clients.supervisor.machine import machine_probes
@@ -35,11 +37,13 @@ def examine(
 
     ``link_to``: opens the server's published files; ``now``: seconds since the boot.
     """
+    if not home.settings.exists():
+        made = "holds a device that was not enrolled" if home.key.exists() else "is no device's folder"
+        return [bad("settings", f"{home.path} {made}", f"fedrec device init {home.path} --server HOST:PORT ...")]
     try:
         settings = DeviceSettings.load(home.settings)
     except FedRecError as error:
-        remedy = "make the device with 'fedrec device init', or correct the file"
-        return [bad("settings", str(error), remedy)]
+        return [bad("settings", str(error), f"correct {home.settings}")]
     opened = link_to or (lambda settings: Link(settings.server.public_url, home.authority))
     found = [good("settings", f"{settings.key} at {settings.server.address}")]
     found += [*_key(home), *_modes(home), *_code(home), *_program()]
@@ -181,11 +185,23 @@ def _database(home: DeviceHome, settings: DeviceSettings) -> Iterator[Finding]:
                 yield Finding(
                     what="database", state=State.NOTE, detail=f"{path} was damaged and put aside", remedy=remedy
                 )
+            yield from _budget(home, store)
             yield from _eligible(home, settings, store)
     except (FedRecError, OSError) as error:
         yield Finding(
             what="database", state=State.BAD, detail=str(error), remedy="make room, or mount the disk writable"
         )
+
+
+def _budget(home: DeviceHome, store: LocalStore) -> Iterator[Finding]:
+    told = BudgetTeller(home, store).tell(0)
+    if told.state == pb.BUDGET_STATE_LEDGER_BROKEN:
+        remedy = "restore the whole folder from one copy, or make a new device; 'fedrec device export' keeps the events"
+        yield bad("privacy", told.summary, remedy)
+    elif told.state == pb.BUDGET_STATE_SPENT:
+        yield note("privacy", told.summary, f"raise epsilon in {home.policy} if the owner wants more training")
+    else:
+        yield good("privacy", told.summary)
 
 
 def _eligible(home: DeviceHome, settings: DeviceSettings, store: LocalStore) -> Iterator[Finding]:

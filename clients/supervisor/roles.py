@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from clients.artefacts.checks import content_checks
 from clients.device.home import DeviceHome
-from clients.device.locks import Role, held
+from clients.device.locks import Role, held, refuse_a_second
 from clients.device.settings import DeviceSettings
 from clients.local_store import LocalStore
 from clients.supervisor.isolation import has_network, leave_the_network
@@ -107,7 +107,11 @@ def run_trainer(home: DeviceHome, stop: threading.Event) -> None:
 
 
 def run_all(home: DeviceHome, stop: threading.Event) -> None:
-    """Run the three roles as processes of their own and start one anew that ends, until ``stop`` is set."""
+    """Run the three roles as processes of their own and start one anew that ends, until ``stop`` is set.
+
+    Raises ``DataError`` if one of them runs already: it would be started in vain for ever.
+    """
+    refuse_a_second(home.run)
     keepers = [
         Keeper("api", lambda: _module(home, "clients.service", str(home.path))),
         Keeper("node", lambda: _module(home, "clients.supervisor", "node", str(home.path))),

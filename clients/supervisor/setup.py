@@ -3,8 +3,10 @@
 What was done stays done: after a failure the same call goes on where it broke off, with the same key.
 """
 
-import secrets
+from hashlib import sha256
 from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from clients.artefacts.checks import content_checks
 from clients.device.home import DeviceHome
@@ -17,14 +19,15 @@ from clients.supervisor.orders import LIMIT, NAME, follow
 from clients.supervisor.updates import fetch
 from fedrec.errors import DataError, FedRecError
 from fedrec.runs.atomic import write_atomically
-from fedrec.signing.device_keys import create_device_key, load_device_key
+from fedrec.signing.device_keys import create_device_key, load_device_key, public_pem
 
 MAX_AUTHORITY = 64 * 1024
 
 
-def fresh_key() -> str:
-    """Return a random name for a device that nobody names."""
-    return f"device-{secrets.token_hex(6)}"
+def own_name(home: DeviceHome) -> str:
+    """Return the name of a device that nobody names: of its key, so that another try has the name of the first."""
+    public = public_pem(_device_key(home))
+    return f"device-{sha256(public.encode()).hexdigest()[:12]}"
 
 
 def make_device(
@@ -37,11 +40,9 @@ def make_device(
     ``policy.toml``. Raises ``DataError`` if the folder holds an enrolled device, ``LinkError`` or ``EnrolmentError``
     if the server cannot be asked or says no; another call goes on from there.
     """
-    if home.settings.exists():
-        raise DataError(f"{home.path} holds an enrolled device already: name another folder")
-    make_folders(home)
-    key = load_device_key(home.key) if home.key.exists() else create_device_key(home.key)
-    write_atomically(home.authority, _authority(authority), mode=0o644)
+    content = _authority(authority)
+    key = _device_key(home)
+    write_atomically(home.authority, content, mode=0o644)
     enrolled = enrol(Link(settings.server.door_url, home.authority), code, settings.key, key)
     if signer and enrolled.signer != signer:
         raise DataError(
@@ -51,6 +52,14 @@ def make_device(
     write_atomically(home.signer, f"{enrolled.signer}\n".encode(), mode=0o644)
     finish(home, settings, policy=policy)
     return enrolled
+
+
+def _device_key(home: DeviceHome) -> ec.EllipticCurvePrivateKey:
+    """Return the key of a device that is being made, drawn at the first try."""
+    if home.settings.exists():
+        raise DataError(f"{home.path} holds an enrolled device already: name another folder")
+    make_folders(home)
+    return load_device_key(home.key) if home.key.exists() else create_device_key(home.key)
 
 
 def finish(home: DeviceHome, settings: DeviceSettings, *, policy: str) -> None:

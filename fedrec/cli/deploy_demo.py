@@ -17,32 +17,43 @@ from fedrec.cli.scenarios import read_scenario
 from fedrec.data.fetch import get_dataset
 from fedrec.data.load import Dataset, load_dataset
 from fedrec.errors import ConfigError, DataError
-from simulations.deploy_demo import DEVICES, Shown, deploy, spent
+from simulations.deploy_demo import DEVICES, SCENARIO, Shown, deploy, is_demo, spent, start_again
+from simulations.deployment import HOST, Deployment
 
 
 def deploy_demo(
     data: Annotated[str, typer.Option(help="ml-100k, or synthetic, which needs no download.")] = "ml-100k",
     folder: Annotated[
-        Path | None, typer.Option("--folder", help="Keep everything in this folder, new or empty; its path be short.")
+        Path | None,
+        typer.Option(
+            "--folder",
+            help="Keep everything in this folder, of a short path; a demo that it holds is started again.",
+        ),
     ] = None,
     stay: Annotated[bool, typer.Option("--stay", help="Leave it running until Ctrl-C, and say what to type.")] = False,
 ) -> None:
     """Deploy on this machine: SuperLink, nginx, three devices with SuperNodes; one round, one answer; then clean up.
 
+    With --folder DIR --stay it goes on; the same command starts it again later, with devices that were added in DIR.
     Needs nginx (Debian: apt install nginx-light). Nothing is reachable from outside this machine.
     """
     say = _timed()
-    with _ended_in_order(), _place(folder) as place:
-        shown = deploy(place, _dataset(data, say), say)
+    with _ended_in_order(), _place(folder, stay=stay) as place:
+        again = is_demo(place)
+        shown = None if again else deploy(place, _dataset(data, say), say)
+        deployment = start_again(place, say) if shown is None else shown.deployment
         try:
-            _write(shown)
+            if shown is not None:
+                _write(shown)
             if stay:
-                _stay(shown)
+                _stay(deployment, folder or place)
         finally:
-            left = shown.deployment.end()
+            left = deployment.end()
         if left:
             raise DataError(f"{len(left)} processes outlived the demo and were killed: this is a defect of fedrec")
         say("ended: no process is left" + ("" if folder else ", no file either"))
+        if folder and not again:
+            say(f"to go on with it: fedrec deploy-demo --folder {folder} --stay")
 
 
 def _dataset(name: str, say: Callable[[str], None]) -> Dataset:
@@ -70,13 +81,23 @@ def _write(shown: Shown) -> None:
     write_line(f"{shown.rounds} round, {len(DEVICES)} devices, {shown.seconds:.0f} s from nothing to the answer")
 
 
-def _stay(shown: Shown) -> None:
-    folder = shown.deployment.folder
-    write_note(f"in another terminal:\n  fedrec server status {shown.deployment.server}")
-    write_note(
-        f"  fedrec device recommend {folder / DEVICES[0]} --explain\n  fedrec device doctor {folder / DEVICES[0]}"
+def _stay(deployment: Deployment, folder: Path) -> None:
+    """Say what may be typed, and wait for Ctrl-C."""
+    given = f"--authority {folder}/server/ca/ca.crt --signer {folder}/server/signer.pub --code-file code.txt"
+    joining = f"{folder}/porch --server {HOST}:{deployment.port} {given} --policy {folder}/policy.toml"
+    lines = (
+        "in another terminal:",
+        f"  fedrec server status {folder}/server",
+        f"  fedrec device doctor {folder}/{DEVICES[0]}",
+        f"  fedrec device recommend {folder}/{DEVICES[0]} --explain",
+        f"  fedrec server train {folder}/server {folder}/{SCENARIO}",
+        "a fourth device:",
+        f"  fedrec server enroll {folder}/server --owner me > code.txt",
+        f"  fedrec device init {joining} --consent --whenever",
+        f"  fedrec device run {folder}/porch",
+        "Ctrl-C ends all of it",
     )
-    write_note("Ctrl-C ends all of it")
+    write_note("\n".join(lines))
     try:
         signal.pause()
     except KeyboardInterrupt:
@@ -90,7 +111,7 @@ def _timed() -> Callable[[str], None]:
 
 
 @contextmanager
-def _place(folder: Path | None) -> Iterator[Path]:
+def _place(folder: Path | None, *, stay: bool) -> Iterator[Path]:
     if folder is None:
         place = Path(tempfile.mkdtemp(prefix="fedrec-demo-"))  # short: the sockets of devices lie below it
         try:
@@ -98,7 +119,10 @@ def _place(folder: Path | None) -> Iterator[Path]:
         finally:
             shutil.rmtree(place, ignore_errors=True)
         return
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if is_demo(folder):
+        if not stay:
+            raise ConfigError(f"{folder} holds a demo: add --stay to start it again, or name another folder")
+    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder} exists and is not empty: name another folder, or remove it")
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     yield folder.absolute()

@@ -59,13 +59,14 @@ def status(folder: Folder, as_json: AsJson = False) -> None:
         return
     _write_roles(roles)
     write_line(f"recommends from: {SOURCES[found.source]}{_versions(found)}")
-    write_line(f"holds: {found.num_events} events of {found.num_users} users; {found.num_items} items to choose from")
+    of = "1 user" if found.num_users == 1 else f"{found.num_users} users"
+    write_line(f"holds: {found.num_events} events of {of}; {found.num_items} items to choose from")
     write_line(f"consent to training: {_words(found.consent)}")
     write_line(f"privacy budget: {BUDGETS[privacy.state]}. {privacy.summary}")
     if found.training_stopped:
         write_line(f"the server has stopped training on its devices: {found.stop_reason or 'no reason given'}")
-    for phase in found.phases:
-        write_line(f"counted: {phase.phase}{f' ({phase.reason})' if phase.reason else ''}: {phase.count}")
+    phases = [f"{one.phase}{f' ({one.reason})' if one.reason else ''} {one.count}" for one in found.phases]
+    write_line(f"tasks: {', '.join(phases) or 'none yet'}")
     for notice in found.notices:
         write_line(f"note: {notice}")
 
@@ -152,8 +153,8 @@ def privacy(
         write_line(f"{one.unit}: {one.adjacency}; against {one.adversary}")
     if found.charges:
         write_line(
-            f"{found.committed} releases were made, {found.aborted} given up, {found.reserved_lost} ended unknown; "
-            "all of them count"
+            f"releases: {found.committed} made, {found.aborted} given up, {found.reserved_lost} ended unknown; all of "
+            "them count"
         )
     rows = [
         [line.time, line.run, str(line.round), line.name, line.unit, f"{line.epsilon:.3g}", line.outcome or "unknown"]

@@ -26,14 +26,15 @@ def init(
     folder: Folder,
     server: Annotated[str, typer.Option(help="HOST:PORT of the server's front door.")],
     authority: Annotated[Path, typer.Option(help="The server's certificate authority (ca.crt), handed over by hand.")],
-    key: Annotated[str, typer.Option(help="The device's name at the server; by default fresh and random.")] = "",
+    key: Annotated[str, typer.Option(help="The device's name at the server; by default one made from its key.")] = "",
     code_file: Annotated[
         Path | None,
         typer.Option(help="File with the enrolment code, - for stdin; else FEDREC_ENROLMENT_CODE, else it is asked."),
     ] = None,
     signer: Annotated[
-        str, typer.Option(help="Hex of the key that must sign what the server publishes; by default the door's word.")
-    ] = "",
+        Path | None,
+        typer.Option(help="The server's signing key (signer.pub), handed over by hand; by default the door's word."),
+    ] = None,
     user: Annotated[list[str] | None, typer.Option(help="Key of a person whose events it holds; never sent.")] = None,
     policy: Annotated[
         Path | None, typer.Option(help="A policy.toml to start with; by default one with every limit set.")
@@ -48,19 +49,21 @@ def init(
     """Make a device: its key, folders and settings; enrol it at the server, and fetch the first catalogue."""
     # Imported here: the other sub-commands of a device must start without what making one needs.
     from clients.local_store import LocalStore
-    from clients.supervisor.setup import first_versions, fresh_key, make_device
+    from clients.supervisor.orders import read_signer
+    from clients.supervisor.setup import first_versions, make_device, own_name
 
     home, text = DeviceHome(folder.absolute()), _policy(policy, consent=consent)
+    trusted, secret = read_signer(signer) if signer else "", _code(code_file)
     try:
         settings = DeviceSettings(
-            key=key or fresh_key(),
             server=ServerSettings(address=server),
+            key=key or own_name(home),
             users=tuple(user or ("me",)),
             eligibility=EligibilitySettings.whenever_asked() if whenever else EligibilitySettings(),
         )
     except ValueError as error:
         raise ConfigError(f"{error}") from error
-    enrolled = make_device(home, settings, authority=authority, code=_code(code_file), signer=signer, policy=text)
+    enrolled = make_device(home, settings, authority=authority, code=secret, signer=trusted, policy=text)
     if _can_train():
         from clients.supervisor.code import lock_code  # brings Flower
 

@@ -73,4 +73,11 @@ def test_a_stop_withdrawn_consent_and_a_failure_of_the_role_are_told(ask, device
 def test_a_folder_that_is_no_device_is_told_how_to_become_one(tmp_path):
     (finding,) = examine(DeviceHome(tmp_path))
     assert finding.bad
-    assert "fedrec device init" in finding.detail
+    assert "is no device's folder" in finding.detail
+    assert f"fedrec device init {tmp_path}" in finding.remedy
+
+
+def test_a_ledger_that_was_cut_is_a_fault_and_one_of_nothing_is_not(ask, device):
+    assert "Nothing computed" in ask()["privacy"][0].detail
+    device.ledger.write_text("{}\n")
+    assert ask()["privacy"][0].bad
