@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fedrec.errors import DataError
 from fedrec.runs.folder import RunFolder
@@ -11,7 +11,7 @@ from server.door.flower import SuperLink
 from server.door.home import ServerHome, ServerSettings
 from server.door.publications import Publications
 from server.operations.submitting import submit_under_watch
-from server.operations.under_way import UnderWay, forget
+from server.operations.under_way import UnderWay
 
 END_SECONDS = 60.0
 """Longest wait for a server app to be gone once its run is stopped."""
@@ -33,6 +33,7 @@ def while_stopped(
     run: str,
     *,
     sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.time,
 ) -> Iterator[Again]:
     """Stop ``run`` if it is the one that is under way, and submit it again at the end, an error or not.
 
@@ -45,8 +46,9 @@ def while_stopped(
         return
     superlink = SuperLink.of(home, settings)
     try:
-        superlink.runs()  # before anything is forgotten: it must answer
-        forget(home.under_way)
+        superlink.runs()  # before anything is changed: it must answer
+        # The mark stays, so that whoever follows the run waits for it; the watch leaves it alone meanwhile.
+        replace(under_way, flower_run=0, since=clock() + END_SECONDS).write(home.under_way)
         active = [found.id for found in superlink.runs() if found.status != "finished"]
         for flower_run in active:
             superlink.stop_run(flower_run)
