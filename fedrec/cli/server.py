@@ -4,17 +4,19 @@ import datetime
 import os
 import sys
 import time
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
 from fedrec.cli.output import write_json, write_line, write_note, write_table
 from fedrec.cli.server_console import console
-from fedrec.cli.server_folder import Folder, Json
+from fedrec.cli.server_folder import Folder, Json, operations
 from fedrec.cli.server_folder import open_server as _open
 from fedrec.cli.server_folder import publications as _publications
-from fedrec.cli.server_operations import figures, operate, pause, resume, rollback, rollout, runs
+from fedrec.cli.server_operations import alarms, commands_of, figures, operate, pause, resume, rollback, rollout, runs
 from fedrec.cli.server_runs import publish, stop_runs, train
+from fedrec.signing.orders import Pace, Spread
 from server.door.enrolments import Enrolments
 from server.door.home import ServerSettings
 from server.door.running import up as run_server
@@ -63,7 +65,10 @@ def enroll(
         write_json({"code": code, "server": settings.url, "owner": owner, "count": count, "expires": expires})
         return
     write_line(code)
-    write_note(f"good for {count} device{'s' if count > 1 else ''} of {owner} until {until}, at {settings.url}")
+    devices = f"{count} device{'s' if count > 1 else ''}"
+    write_note(f"good for {devices} of {owner} until {until}; there, with the code in a file:")
+    trusted = f"--authority {home.authority.name} --signer {home.signer.name} --code-file code.txt"
+    write_note(f"  fedrec device init DIR --server {settings.url.removeprefix('https://')} {trusted}")
 
 
 @server_app.command()
@@ -135,11 +140,9 @@ def kill_switch(
     """Stop all training on all devices, or let it go on. Recommending never stops."""
     if state not in ("on", "off"):
         raise typer.BadParameter("say on or off", param_hint="on|off")
-    home, settings = _open(folder)
-    orders = _publications(home).stop(state == "on", reason)
-    write_line(f"the kill switch is {state} (orders {orders.sequence}): devices that are online follow within a minute")
+    write_line(commands_of(folder).kill(state == "on", reason).text)
     if state == "on":
-        stop_runs(home, settings)
+        stop_runs(*_open(folder))
 
 
 @server_app.command()
@@ -149,8 +152,10 @@ def status(folder: Folder, json: Json = False) -> None:
 
     home, settings = _open(folder)
     found = look(home, settings, _publications(home).orders(), datetime.datetime.now(datetime.UTC))
+    store = operations(home, settings)
+    latest, waiting = store.runs()[:3], len(store.alarms(open_only=True))
     if json:
-        write_json(found.to_json())
+        write_json({**found.to_json(), "runs": [asdict(view) for view in latest], "alarms": waiting})
         return
     orders = found.orders
     write_line(f"{found.url} is {'up' if found.online is not None else 'down'}")
@@ -161,11 +166,26 @@ def status(folder: Folder, json: Json = False) -> None:
         write_line(f"rolling out: model {orders.canary_version} to {orders.canary_permille / 10:g} % of the devices")
     if found.certificate_days < RENEW_DAYS:
         write_line(f"the certificate is valid for {found.certificate_days} days: run 'fedrec server renew {folder}'")
+    write_line(f"pace: {_pace(orders.pace)}")
     if found.devices:
         write_table("devices", ("name", "owner", "state"), [(d.key, d.owner, found.state(d)) for d in found.devices])
-    write_line(f"{found.open_places} more may join by codes that were given out")
-    for run in found.runs[-3:]:
-        write_line(f"run {run.id}: {run.outcome or run.status}{f', {run.details}' if run.details else ''}")
+    write_line(f"codes that were given out: good for {found.open_places} more")
+    for view in latest:
+        why = f" ({view.why})" if view.why else ""
+        write_line(f"run {view.run}: {view.standing}{why}, round {view.last_round or 0} of {view.planned or '?'}")
+    if waiting:
+        write_line(f"open alarms: {waiting}, see 'fedrec server alarms {folder}'")
+    if found.online is not None:
+        write_line(f"metrics: http://127.0.0.1:{settings.door_port}/metrics")
+
+
+def _pace(pace: Pace | None) -> str:
+    """Return when devices are asked to come, in words."""
+    if pace is None:
+        return "none, devices come when they can"
+    if isinstance(pace, Spread):
+        return f"spread, each waits up to {max(pace.hours) / 60:.0f} minutes by the hour of the day"
+    return f"gathered, {pace.width / 60:.0f} minutes out of every {pace.every / 60:.0f}"
 
 
 @server_app.command()
@@ -178,6 +198,6 @@ def renew(folder: Folder) -> None:
 
 server_app.command()(publish)
 server_app.command()(train)
-for _command in (console, runs, pause, resume, rollback, rollout, figures):
+for _command in (console, runs, alarms, pause, resume, rollback, rollout, figures):
     server_app.command()(_command)
 server_app.command(hidden=True)(operate)

@@ -1,36 +1,34 @@
-"""``fedrec server runs``, ``pause``, ``resume``, ``rollback``, ``rollout``: what an operator sees and commands."""
+"""``fedrec server runs | alarms | pause | resume | rollback | rollout | figures``: an operator's eyes and hands."""
 
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fedrec.aggregation.alarms import described
 from fedrec.cli.output import write_json, write_line, write_note, write_table
-from fedrec.cli.server_folder import Folder, Json, open_server, publications
+from fedrec.cli.server_folder import Folder, Json, open_server, operations, publications
 
 if TYPE_CHECKING:
     from server.operations.commands import Commands, Done
+    from server.operations.views import AlarmView
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's name, as 'fedrec server runs' lists it.")]
-Why = Annotated[str, typer.Option("--why", help="One line: who reads the events sees it.")]
+Why = Annotated[str, typer.Option("--reason", help="One line for whoever reads the run's events.")]
 
 
 def runs(folder: Folder, json: Json = False) -> None:
     """List the runs of the server: rounds, budget, alarms."""
     from dataclasses import asdict  # only this command prints views
 
-    from server.operations.store import OperationsStore  # SQLAlchemy
-
-    home, settings = open_server(folder)
-    store = OperationsStore.of(home, settings)
-    for found in sorted(home.runs.glob("*/config.toml")):
-        store.ingest(found.parent)
+    store = operations(*open_server(folder))
     views = store.runs()
     if json:
         write_json([asdict(view) for view in views])
         return
-    alarms = store.alarms(open_only=True)
+    waiting = store.alarms(open_only=True)
     rows = []
     for view in views:
         spent = store.budget(view.run).spent
@@ -42,13 +40,42 @@ def runs(folder: Folder, json: Json = False) -> None:
                 f"{view.last_round or 0}/{view.planned}" if view.planned else str(view.last_round or 0),
                 str(abandoned),
                 f"{spent[-1][1]:.2f}" if spent else "-",
-                str(sum(alarm.run == view.run for alarm in alarms)),
+                str(sum(alarm.run == view.run for alarm in waiting)),
             )
         )
     write_table("runs", ("name", "standing", "rounds", "abandoned", "epsilon", "alarms"), rows)
-    for alarm in alarms[:10]:
+    _write_alarms(folder, waiting[:10])
+
+
+def alarms(
+    folder: Folder,
+    acknowledge: Annotated[
+        int | None, typer.Option("--acknowledge", metavar="N", help="Put down that you have seen to alarm N.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """List the alarms that nobody has seen to, or put down that you have seen to one."""
+    from dataclasses import asdict  # only this command prints views
+
+    store = operations(*open_server(folder))
+    if acknowledge is not None:
+        _say(commands_of(folder).acknowledge(acknowledge))
+        return
+    waiting = store.alarms(open_only=True)
+    if json:
+        write_json([asdict(alarm) for alarm in waiting])
+        return
+    _write_alarms(folder, waiting)
+    if not waiting:
+        write_line("no alarm is open")
+
+
+def _write_alarms(folder: Path, waiting: "Sequence[AlarmView]") -> None:
+    for alarm in waiting:
         of = f" of {alarm.run}, round {alarm.round}" if alarm.run else ""
         write_line(f"alarm {alarm.id}{of}: {described(vars(alarm))}")
+    if waiting:
+        write_note(f"seen to: fedrec server alarms {folder} --acknowledge N")
 
 
 def pause(folder: Folder, run: Run, why: Why = "") -> None:

@@ -1,4 +1,4 @@
-"""How a server stands, for ``fedrec server status``: orders, devices, certificates, runs."""
+"""How a server stands, for ``fedrec server status``: orders, devices, certificates."""
 
 import datetime
 from dataclasses import asdict, dataclass
@@ -7,7 +7,7 @@ from typing import Any
 from fedrec.signing.orders import Orders
 from server.door.authority import days_left
 from server.door.enrolments import Device, Enrolments
-from server.door.flower import RunStatus, SuperLink, SuperLinkError
+from server.door.flower import SuperLink, SuperLinkError
 from server.door.home import ServerHome, ServerSettings
 
 RENEW_DAYS = 60
@@ -23,7 +23,6 @@ class Overview:
     devices: tuple[Device, ...]
     open_places: int
     online: frozenset[str] | None
-    runs: tuple[RunStatus, ...]
     certificate_days: int
 
     def to_json(self) -> dict[str, Any]:
@@ -36,7 +35,6 @@ class Overview:
                 {"key": d.key, "owner": d.owner, "state": self.state(d), "enrolled": d.enrolled} for d in self.devices
             ],
             "open_places": self.open_places,
-            "runs": [asdict(run) for run in self.runs],
             "certificate_days": self.certificate_days,
         }
 
@@ -54,10 +52,8 @@ def look(home: ServerHome, settings: ServerSettings, orders: Orders, now: dateti
     enrolments = Enrolments.open(home.enrolments)
     superlink = SuperLink.of(home, settings)
     online: frozenset[str] | None = None
-    runs: tuple[RunStatus, ...] = ()
     try:
         online = frozenset(node.public_key for node in superlink.nodes() if node.status == "online")
-        runs = tuple(superlink.runs())
     except SuperLinkError:
         pass  # it is down, which is one of the things to be told
     finally:
@@ -68,6 +64,5 @@ def look(home: ServerHome, settings: ServerSettings, orders: Orders, now: dateti
         devices=tuple(enrolments.devices()),
         open_places=enrolments.open_places(now.timestamp()),
         online=online,
-        runs=runs,
         certificate_days=days_left(home.certificate("server"), now),
     )

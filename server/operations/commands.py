@@ -41,14 +41,13 @@ def whoami() -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Commands:
-    """Commands on one server. ``who`` is put down with each; ``stop_runs`` stops all Flower runs, and says how many."""
+    """Commands on one server. ``who`` is put down with each."""
 
     home: ServerHome
     publications: Publications
     store: OperationsStore | None
     who: str = field(default_factory=whoami)
     clock: Callable[[], float] = time.time
-    stop_runs: Callable[[], int] = lambda: 0
 
     def pause(self, run: str, why: str = "") -> Done:
         """Let no further round of a run open; the one that is open is finished. Devices keep their connection."""
@@ -64,11 +63,11 @@ class Commands:
         return self._done("resume", run, "", f"{run} goes on" if was else f"{run} was not paused")
 
     def kill(self, on: bool, why: str = "") -> Done:
-        """Set or lift the kill switch: all devices stop training within a minute, and all runs end."""
+        """Set or lift the kill switch, which devices follow; whoever sets it stops the runs that are under way."""
         orders = self.publications.stop(on, why)
-        stopped = self.stop_runs() if on else 0
         text = f"the kill switch is {'on' if on else 'off'} (orders {orders.sequence})"
-        return self._done("kill" if on else "unkill", "", why, f"{text}; {stopped} runs stopped" if on else text)
+        text = f"{text}: devices that are online follow within a minute"
+        return self._done("kill" if on else "unkill", "", why, text)
 
     def acknowledge(self, alarm: int) -> Done:
         """Put down that somebody has seen to an alarm: who and when. ``ConfigError`` if none of this number is open."""

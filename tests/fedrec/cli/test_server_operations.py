@@ -32,9 +32,28 @@ def test_runs_are_listed_with_what_needs_attention(folder, capsys):
     assert json.loads(capsys.readouterr().out)[0]["planned"] == 3
 
 
+def test_an_alarm_is_acknowledged_by_its_number_once(folder, capsys):
+    assert run(["server", "alarms", folder]) == 0
+    assert capsys.readouterr().out == "alarm 1 of spring, round 0: exposure: item 7 is shown to everybody\n"
+    assert run(["server", "alarms", folder, "--acknowledge", "1"]) == 0
+    assert "alarm 1 is acknowledged by" in capsys.readouterr().out
+    assert run(["server", "alarms", folder, "--acknowledge", "1"]) == 2
+    assert "no alarm 1 is open" in capsys.readouterr().err
+    assert run(["server", "alarms", folder]) == 0
+    assert capsys.readouterr().out == "no alarm is open\n"
+
+
+def test_status_names_runs_as_the_other_commands_do_and_counts_alarms(folder, capsys):
+    assert run(["server", "status", folder]) == 0
+    said = capsys.readouterr().out
+    assert "run spring: running, round 0 of 3" in said
+    assert f"open alarms: 1, see 'fedrec server alarms {folder}'" in said
+    assert "pace: none, devices come when they can" in said
+
+
 def test_a_run_is_paused_and_let_go_on_by_its_name(folder, capsys):
     spring = Path(folder) / "runs" / "spring"
-    assert run(["server", "pause", folder, "spring", "--why", "lunch"]) == 0
+    assert run(["server", "pause", folder, "spring", "--reason", "lunch"]) == 0
     assert Control.read(spring).why == "lunch"
     assert run(["server", "resume", folder, "spring"]) == 0
     assert not Control.read(spring).pause

@@ -68,9 +68,10 @@ def test_a_database_that_is_down_does_not_stop_a_command(run_folder, server, pub
     assert "could not be written down" in caplog.text
 
 
-def test_the_kill_switch_stops_runs_and_is_put_down(server, published, store):
-    commands = Commands(home=server, publications=published, store=store, who="ada", stop_runs=lambda: 2)
-    assert commands.kill(True, "a fault").text == "the kill switch is on (orders 2); 2 runs stopped"
+def test_the_kill_switch_is_put_down(server, published, store):
+    commands = Commands(home=server, publications=published, store=store, who="ada")
+    told = commands.kill(True, "a fault").text
+    assert told == "the kill switch is on (orders 2): devices that are online follow within a minute"
     assert published.orders().stop
     commands.kill(False)
     assert [done.what for done in store.commands()] == ["unkill", "kill"]
