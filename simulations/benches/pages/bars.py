@@ -141,7 +141,15 @@ BARS = (
         unit="x",
         read=_pfl(1000),
     ),
-    Bar(key="pfl-10k", what="the same, 10k items", bench=PFL, asked=100, least=True, unit="x", read=_pfl(10_000)),
+    Bar(
+        key="pfl-10k",
+        what="users/s against pfl-research, same MF, 10k items",
+        bench=PFL,
+        asked=100,
+        least=True,
+        unit="x",
+        read=_pfl(10_000),
+    ),
     Bar(
         key="central-trio-dp",
         what=f"interactions/s of a private round against central training in plain PyTorch, {_OF_TRIO}",
@@ -153,7 +161,7 @@ BARS = (
     ),
     Bar(
         key="central-trio",
-        what="the same without DP",
+        what=f"a round without DP against central training, {_OF_TRIO}",
         bench=CENTRAL_TRIO,
         asked=0.85,
         least=True,
@@ -171,7 +179,7 @@ BARS = (
     ),
     Bar(
         key="central-mf",
-        what="the same without DP",
+        what=f"a round without DP against central training, {_OF_MF}",
         bench=CENTRAL_MF,
         asked=0.85,
         least=True,
@@ -189,7 +197,7 @@ BARS = (
     ),
     Bar(
         key="ray-trio",
-        what=f"the same, {_OF_TRIO}",
+        what=f"users/s of rounds against Ray with one user a node, {_OF_TRIO}, DP",
         bench=PLACES_TRIO,
         asked=25,
         least=True,
@@ -225,7 +233,7 @@ BARS = (
     ),
     Bar(
         key="overhead-mf",
-        what=f"the same, {_OF_MF}",
+        what=f"{_COST}, {_OF_MF}",
         bench=PRIVACY,
         asked=100 * MOST_OVERHEAD,
         least=False,

@@ -33,7 +33,7 @@ def read_earlier(path: Path) -> list[Earlier]:
 
 def earlier_table(stored: Mapping[str, Measurement], earlier: Sequence[Earlier]) -> str:
     """Return then and now side by side; what is worse by more than ``MUCH`` is marked, and unexplained if it is."""
-    return table(("what", "published", "now", "", "why"), _rows(stored, earlier))
+    return table(("what", "published", "by code", "now", "", "why"), _rows(stored, earlier))
 
 
 def worse(bar: Bar, then: float, now: float) -> bool:
@@ -45,9 +45,10 @@ def _rows(stored: Mapping[str, Measurement], earlier: Sequence[Earlier]) -> Iter
     found = {one.bar.key: one for one in judged(stored)}
     for one in earlier:
         now = found[one.key]
+        head = [now.bar.what, now.bar.shown(one.value), f"{one.commit}, {one.date}"]
         if now.value is None:
-            yield [now.bar.what, now.bar.shown(one.value), "", "not measured", one.why]
+            yield [*head, "", "not measured", one.why]
             continue
         mark = "**worse**" if worse(now.bar, one.value, now.value) else ""
         why = one.why or ("unexplained" if mark else "")
-        yield [now.bar.what, now.bar.shown(one.value), now.bar.shown(now.value), mark, why]
+        yield [*head, now.bar.shown(now.value), mark, why]

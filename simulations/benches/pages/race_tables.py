@@ -26,7 +26,7 @@ def central_table(found: Found) -> str:
     ]
     same = "take the same steps" if found["same_step"] else "**do not take the same steps**"
     head = ("entrant", "interactions/s", "of plain PyTorch", "of the own kernels")
-    size = f"{found['users']} users, {figure(found['interactions_per_step'], 6)} interactions a step"
+    size = f"{found['users']} users, {found['interactions_per_step']:,.0f} interactions a step"
     return f"{table(head, rows)}\n\n{size}; before the race the entrants {same}."
 
 

@@ -25,7 +25,7 @@ from simulations.benches.quality.tables import (
 
 
 def quality_page(rows: Sequence[QualityRow], data: Sequence[str], published: Sequence[Published] = ()) -> str:
-    """Return the page on the kept runs of ``data``, as Markdown. ``published``: figures of before, to be set beside these.
+    """Return the page on the kept runs of ``data``, as Markdown. ``published``: figures of before.
 
     Raises ``ConfigError`` for runs of one data set that were measured by different rules.
     """

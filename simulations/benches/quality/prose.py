@@ -85,9 +85,9 @@ ranking, so that what the user forgot to tell counts as a miss ([evaluation](eva
 PUBLISHED = """\
 ## Against what was published before
 
-The page of 2026-11-22 was of runs by code of 2949d9ba03, 455de143ac and 75f7633a95, on an Intel Xeon with 2 shared cores;
-its rows were not kept, its figures are (`docs/measured/quality-published.json`). What was not run again stands here
-alone, and is "not run" above. Equal: to the digits that were published."""
+The page of 2026-11-22 was of runs by code of 2949d9ba03, 455de143ac and 75f7633a95, on an Intel Xeon with 2 shared
+cores; its rows were not kept, its figures are (`docs/measured/quality-published.json`). What was not run again stands
+here alone, and is "not run" above. Equal: to the digits that were published."""
 
 NOTES = """\
 ## What to keep in mind
