@@ -88,8 +88,8 @@ def test_the_page_on_the_command_line_has_every_command_and_every_exit_code():
     assert [code for code in (0, 1, 2, 70, 130) if f"| {code} |" not in page] == []
 
 
-def test_every_test_that_the_page_on_privacy_names_exists():
-    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "privacy.md").read_text("utf-8")))
+def test_every_test_that_a_page_names_exists():
+    named = set(re.findall(r"`(test_\w+)`", TEXT))
     code = "\n".join(path.read_text("utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
     assert len(named) > 100
     assert sorted(named - set(re.findall(r"def (test_\w+)", code))) == []
