@@ -20,6 +20,9 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 _REQUESTS = re.compile(r"<(?:script|img|iframe|source|link)\b[^>]*?(?:src|href)=\"?(?:https?:)?//[^\s\">]+[^>]*>")
 
+_SECOND_TO_OTHERS = ("docs/decisions.md", "docs/reference/python.md")
+"""Pages that speak of everything, which a search should find after those that are about it."""
+
 published = Published(ROOT)
 paths = {place: path for path, place in published.pages.items()}
 """Path in the repository by place on the site."""
@@ -44,6 +47,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     path = paths.get(page.file.src_uri)
     if page.is_homepage:
         page.meta["hide"] = ["navigation", "toc"]  # not in the page: a forge would show it as a table
+    if path in _SECOND_TO_OTHERS or path in published.api:
+        page.meta["search"] = {"boost": 0.2}
     return with_targets(markdown, lambda link: published.target(path, link)) if path else markdown
 
 

@@ -39,5 +39,6 @@ def highlighted(path: str, text: str) -> str:
 
 def folder_page(path: str, names: list[str]) -> str:
     """Return the Markdown of the page of the folder of ``path``, which leads to the files of ``names`` in it."""
-    listed = "".join(f"- [{escape(name)}]({name})\n" for name in names)
-    return f"{_HEAD}\n# {Path(path).name}/\n\n`{path}/`\n\n{listed}"
+    folder = Path(path).name
+    listed = "".join(f"- [{escape(name)}]({folder}/{name})\n" for name in names)
+    return f"{_HEAD}\n# {folder}/\n\n`{path}/`\n\n{listed}"
