@@ -14,6 +14,36 @@ from fedrec.runs.summary import (
     TimingSummary,
 )
 
+PRIVACY = PrivacySummary(
+    epsilon=7.98,
+    epsilon_rdp=8.41,
+    epsilon_budget=8.0,
+    delta=1e-5,
+    clip_norm=1.0,
+    noise_multiplier=1.12,
+    sample_rate=0.25,
+    population=943,
+    rounds=40,
+    popularity_noise_multiplier=4.3,
+)
+
+PROTOCOL = ProtocolSummary(
+    fingerprint="f" * 64,
+    split="leave-last-out",
+    split_fingerprint="e" * 64,
+    ks=(10,),
+    candidates="the whole catalogue",
+    seen="masked",
+    ties="exact expectation",
+    source="ml-100k",
+    num_users=943,
+    num_items=1682,
+    num_events=100_000,
+    evaluated_users=943,
+    bootstrap=1000,
+    seed=0,
+)
+
 
 @pytest.fixture(scope="session")
 def summary():
@@ -42,38 +72,12 @@ def summary():
             intervals={"hr@10": (0.135, 0.181), "ndcg@10": (0.07, 0.093)},
         ),
         fusion={"cf": 0.3, "mf": 0.2, "seq": 0.5},
-        privacy=PrivacySummary(
-            epsilon=7.98,
-            epsilon_rdp=8.41,
-            epsilon_budget=8.0,
-            delta=1e-5,
-            clip_norm=1.0,
-            noise_multiplier=1.12,
-            sample_rate=0.25,
-            population=943,
-            rounds=40,
-            popularity_noise_multiplier=4.3,
-        ),
+        privacy=PRIVACY,
         bytes=BytesSummary(
             down_per_client_round=560_000, up_per_client_round=560_000, down_total=5_200_000_000, up_total=5_200_000_000
         ),
         timing=TimingSummary(total=100.0, training=71.0, evaluation=9.0, floors=8.0, rounds=40),
-        protocol=ProtocolSummary(
-            fingerprint="f" * 64,
-            split="leave-last-out",
-            split_fingerprint="e" * 64,
-            ks=(10,),
-            candidates="the whole catalogue",
-            seen="masked",
-            ties="exact expectation",
-            source="ml-100k",
-            num_users=943,
-            num_items=1682,
-            num_events=100_000,
-            evaluated_users=943,
-            bootstrap=1000,
-            seed=0,
-        ),
+        protocol=PROTOCOL,
         environment=EnvironmentSummary(
             fedrec="0.1.0", python="3.11.9", platform="Linux", device="cpu", cpus=2, packages={"torch": "2.13.0"}
         ),

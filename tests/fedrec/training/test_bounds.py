@@ -13,7 +13,7 @@ from fedrec.privacy.clipping import clip_rows
 from fedrec.privacy.mechanism import Mechanism
 from fedrec.training import memory
 from fedrec.training.cohort import CohortResult, train_cohort
-from tests.fedrec.training.test_local_training import (
+from tests.fedrec.training.cohorts import (
     HISTORIES,
     ITEMS,
     ROUND,

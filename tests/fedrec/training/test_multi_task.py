@@ -8,7 +8,7 @@ from fedrec.config import LocalConfig, ModelConfig
 from fedrec.data.histories import Histories
 from fedrec.models.split import PrivateState
 from fedrec.training.cohort import train_cohort
-from tests.fedrec.training import test_local_training as engine
+from tests.fedrec.training import cohorts as engine
 
 RATED = {
     "rating": ModelConfig(dim=4, history_length=5, dropout=0.25, rating_head=True, rating_scale=(0.5, 5.0)),

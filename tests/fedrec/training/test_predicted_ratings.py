@@ -8,8 +8,8 @@ from fedrec.config import LocalConfig, ModelConfig
 from fedrec.data.histories import Histories
 from fedrec.training import predicted_ratings
 from fedrec.training.predicted_ratings import predict_ratings
-from tests.fedrec.training import test_local_training as engine
-from tests.fedrec.training.reference import PlainRecommender
+from tests.fedrec.training import cohorts as engine
+from tests.fedrec.training.plain_recommender import PlainRecommender
 
 PAIRS = Histories.from_lists([[3, 5], [2], [], [0, 10, 7], [3], [], [1], [4], [9, 8]])
 CONFIGS = {

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import math
-import re
 import shutil
 import struct
 from pathlib import Path
@@ -14,34 +12,18 @@ from hypothesis import strategies as st
 
 from fedrec.audit.record import record_findings
 from fedrec.errors import ConfigError, DataError, FedRecError, LedgerError
-from fedrec.privacy.accounts.budget import Budget
-from fedrec.privacy.accounts.entries import Release
-from fedrec.privacy.accounts.ledger import Ledger
-from fedrec.privacy.mechanism import Correlation, Mechanism
+from fedrec.privacy.mechanism import Mechanism
 from fedrec.runs.folder import RunFolder
+from tests.fedrec.audit.record.judged import (
+    lines_of,
+    other_setting,
+    reforge,
+    set_line,
+    verdicts,
+    violations,
+)
 
 MECHANISM = Mechanism(clip_norm=1.0, noise_multiplier=8.0, sample_rate=1.0, population=900)
-
-
-def lines_of(path):
-    return [json.loads(line) for line in path.read_bytes().splitlines()]
-
-
-def verdicts(audit):
-    """The worst verdict by name of check."""
-    worst = ["passed", "not run", "warned", "violated"]
-    found = {}
-    for check in audit.findings.checks:
-        found[check.name] = max(found.get(check.name, "passed"), check.verdict, key=worst.index)
-    return found
-
-
-def violations(path, **given):
-    return {check.name: check.found for check in record_findings(path, **given).findings.violations}
-
-
-def charges(lines):
-    return [line for line in lines if line["kind"] == "charge"]
 
 
 # --- what holds ---------------------------------------------------------------------------------------------------
@@ -157,190 +139,7 @@ def test_a_run_that_has_not_ended_is_judged_by_its_ledger(run):
     assert audit.findings.violations == ()
 
 
-# --- a ledger that was forged, its chain whole --------------------------------------------------------------------
-def late(lines):
-    lines[4]["time"] = "2020-01-01T00:00:00.000+00:00"
-
-
-def future(lines):
-    lines[-1]["time"] = "2999-01-01T00:00:00.000+00:00"
-
-
-def local_time(lines):
-    lines[0]["time"] = "2026-11-22T15:17:32.159+02:00"
-
-
-def out_of_order(lines):
-    charges(lines)[1]["round"], charges(lines)[2]["round"] = 3, 2
-    lines[5]["round"], lines[8]["round"] = 3, 2
-
-
-def committed_first(lines):
-    lines[0]["kind"], lines[1]["kind"] = "charge", "commit"
-    lines[0], lines[1] = lines[1], lines[0]
-
-
-def committed_twice(lines):
-    lines.append({**lines[1], "charge": 0})
-
-
-def without_digest(lines):
-    del lines[1]["digest"]
-
-
-def uncharged_model(lines):
-    lines[2]["round"] = 7
-
-
-def set_mechanism(**values):
-    def change(lines):
-        for line in charges(lines):
-            line["mechanism"].update(values)
-
-    return change
-
-
-def set_event(**values):
-    def change(lines):
-        for line in charges(lines):
-            line["event"].update(values)
-
-    return change
-
-
-def set_line(**values):
-    def change(lines):
-        for line in charges(lines):
-            line.update(values)
-
-    return change
-
-
-def one_of_another_population(lines):
-    charges(lines)[1]["mechanism"].update(population=901, normaliser=901.0)
-
-
-def understated(lines):
-    charges(lines)[-1]["epsilon"] *= 0.9
-
-
-def understated_midway(lines):
-    charges(lines)[0]["epsilon"] *= 0.5
-
-
-def same_seed_twice(lines):
-    for line in charges(lines):
-        line["mechanism"]["noise_source"] = "seeded: 3"
-    lines += [{**lines[0], "run": "other"}, {**lines[1], "charge": 9, "digest": "f" * 64}]
-
-
-def two_streams_sums(lines):
-    for line in charges(lines):
-        line["event"] = {"type": "correlated-gaussian", "noise_multiplier": 8.0, "stream": "r/training", "steps": 1}
-    lines += [dict(lines[0]), {**lines[1], "charge": 9, "digest": "f" * 64}]
-
-
-FORGERIES = {
-    "time runs back": (late, "ledger-time"),
-    "a line of the future": (future, "ledger-time"),
-    "local time": (local_time, "ledger-time"),
-    "rounds out of order": (out_of_order, "ledger-counters"),
-    "committed before charged": (committed_first, "outcomes"),
-    "committed twice": (committed_twice, "outcomes"),
-    "a commit without digest": (without_digest, "outcomes"),
-    "a model that was not charged": (uncharged_model, "models-after-charges"),
-    "no noise": (set_mechanism(noise_multiplier=0.0), "noise-positive"),
-    "an infinite clip norm": (set_mechanism(clip_norm=0.0), "clip-covers-everything"),
-    "weights": (set_mechanism(weights="number of events"), "equal-weights"),
-    "a population that changes": (one_of_another_population, "public-population"),
-    "divided by who came": (set_mechanism(normaliser=871.0), "public-normaliser"),
-    "a delta of 1/N": (set_line(delta=1 / 900), "delta-below-one-user"),
-    "charged under more noise": (set_event(noise_multiplier=16.0), "event-covers-mechanism"),
-    "charged under a lower rate": (set_event(sample_rate=0.5), "event-covers-mechanism"),
-    "independent noise as one stream": (
-        set_line(event={"type": "correlated-gaussian", "noise_multiplier": 8.0, "stream": "s", "steps": 1}),
-        "event-covers-mechanism",
-    ),
-    "a cap charged as a plain sample": (
-        lambda lines: (
-            set_mechanism(sample_rate=0.5, cohort_cap=460, sampling="capped poisson", normaliser=450.0)(lines),
-            set_event(sample_rate=0.5)(lines),
-        ),
-        "event-covers-mechanism",
-    ),
-    "amplified against the server": (
-        lambda lines: (set_event(sample_rate=0.5)(lines), set_line(adversary="server")(lines)),
-        "amplification-adversary",
-    ),
-    "amplified where cohorts are shuffled": (
-        lambda lines: (set_event(sample_rate=0.5)(lines), set_mechanism(sampling="shuffled batches")(lines)),
-        "amplification-adversary",
-    ),
-    "a total that is too low": (understated, "epsilon-recomputed"),
-    "a total that is too low on the way": (understated_midway, "running-totals"),
-    "a budget that is passed": (set_line(budget=0.5), "budget-kept"),
-    "an event without noise": (set_event(noise_multiplier=0.0), "epsilon-recomputed"),
-    "an unknown event": (set_line(event={"type": "magic", "steps": 1}), "epsilon-recomputed"),
-    "one seed for two sums": (same_seed_twice, "noise-reuse"),
-    "one row of a stream for two sums": (two_streams_sums, "noise-reuse"),
-}
-
-
-@pytest.mark.parametrize("name", FORGERIES)
-def test_a_forged_ledger_is_told_by_the_check_that_is_there_for_it(ledger, forge, name):
-    change, expected = FORGERIES[name]
-    lines = lines_of(ledger)
-    change(lines)
-    forge(ledger, lines)
-    found = violations(ledger)
-    assert expected in found
-    assert "\n" not in found[expected]
-
-
-def test_what_is_odd_without_breaking_a_claim_is_a_warning(ledger, forge):
-    lines = lines_of(ledger)
-    set_mechanism(noise_source="seeded: 3")(lines)
-    set_line(code="fedrec 0.0.1")(lines)
-    lines[1]["digest"] = "d16e57"
-    lines += [dict(lines[6]), {**lines[7], "charge": 9, "digest": f"{3:064x}"}]
-    lines[-2]["epsilon"] = 9.0
-    forge(ledger, lines)
-    found = verdicts(record_findings(ledger))
-    assert [found[name] for name in ("noise-source", "code-version", "outcomes", "ledger-counters")] == ["warned"] * 4
-
-
-@pytest.mark.slow
-def test_a_capped_cohort_and_correlated_noise_and_a_count_pass_as_they_are_charged(tmp_path):
-    correlation = Correlation(strategy="banded", rounds=6, separation=2, participations=3, sensitivity=math.sqrt(3))
-    kinds = [
-        Mechanism(clip_norm=1.0, noise_multiplier=4.0, sample_rate=0.1, population=900, cohort_cap=95),
-        Mechanism(clip_norm=1.0, noise_multiplier=4.0, sample_rate=0.1, population=900, count_noise=8.0),
-        Mechanism(
-            clip_norm=1.0,
-            noise_multiplier=6.0,
-            sample_rate=0.5,
-            population=900,
-            amplified=False,
-            correlation=correlation,
-        ),
-    ]
-    ledger = Ledger(tmp_path / "ledger.jsonl")
-    for number, mechanism in enumerate(kinds, 1):
-        release = Release(run_id="r", round=number, name="training", mechanism=mechanism, noise_source="x")
-        ledger.commit(ledger.charge(release, Budget(epsilon=9.0, delta=1e-5)), "a" * 64)
-    audit = record_findings(ledger.path)
-    assert audit.findings.violations == ()
-    assert audit.mechanisms == tuple(kinds)
-
-
 # --- a folder whose parts contradict each other -------------------------------------------------------------------
-def reforge(run, forge, change):
-    path = run / "ledger.jsonl"
-    lines = lines_of(path)
-    change(lines)
-    forge(path, lines)
-
-
 def cut_off(run):
     path = run / "ledger.jsonl"
     path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-3]))
@@ -383,16 +182,6 @@ def longer(table):
 def unledgered_row(run):
     with (run / "metrics.jsonl").open("a") as file:
         file.write('{"round":3,"phase":"final"}\n')
-
-
-def other_setting(old, new):
-    def change(run):
-        path = run / "config.toml"
-        text = path.read_text()
-        assert old in text
-        path.write_text(text.replace(old, new, 1))
-
-    return change
 
 
 def changed_tensor(run, restate=False):
@@ -549,125 +338,3 @@ def test_whatever_is_damaged_is_an_error_with_a_name_or_a_finding(finished, tmp_
     except FedRecError as error:
         messages.append(str(error))
     assert not any("\n" in message for message in messages)
-
-
-# --- devices ------------------------------------------------------------------------------------------------------
-def device(run: Path) -> Path:
-    return run / "nodes" / "node-000001" / "ledger.jsonl"
-
-
-def foreign_round(lines):
-    lines.append({**charges(lines)[-1], "round": 7, "epsilon": 19.0})
-
-
-def weaker(lines):
-    charges(lines)[-1]["mechanism"]["noise_multiplier"] = 1.0
-    charges(lines)[-1]["event"]["noise_multiplier"] = 1.0
-
-
-def another_rate(lines):
-    charges(lines)[-1]["mechanism"]["sample_rate"] = 0.25
-
-
-def renamed(lines):
-    charges(lines)[-1]["release"] = "survey"
-
-
-@pytest.mark.parametrize(
-    ("change", "expected", "text"),
-    [
-        (foreign_round, "devices-covered", "round 7.* is a release that the server never wrote down"),
-        (weaker, "device-terms", "has noise multiplier 1, and the server claims 2"),
-        (another_rate, "device-terms", "has sample_rate 0.25, and the server 1.0"),
-        (renamed, "device-terms", "is a release that the server calls 'training'"),
-        (set_event(noise_multiplier=50.0), "device-terms", "charges less than the server's release spends"),
-        (set_line(epsilon=0.01), "device-epsilon", "states epsilon 0.01"),
-        (set_line(budget=0.01), "device-epsilon", "of a budget of 0.01"),
-    ],
-)
-def test_a_device_that_the_servers_claim_does_not_cover_is_told(run, forge, change, expected, text):
-    lines = lines_of(device(run))
-    change(lines)
-    forge(device(run), lines)
-    found = record_findings(run).findings
-    (check,) = [check for check in found.violations if check.name == expected]
-    assert re.search(text, check.found)
-
-
-def test_a_broken_ledger_of_a_device_is_named_and_the_others_are_still_read(run):
-    device(run).write_bytes(device(run).read_bytes()[:-20])
-    audit = record_findings(run)
-    (check,) = audit.findings.violations
-    assert check.name == "device-ledgers"
-    assert "node-000001" in check.found
-    assert "cut short" in check.found
-    assert verdicts(audit)["devices-covered"] == "passed"
-
-
-def test_a_device_may_charge_more_and_need_not_know_each_round(run, forge):
-    lines = lines_of(device(run))
-    del lines[1]
-    lines[-1]["event"]["steps"] = 2  # the one that it missed, too
-    lines[-1]["epsilon"] = 19.0
-    forge(device(run), lines)
-    assert violations(run) == {}
-
-
-def test_a_round_that_came_to_nothing_while_the_run_goes_on_is_a_warning(run, forge):
-    (run / "summary.json").unlink()
-    lines = lines_of(device(run))
-    lines.append({**charges(lines)[-1], "round": 3, "epsilon": 19.0})
-    forge(device(run), lines)
-    audit = record_findings(run)
-    assert verdicts(audit)["devices-covered"] == "warned"
-    assert audit.findings.violations == ()
-
-
-def test_devices_may_be_named_and_must_exist(run, ledger, tmp_path):
-    audit = record_findings(run / "ledger.jsonl", devices=[device(run).parent])
-    assert (audit.devices, verdicts(audit)["devices-covered"]) == (1, "passed")
-    with pytest.raises(LedgerError, match="does not exist: name devices"):
-        record_findings(ledger, devices=[tmp_path / "nobody"])
-
-
-def test_a_device_of_another_server_is_not_judged(run, ledger):
-    audit = record_findings(run, devices=[ledger])
-    assert verdicts(audit)["devices-covered"] == "passed"
-    assert next(c for c in audit.findings.checks if c.name == "devices-covered").figures["elsewhere"] == 3
-
-
-# --- several ledgers of the same people ---------------------------------------------------------------------------
-def shared_ledger(run, path, population_epsilon):
-    """Give a run a ledger that it shares, as its settings would have."""
-    text = (run / "config.toml").read_text().replace('population_ledger = ""', f'population_ledger = "{path}"')
-    text = text.replace("[privacy]\n", f"[privacy]\npopulation_epsilon = {population_epsilon}\n")
-    (run / "config.toml").write_text(text)
-
-
-def test_ledgers_of_the_same_people_are_added_up_and_held_against_their_budget(run, ledger, tmp_path):
-    shared = tmp_path / "people.jsonl"
-    shutil.copy(run / "ledger.jsonl", shared)
-    together = next(
-        check
-        for check in record_findings(run, others=[ledger, shared]).findings.checks
-        if check.name == "population-together"
-    )
-    alone = record_findings(run).claims[0]
-    assert together.verdict == "passed"
-    assert together.figures["repeated"] == 1
-    assert together.figures["lower"] > alone.upper * 0.99
-    assert together.figures["every_line_upper"] > together.figures["upper"]
-    shared_ledger(run, shared, 30.0)
-    assert "population-together" not in violations(run)
-    other_setting("population_epsilon = 30.0", "population_epsilon = 0.5")(run)
-    assert "population-together" in violations(run)
-
-
-def test_a_release_that_the_people_were_not_charged_for_is_told(run, forge, tmp_path):
-    shared = tmp_path / "people.jsonl"
-    forge(shared, lines_of(run / "ledger.jsonl")[:3])
-    shared_ledger(run, shared, 30.0)
-    assert "2 releases are not on" in violations(run)["population-ledger"]
-    shared.unlink()
-    with pytest.raises(LedgerError, match="which the run shares with others, does not exist"):
-        record_findings(run)
