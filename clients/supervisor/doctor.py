@@ -58,7 +58,10 @@ def _key(home: DeviceHome) -> Iterator[Finding]:
         read_signer(home.signer)
     except (FedRecError, OSError) as error:
         yield Finding(
-            what="keys", state=State.BAD, detail=str(error), remedy="restore the file from a copy, or enrol anew"
+            what="keys",
+            state=State.BAD,
+            detail=str(error),
+            remedy="restore the file from a copy; without one, export, and import into a new device in another folder",
         )
         return
     yield good("keys", "the device's key and the server's signing key are there")

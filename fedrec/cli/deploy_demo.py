@@ -84,7 +84,7 @@ def _write(shown: Shown) -> None:
 def _stay(deployment: Deployment, folder: Path) -> None:
     """Say what may be typed, and wait for Ctrl-C."""
     given = f"--authority {folder}/server/ca/ca.crt --signer {folder}/server/signer.pub --code-file code.txt"
-    joining = f"{folder}/porch --server {HOST}:{deployment.port} {given} --policy {folder}/policy.toml"
+    joining = f"{folder}/porch --key porch --server {HOST}:{deployment.port} {given} --policy {folder}/policy.toml"
     lines = (
         "in another terminal:",
         f"  fedrec server status {folder}/server",

@@ -22,6 +22,7 @@ from server.door.home import ServerSettings
 from server.door.running import up as run_server
 from server.door.setup import init as make_server
 from server.door.setup import renew_certificates
+from server.operations.under_way import UnderWay
 
 server_app = typer.Typer(
     no_args_is_help=True,
@@ -170,6 +171,9 @@ def status(folder: Folder, json: Json = False) -> None:
     if found.devices:
         write_table("devices", ("name", "owner", "state"), [(d.key, d.owner, found.state(d)) for d in found.devices])
     write_line(f"codes that were given out: good for {found.open_places} more")
+    under_way = UnderWay.read(home.under_way)
+    if under_way is not None and under_way.run not in {view.run for view in latest}:
+        write_line(f"run {under_way.run}: waits for its devices")
     for view in latest:
         why = f" ({view.why})" if view.why else ""
         write_line(f"run {view.run}: {view.standing}{why}, round {view.last_round or 0} of {view.planned or '?'}")

@@ -194,7 +194,8 @@ def _controls(run: RunView | None, csrf: str, stopped: bool, back_to: Sequence[i
     boxes = [_box("Kill switch", "On all devices, within a minute.", kill)]
     if run is not None:
         both = form("pause", "Pause", csrf, run=run.run) + form("resume", "Resume", csrf, run=run.run)
-        boxes.append(_box("Pause", f"Before the next round of {run.run}.", both))
+        if run.standing != "ended":
+            boxes.append(_box("Pause", f"Before the next round of {run.run}.", both))
         choices = element(
             "select", *(text("option", str(number)) for number in back_to), name="detail", aria_label="Round"
         )

@@ -7,6 +7,7 @@ import pytest
 
 from fedrec.cli.main import run
 from server.operations.control import Control
+from server.operations.under_way import UnderWay
 
 
 @pytest.fixture
@@ -49,6 +50,13 @@ def test_status_names_runs_as_the_other_commands_do_and_counts_alarms(folder, ca
     assert "run spring: running, round 0 of 3" in said
     assert f"open alarms: 1, see 'fedrec server alarms {folder}'" in said
     assert "pace: none, devices come when they can" in said
+    assert "waits" not in said
+
+
+def test_status_names_a_run_that_has_not_begun(folder, capsys):
+    UnderWay(run="summer", flower_run=7, session="").write(Path(folder) / "training.json")
+    assert run(["server", "status", folder]) == 0
+    assert "run summer: waits for its devices\n" in capsys.readouterr().out
 
 
 def test_a_run_is_paused_and_let_go_on_by_its_name(folder, capsys):
