@@ -9,6 +9,7 @@ table without writing that table out for each user. Parameters may be common or 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from statistics import fmean
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +31,8 @@ from fedrec.models.sequence import SequenceAdapter, sequence_encoder
 from fedrec.models.siamese import SiameseTower
 from fedrec.models.split import MEMBERS, MIXING, RELEASED, SplitModel
 from fedrec.models.towers import BehaviourTower, ItemTower
+
+_Kind = TypeVar("_Kind", bound=nn.Module)
 
 NUM_DROPOUT_MASKS = 4
 """Dropout masks that one forward pass reads: two of the behaviour tower, of which the siamese tower, that reads the
@@ -302,34 +305,22 @@ class FusedRecommender(SplitModel):
         return [name for name, needed in asked.items() if needed]
 
     def _rating_head(self) -> RatingHead:
-        head = self.shared["rating"]
-        assert isinstance(head, RatingHead)  # the constructor's
-        return head
+        return _part(self.shared["rating"], RatingHead)
 
     def _factors(self) -> Factors:
-        factors = self.shared["factors"]
-        assert isinstance(factors, Factors)  # the constructor's
-        return factors
+        return _part(self.shared["factors"], Factors)
 
     def _siamese(self) -> SiameseTower:
-        siamese = self.shared["siamese"]
-        assert isinstance(siamese, SiameseTower)  # the constructor's
-        return siamese
+        return _part(self.shared["siamese"], SiameseTower)
 
     def _neumf(self) -> NeuMFItems:
-        items = self.shared["neumf"]
-        assert isinstance(items, NeuMFItems)  # the constructor's
-        return items
+        return _part(self.shared["neumf"], NeuMFItems)
 
     def _neumf_user(self) -> NeuMFUser:
-        user = self.private["neumf_user"]
-        assert isinstance(user, NeuMFUser)  # the constructor's
-        return user
+        return _part(self.private["neumf_user"], NeuMFUser)
 
     def _autoencoder(self) -> Autoencoder:
-        autoencoder = self.shared["autoencoder"]
-        assert isinstance(autoencoder, Autoencoder)  # the constructor's
-        return autoencoder
+        return _part(self.shared["autoencoder"], Autoencoder)
 
     def _encoded(self, events: Tensor | None, keep_input: Tensor, keep_output: Tensor) -> Tensor:
         assert events is not None  # this branch reads the history
@@ -343,9 +334,7 @@ class FusedRecommender(SplitModel):
         return parts["sequence"]
 
     def _neighbours(self) -> Neighbours:
-        released = self.shared[RELEASED.rstrip(".")]
-        assert isinstance(released, Released)
-        return released.neighbours
+        return _part(self.shared[RELEASED.rstrip(".")], Released).neighbours
 
 
 def fusion_weights(config: ModelConfig, shared: Mapping[str, Tensor]) -> dict[str, float]:
@@ -366,3 +355,9 @@ def build_model(config: ModelConfig, catalogue: Catalogue, seed: int) -> FusedRe
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return FusedRecommender(config, ItemContent.of_catalogue(catalogue))
+
+
+def _part(part: nn.Module, kind: type[_Kind]) -> _Kind:
+    """Return a part of the kind that the constructor gave it."""
+    assert isinstance(part, kind)
+    return part

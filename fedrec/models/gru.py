@@ -3,14 +3,13 @@
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from fedrec.models.layers import linear
 from fedrec.models.recurrence import recur, recur_back, weight_gradients
-from fedrec.models.towers import silent_linear
+from fedrec.models.recurrent_encoder import RecurrentEncoder
 
 
-class GRUEncoder(nn.Module):
+class GRUEncoder(RecurrentEncoder):
     """One-layer GRU (Cho et al., 2014, in cuDNN's variant, as ``torch.nn.GRU``) with a linear output.
 
     Weights have the names, shapes and meaning of ``torch.nn.GRU``; each may be stacked, one a user
@@ -18,24 +17,7 @@ class GRUEncoder(nn.Module):
     """
 
     def __init__(self, dim: int) -> None:
-        super().__init__()
-        bound = dim**-0.5
-        self.weight_ih = nn.Parameter(torch.empty(3 * dim, dim).uniform_(-bound, bound))
-        self.weight_hh = nn.Parameter(torch.empty(3 * dim, dim).uniform_(-bound, bound))
-        self.bias_ih = nn.Parameter(torch.empty(3 * dim).uniform_(-bound, bound))
-        self.bias_hh = nn.Parameter(torch.empty(3 * dim).uniform_(-bound, bound))
-        self.output = silent_linear(dim)
-
-    def forward(self, events: Tensor, keep_input: Tensor, keep_output: Tensor) -> Tensor:
-        """Return the state after each event, through the output layer.
-
-        ``events``: float ``[U, L, dim]``; padding may follow the events, since a state never looks ahead.
-        ``keep_*``: float ``[U, dim]`` dropout factors, the same at every step (Gal and Ghahramani, 2016).
-        Returns float ``[U, L, dim]``.
-        """
-        inputs = linear(events * keep_input[:, None], self.weight_ih, self.bias_ih)
-        states = gru_states(inputs, self.weight_hh, self.bias_hh)
-        return linear(states * keep_output[:, None], self.output.weight, self.output.bias)
+        super().__init__(dim, 3, gru_states)
 
 
 def gru_states(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -3,14 +3,13 @@
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from fedrec.models.layers import linear
 from fedrec.models.recurrence import recur, recur_back, weight_gradients
-from fedrec.models.towers import silent_linear
+from fedrec.models.recurrent_encoder import RecurrentEncoder
 
 
-class LSTMEncoder(nn.Module):
+class LSTMEncoder(RecurrentEncoder):
     """One-layer LSTM (Hochreiter and Schmidhuber, 1997, with forget gate, as ``torch.nn.LSTM``) with a linear output.
 
     Weights have the names, shapes and meaning of ``torch.nn.LSTM``; each may be stacked, one a user
@@ -18,24 +17,7 @@ class LSTMEncoder(nn.Module):
     """
 
     def __init__(self, dim: int) -> None:
-        super().__init__()
-        bound = dim**-0.5
-        self.weight_ih = nn.Parameter(torch.empty(4 * dim, dim).uniform_(-bound, bound))
-        self.weight_hh = nn.Parameter(torch.empty(4 * dim, dim).uniform_(-bound, bound))
-        self.bias_ih = nn.Parameter(torch.empty(4 * dim).uniform_(-bound, bound))
-        self.bias_hh = nn.Parameter(torch.empty(4 * dim).uniform_(-bound, bound))
-        self.output = silent_linear(dim)
-
-    def forward(self, events: Tensor, keep_input: Tensor, keep_output: Tensor) -> Tensor:
-        """Return the state after each event, through the output layer.
-
-        ``events``: float ``[U, L, dim]``; padding may follow the events, since a state never looks ahead.
-        ``keep_*``: float ``[U, dim]`` dropout factors, the same at every step (Gal and Ghahramani, 2016).
-        Returns float ``[U, L, dim]``.
-        """
-        inputs = linear(events * keep_input[:, None], self.weight_ih, self.bias_ih)
-        states = lstm_states(inputs, self.weight_hh, self.bias_hh)
-        return linear(states * keep_output[:, None], self.output.weight, self.output.bias)
+        super().__init__(dim, 4, lstm_states)
 
 
 def lstm_states(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
