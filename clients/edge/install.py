@@ -22,7 +22,7 @@ UNITS = Path("/etc/systemd/system")
 SERVICES = ("fedrec-api.service", "fedrec-node.service", "fedrec-trainer.service")
 ENABLED = ("fedrec-settle.service", *SERVICES)
 SELF_TEST = (
-    "from fedrec.cli.app_directory import enter_app_directory as enter; enter(); "
+    "from fedrec.app_directory import enter_app_directory as enter; enter(); "
     "from clients.edge.own_trial import main; main()"
 )
 """What an installed version runs to test itself; the shells of a wheel lie in its app directory."""

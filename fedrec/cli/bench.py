@@ -46,8 +46,8 @@ from fedrec.cli.races import (
     race_record,
     write_profile,
 )
-from fedrec.cli.scenarios import read_scenario
 from fedrec.config import CodecConfig, Scenario
+from fedrec.config.named import read_scenario
 from simulations.benches import scale as scale_race
 from simulations.benches.central import bench_central as measure_central
 from simulations.benches.central import profile_central

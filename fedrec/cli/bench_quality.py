@@ -7,7 +7,7 @@ import typer
 
 from fedrec.cli.listed import names, whole_numbers
 from fedrec.cli.output import RoundBar, write_line
-from fedrec.cli.scenarios import read_scenario
+from fedrec.config.named import read_scenario
 from simulations.benches.quality.matrix import DATA, cells
 from simulations.benches.quality.row import keep_rows
 from simulations.benches.quality.running import row_of, run_cells

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from clients.edge.wheelhouse import TARGETS, Profile, Sources, gather
-from fedrec.cli.app_directory import app_directory
+from fedrec.app_directory import app_directory
 from fedrec.cli.output import write_line, write_note
 from fedrec.errors import ConfigError, DataError
 

@@ -10,11 +10,11 @@ import typer
 
 from fedrec.cli.output import RoundBar, write_json, write_line
 from fedrec.cli.results import floor_rows, model_row, write_facts, write_quality, write_whereabouts
-from fedrec.cli.scenarios import fresh_run_folder, read_scenario
+from fedrec.config.named import read_scenario
 from fedrec.data.catalogue import Catalogue
 from fedrec.data.fetch import get_dataset
 from fedrec.errors import ConfigError, DataError
-from fedrec.runs.folder import RunFolder
+from fedrec.runs.folder import RunFolder, fresh_run_folder
 from fedrec.runs.report import write_report
 from fedrec.runs.summary import ReferenceSummary
 from simulations.simulate import simulate as run_simulation

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from fedrec.cli.output import write_line, write_note, write_table
-from fedrec.cli.scenarios import read_scenario
+from fedrec.config.named import read_scenario
 from fedrec.data.fetch import get_dataset
 from fedrec.data.load import Dataset, load_dataset
 from fedrec.errors import ConfigError, DataError

@@ -9,7 +9,6 @@ Exit codes: 0 done; 1 an audit found a violation, or a doctor a fault; 2 bad inp
 
 import importlib
 import logging
-import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -21,15 +20,9 @@ import typer
 from typer.core import TyperGroup
 
 from fedrec import __version__
-from fedrec.cli.app_directory import enter_app_directory
+from fedrec.app_directory import enter_app_directory
 from fedrec.errors import FedRecError
-
-QUIET_FLOWER = {
-    "FLWR_TELEMETRY_ENABLED": "0",
-    "FLWR_DISABLE_UPDATE_CHECK": "1",
-    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
-}
-"""Read by flwr when it is imported: no telemetry, no look for updates, no installing of packages before a run."""
+from fedrec.quiet import quiet_flower
 
 DEFECT = 70
 """An internal error: ``EX_SOFTWARE`` of sysexits.h, so that 1 can mean one thing."""
@@ -137,8 +130,7 @@ def _log_to_stderr(level: int) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code; errors become one line on stderr."""
-    for name, value in QUIET_FLOWER.items():
-        os.environ.setdefault(name, value)
+    quiet_flower()
     session = Session()
     try:
         code = typer.main.get_command(app).main(list(arguments), "fedrec", standalone_mode=False, obj=session)

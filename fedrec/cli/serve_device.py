@@ -6,7 +6,7 @@ modules it is there sooner and holds ten megabytes less.
 
 import sys
 
-from fedrec.cli.app_directory import enter_app_directory
+from fedrec.app_directory import enter_app_directory
 
 
 def main() -> int:

@@ -101,8 +101,8 @@ def stop_runs(home: ServerHome, settings: ServerSettings) -> None:
 def _run_folder(
     home: ServerHome, what: str, overrides: list[str], preset: str | None, catalogue: Path | None
 ) -> "RunFolder":
-    from fedrec.cli.scenarios import fresh_run_folder, read_scenario  # pydantic models of every setting
-    from fedrec.runs.folder import RunFolder  # the same
+    from fedrec.config.named import read_scenario  # pydantic models of every setting
+    from fedrec.runs.folder import RunFolder, fresh_run_folder  # the same
     from server.door.training import new_run, published_catalogue  # flwr
 
     if (Path(what) / "config.toml").is_file():

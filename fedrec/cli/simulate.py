@@ -15,11 +15,11 @@ from typer.core import TyperCommand
 
 from fedrec.cli.output import RoundBar, write_json
 from fedrec.cli.results import floor_rows, model_row, write_alarms, write_facts, write_quality, write_whereabouts
-from fedrec.cli.scenarios import fresh_run_folder, read_scenario
 from fedrec.config import Place, Scenario
 from fedrec.config.audit import DEFAULT_CANARIES
+from fedrec.config.named import read_scenario
 from fedrec.errors import ConfigError
-from fedrec.runs.folder import RunFolder
+from fedrec.runs.folder import RunFolder, fresh_run_folder
 from fedrec.runs.summary import Summary
 from simulations.simulate import resume as resume_simulation
 from simulations.simulate import simulate as run_simulation

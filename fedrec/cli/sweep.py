@@ -7,8 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from fedrec.cli.output import RoundBar, write_json, write_line, write_note, write_table
-from fedrec.cli.scenarios import fresh_run_folder, read_scenario
+from fedrec.config.named import read_scenario
 from fedrec.errors import ConfigError
+from fedrec.runs.folder import fresh_run_folder
 from simulations.sweeps.folder import SweepFolder
 from simulations.sweeps.search import Found, Question, Search, short
 from simulations.sweeps.space import read_space

@@ -6,6 +6,7 @@ Knows names and formats of files. Knows nothing of how a run is made.
 import json
 import os
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Self
@@ -205,6 +206,11 @@ class RunFolder:
         except (BadZipFile, EOFError, ValueError) as error:
             raise DataError(f"{self.per_user_path} is damaged: restore or repeat the run") from error
         return {name: _result_of(name, arrays) for name in _scorers(arrays)}
+
+
+def fresh_run_folder(name: str) -> Path:
+    """Return ``runs/NAME-TIME`` for a run that starts now and was given no folder; nothing is made."""
+    return Path("runs") / f"{name}-{datetime.now(tz=UTC):%Y%m%d-%H%M%S-%f}"
 
 
 def _scorers(arrays: Mapping[str, Any]) -> list[str]:

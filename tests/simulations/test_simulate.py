@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from clients.store import NodeStore
-from fedrec.cli.scenarios import read_scenario
 from fedrec.config import Scenario, parse_scenario
+from fedrec.config.named import read_scenario
 from fedrec.errors import BudgetExceededError, ConfigError
 from fedrec.privacy.accounts.audit import audit_ledger
 from fedrec.privacy.accounts.ledger import Ledger

@@ -59,7 +59,7 @@ def bundled(tmp_path) -> Callable[..., Path]:
         files = {
             "fedrec/__init__.py": f"__version__ = {version!r}\n",
             "fedrec/cli/__init__.py": "",
-            "fedrec/cli/app_directory.py": "def enter_app_directory() -> None:\n    pass\n",
+            "fedrec/app_directory.py": "def enter_app_directory() -> None:\n    pass\n",
             "clients/__init__.py": "",
             "clients/edge/__init__.py": "",
             "clients/edge/own_trial.py": main,

@@ -34,7 +34,7 @@ pytestmark = [
 ]
 
 ANSWER = """
-from fedrec.cli.app_directory import enter_app_directory; enter_app_directory()
+from fedrec.app_directory import enter_app_directory; enter_app_directory()
 import json, platform, sys
 from pathlib import Path
 from clients.device.home import DeviceHome

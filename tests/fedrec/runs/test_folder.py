@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from fedrec.config import Scenario, known_keys, load_scenario, parse_scenario
 from fedrec.errors import ConfigError, DataError
-from fedrec.runs.folder import RunFolder
+from fedrec.runs.folder import RunFolder, fresh_run_folder
 
 plain_text = st.text(st.characters(exclude_categories=["Cs"]))
 scenarios = st.builds(
@@ -176,3 +176,7 @@ def test_damaged_per_user_values_are_named(folder, result, content):
 
     with pytest.raises(DataError, match=r"per_user\.npz is damaged"):
         folder.per_user()
+
+
+def test_two_runs_started_one_after_the_other_have_two_folders():
+    assert fresh_run_folder("a") != fresh_run_folder("a")

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from fedrec.cli.scenarios import read_scenario
 from fedrec.config import Scenario
+from fedrec.config.named import read_scenario
 from simulations.audits.canaries import run_findings
 from simulations.audits.canaries.findings import BY_CURVE
 from simulations.audits.canaries.repeat import with_canaries

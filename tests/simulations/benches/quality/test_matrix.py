@@ -2,7 +2,7 @@
 
 import pytest
 
-from fedrec.cli.scenarios import read_scenario
+from fedrec.config.named import read_scenario
 from fedrec.errors import ConfigError
 from simulations.benches.quality.matrix import DATA, FOLDS, PRESETS, cells
 

@@ -1,12 +1,12 @@
-"""Scenarios by name: where the command line finds them, and where a run goes that was given no folder."""
+"""Scenarios and presets by name: the ones that this installation carries, or a file of one's own."""
 
 import difflib
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
-from fedrec.cli.app_directory import app_directory
-from fedrec.config import Scenario, load_scenario
+from fedrec.app_directory import app_directory
+from fedrec.config.reading import load_scenario
+from fedrec.config.scenario import Scenario
 from fedrec.errors import ConfigError
 
 
@@ -18,11 +18,6 @@ def read_scenario(name_or_file: str, overrides: Sequence[str], preset: str | Non
     """
     above = _file_of("preset", preset, _preset_folder()) if preset else None
     return load_scenario(_file_of("scenario", name_or_file, _scenario_folder()), overrides, above)
-
-
-def fresh_run_folder(name: str) -> Path:
-    """Return ``runs/NAME-TIME`` for a run that starts now; nothing is made."""
-    return Path("runs") / f"{name}-{datetime.now(tz=UTC):%Y%m%d-%H%M%S-%f}"
 
 
 def _scenario_folder() -> Path:

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from fedrec.cli.scenarios import fresh_run_folder, read_scenario
+from fedrec.config.named import read_scenario
 from fedrec.errors import ConfigError
 from fedrec.privacy.planning.run import plan_run
 
-FOLDER = Path(__file__).parents[3] / "simulations" / "scenarios"
+FOLDER = Path(__file__).parents[2] / "simulations" / "scenarios"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.toml"))
 PRESETS = sorted(path.stem for path in (FOLDER / "presets").glob("*.toml"))
 
@@ -36,10 +36,6 @@ def test_a_file_is_read_by_its_path_and_overrides_apply_in_order(tmp_path):
 def test_a_typo_in_the_name_gets_the_nearest_name_and_the_list():
     with pytest.raises(ConfigError, match=r"did you mean 'ml-100k'\? Known: .*tiny"):
         read_scenario("ml100k", [])
-
-
-def test_two_runs_started_one_after_the_other_have_two_folders():
-    assert fresh_run_folder("a") != fresh_run_folder("a")
 
 
 @pytest.mark.parametrize("name", PRESETS)

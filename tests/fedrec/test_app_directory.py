@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from fedrec.cli.app_directory import SHELLS, enter_app_directory, find_app_directory
+from fedrec.app_directory import SHELLS, enter_app_directory, find_app_directory
 from fedrec.errors import FedRecError
 
 
