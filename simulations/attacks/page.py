@@ -21,20 +21,21 @@ class Rows:
     """Stored rows of one world and data set."""
 
     def __init__(self, rows: Iterable[Row], world: WorldName, data: str) -> None:
-        self.by_cell = {row.cell: row for row in rows if (row.cell.world, row.cell.data) == (world, data)}
+        own = [row for row in rows if (row.cell.world, row.cell.data) == (world, data)]
+        self.by_cell = {row.cell: row for row in sorted(own, key=lambda row: row.cell)}
 
     def pairs(self, attack: str, defence: str, fraction: float) -> list[tuple[Row, Row]]:
         """Return the runs of an attack, one a seed, each with its clean twin."""
         found = [
             row
-            for cell, row in sorted(self.by_cell.items())
+            for cell, row in self.by_cell.items()
             if (cell.attack, cell.defence, cell.fraction) == (attack, defence, fraction)
         ]
         return [(row, self.by_cell[row.cell.clean]) for row in found if row.cell.clean in self.by_cell]
 
     def clean(self, defence: str) -> list[Row]:
         """Return the runs without an attack, one a seed."""
-        return [row for cell, row in sorted(self.by_cell.items()) if (cell.attack, cell.defence) == (CLEAN, defence)]
+        return [row for cell, row in self.by_cell.items() if (cell.attack, cell.defence) == (CLEAN, defence)]
 
     def defences(self) -> list[str]:
         """Return the defences that any row is of."""
