@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 BY_HAND = [page for page in PAGES if not page.is_relative_to(ROOT / "docs" / "reference")]
 TEXT = "\n".join(page.read_text(encoding="utf-8") for page in BY_HAND)
-LINES_OF_SHELL = [line.removeprefix("$ ") for line in TEXT.splitlines()]
+LINES_OF_SHELL = [part for line in TEXT.splitlines() for part in line.removeprefix("$ ").split(" | ")]
 COMMAND_LINES = [line.split(" #")[0].strip() for line in LINES_OF_SHELL if line.startswith("fedrec ")]
 SPANS = re.findall(r"`(fedrec [a-z][^`|\\]*)`", TEXT)
 TYPED = sorted({*COMMAND_LINES, *SPANS})
