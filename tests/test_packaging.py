@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 SHELLS = {"clients", "server", "simulations"}
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.xdist_group("packaging"), pytest.mark.process]
 
 
 def run(*command: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:

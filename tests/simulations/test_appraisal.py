@@ -12,6 +12,8 @@ from fedrec.runs.folder import RunFolder
 from fedrec.runs.summary import Summary
 from simulations.simulate import simulate
 
+pytestmark = pytest.mark.xdist_group("appraisal")  # what is made for all is made once
+
 TINY = {
     "data": {"source": "synthetic", "synthetic_users": 40, "synthetic_items": 30},
     "model": {"dim": 4, "history_length": 8},

@@ -9,6 +9,7 @@ from tests.browser import CHROMIUM, browser
 from tests.fedrec.audit.example_reports import example, violated
 
 pytestmark = [
+    pytest.mark.xdist_group("report-browser"),
     pytest.mark.process,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed: apt-get install chromium"),
 ]

@@ -13,6 +13,8 @@ from fedrec.audit.report.words import GLOSSARY, LEVELS, chance, levels_words, se
 from tests.fedrec.audit.example_reports import BOUNDS, CLAIM, PASSED, VIOLATED, WARNED, example, violated
 from tests.fedrec.runs.test_report import parsed
 
+pytestmark = pytest.mark.xdist_group("report-page")  # what is made for all is made once
+
 
 @pytest.fixture(scope="module")
 def page():

@@ -17,6 +17,8 @@ from fedrec.runs.folder import RunFolder
 from tests.fedrec.audit.example_reports import example, violated
 from tests.fedrec.runs.privacy_ledgers import charged
 
+pytestmark = pytest.mark.xdist_group("cli-audit")  # what is made for all is made once
+
 RECORD = ["--levels", "1", "--seed", "7"]
 """What is written down alone: the other levels have tests of their own."""
 

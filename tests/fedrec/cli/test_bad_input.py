@@ -10,6 +10,8 @@ import pytest
 
 from fedrec.cli.main import run
 
+pytestmark = pytest.mark.xdist_group("cli-bad-input")  # what is made for all is made once
+
 GOOD = [(f"u{user}", f"i{item}", 100 * user + item) for user in range(8) for item in range(5)]
 FAST = ("training.rounds=1", "evaluation.floors=false", "evaluation.every=0", "privacy.popularity_share=0")
 

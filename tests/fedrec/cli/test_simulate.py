@@ -13,6 +13,8 @@ from fedrec.cli.main import run
 from fedrec.cli.simulate import resumable, with_count
 from fedrec.errors import FedRecError
 
+pytestmark = pytest.mark.xdist_group("cli-simulate")  # what is made for all is made once
+
 FAST = ["--set", "training.rounds=1", "--set", "evaluation.every=0"]
 
 

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from fedrec.runs.pictures import VARIABLES, draw_pictures, spread
 
+pytestmark = pytest.mark.xdist_group("pictures")  # what is made for all is made once
+
 
 @pytest.fixture(scope="module")
 def rows():

@@ -11,6 +11,8 @@ from fedrec.runs.privacy_report import report_of_ledger
 from tests.fedrec.runs.privacy_ledgers import charged
 from tests.fedrec.runs.test_report import parsed
 
+pytestmark = pytest.mark.xdist_group("privacy-page")  # what is made for all is made once
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 

@@ -10,6 +10,8 @@ from fedrec.privacy.noise.source import noise_generator
 from fedrec.runs.folder import RunFolder
 from fedrec.runs.report import render_report, write_report
 
+pytestmark = pytest.mark.xdist_group("report")  # what is made for all is made once
+
 VOID = {"meta"}
 
 

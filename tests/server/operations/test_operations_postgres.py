@@ -16,7 +16,7 @@ from server.operations.database import PASSWORD, OperationsError
 from server.operations.rollout import Figures, Rollouts
 from server.operations.store import OperationsStore
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.xdist_group("operations-postgres"), pytest.mark.process, pytest.mark.timeout(120)]
 pytest.importorskip("psycopg")
 
 SECRET = "s3cret-of-the-test"

@@ -24,6 +24,8 @@ from simulations.audits.levels import default_levels
 from simulations.simulate import simulate
 from tests.fedrec.runs.privacy_ledgers import charged
 
+pytestmark = pytest.mark.xdist_group("audit-run")  # what is made for all is made once
+
 ALL = tuple(Level)
 
 

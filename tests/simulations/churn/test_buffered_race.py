@@ -5,6 +5,8 @@ import pytest
 from simulations.churn.availability import Habits
 from simulations.churn.buffered import SlowDevices, Work, race
 
+pytestmark = pytest.mark.xdist_group("buffered-race")  # what is made for all is made once
+
 SMALL = Work(data="synthetic", users=16, at_work=6, buffer=2, slow=0.25, hours=0.25, looks=2, seed=1)
 
 

@@ -8,6 +8,8 @@ from fedrec.errors import RoundFailedError
 from simulations.churn.availability import Fleet, Habits
 from simulations.churn.soak import Work, play
 
+pytestmark = pytest.mark.xdist_group("soak")  # what is made for all is made once
+
 SMALL = Work(nodes=40, rounds=4, sample_rate=0.6, minimum_cohort=5, seed=3)
 HABITS = Habits(mean_on=600.0, mean_off=600.0, stragglers=0.3, quick=60.0, slow=600.0, all_on_until=60.0)
 

@@ -7,6 +7,8 @@ from fedrec.privacy.events import CappedGaussian, SampledGaussian
 from fedrec.privacy.planning.solvers import Conditions, solve
 from fedrec.privacy.planning.trade_off import FEW, INTERVAL, TradeOff, trade_off
 
+pytestmark = pytest.mark.xdist_group("trade-off")  # what is made for all is made once
+
 TERMS = solve(delta=1e-5, noise_multiplier=2.0, sample_rate=0.1, rounds=8)
 
 

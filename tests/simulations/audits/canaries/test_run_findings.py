@@ -15,6 +15,8 @@ from simulations.audits.canaries import repeat_with_canaries, run_findings
 from simulations.audits.canaries.findings import BY_CURVE
 from tests.simulations.audits.canaries.canary_runs import STATISTICS, UPDATES, run, without_reports
 
+pytestmark = pytest.mark.xdist_group("run-findings")  # what is made for all is made once
+
 
 def check(findings: Findings, name: str) -> Check:
     return next(one for one in findings.checks if one.name == name)
