@@ -14,6 +14,6 @@ def written():
     return documents(DOCS / "measured")
 
 
-@pytest.mark.parametrize("name", ["performance.md", "robustness.md"])
+@pytest.mark.parametrize("name", ["performance.md", "privacy-figures.md", "quality.md", "robustness.md"])
 def test_a_page_is_what_its_rows_give(name, written):
     assert (DOCS / name).read_text("utf-8") == written[name], "run `make bench-pages`"
