@@ -82,7 +82,7 @@ soak: $(READY) ## rounds among drawn faults for MINUTES=10 from SEED=0 on; a fai
 
 RUNS ?= runs/quality
 
-bench: $(READY) ## measure speed, memory and what privacy costs again: 20 minutes; rows in docs/measured, pages in docs
+bench: $(READY) ## measure speed, memory and what privacy costs again: 25 minutes; rows in docs/measured, pages in docs
 	-$(BIN)/fedrec data get ml-100k
 	OMP_NUM_THREADS=1 $(BIN)/fedrec bench all
 	$(BIN)/fedrec bench pages

@@ -32,7 +32,7 @@ def run_all(
 ) -> None:
     """Run the benches behind the page on performance, each in a process of its own, and keep what each found.
 
-    About 20 minutes on two idle cores. One that fails is kept with its reason, which its section then gives, and the
+    About 25 minutes on two idle cores. One that fails is kept with its reason, which its section then gives, and the
     others run.
     """
     unknown = sorted({*names(benches)} - {*KNOWN})
