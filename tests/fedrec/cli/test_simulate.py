@@ -115,7 +115,7 @@ def test_how_many_canaries_an_audit_brings_may_be_left_out(args, filled):
 @pytest.mark.slow
 def test_a_run_with_canaries_recommends_none_of_their_items(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("simulations.simulate.write_report", lambda folder: None)  # and no privacy report: pictures
-    monkeypatch.setattr("simulations.simulate._Simulation._account_for", lambda self, folder: None)
+    monkeypatch.setattr("simulations.simulate.account_for", lambda folder: None)
     out = tmp_path / "run"
     settings = ["--set", "privacy.delta=1e-5", "--set", "evaluation.floors=false"]
     assert run(["simulate", "tiny", *FAST, *settings, "--audit", "40", "--out", str(out)]) == 0

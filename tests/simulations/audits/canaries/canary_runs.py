@@ -44,7 +44,7 @@ def without_reports() -> Iterator[None]:
     """Leave out the pages that a run ends with, whose pictures take longer than the run."""
     with (
         patch.object(simulations.simulate, "write_report", lambda folder: None),
-        patch.object(simulations.simulate._Simulation, "_account_for", lambda self, folder: None),
+        patch.object(simulations.simulate, "account_for", lambda folder: None),
     ):
         yield
 
