@@ -13,7 +13,7 @@ export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help install demo deploy-demo test lint types contracts unit coverage proto walks faults slow soak bench bench-buffered \
-    bench-quality bench-attacks bench-pages installed clean
+    bench-quality bench-attacks bench-pages reference docs hooks installed clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -57,7 +57,6 @@ proto: $(READY) ## generate the stubs of the device's local service from its .pr
 walks: $(READY) ## walk the three personas' paths anew and write their transcripts, docs/walks: minutes; data from FEDREC_DATA
 	@for list in docs/walks/*.toml; do $(BIN)/python .ci/walk $$(basename $$list .toml) --write $${list%.toml}.md || exit 1; done
 
-.PHONY: reference docs
 reference: $(READY) ## write the generated pages of docs/reference, and set links into code to the lines that they name
 	PYTHONPATH=.:.ci $(BIN)/python -m documents.reference
 
@@ -113,6 +112,9 @@ coverage: $(READY) ## the suite under coverage: 90 % of fedrec, and every branch
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --include='fedrec/*' --fail-under=90 --format=total
 	$(BIN)/coverage report --include='$(WHOLE)' --fail-under=100 --skip-covered --show-missing
+
+hooks: $(READY) ## run lint and types before each commit, and the documents' tests before each push
+	$(BIN)/pre-commit install --hook-type pre-commit --hook-type pre-push
 
 installed: $(READY) ## the wheel, in a clean environment outside the checkout, simulates one round
 	.ci/installed

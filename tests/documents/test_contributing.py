@@ -40,12 +40,12 @@ def test_the_model_is_of_about_30_lines_and_keeps_to_what_every_encoder_does(mon
 def test_the_codec_keeps_to_what_every_codec_does() -> None:
     codec = recipe("A new codec")["Brain"]()
     suite = codec_suite
-    decoded = suite.test_what_is_decoded_has_the_names_shapes_and_dtypes_of_the_update.hypothesis.inner_test
     for seed, scale in ((0, 1.0), (1, 1e-9), (2, 1e4)):
-        suite.test_an_encoding_has_the_names_shapes_and_dtypes_of_the_template.hypothesis.inner_test(codec, seed, scale)
-        suite.test_what_is_decoded_has_the_names_shapes_and_dtypes_of_the_update.hypothesis.inner_test(
-            codec, seed, scale
-        )
+        for test in (
+            suite.test_an_encoding_has_the_names_shapes_and_dtypes_of_the_template,
+            suite.test_what_is_decoded_has_the_names_shapes_and_dtypes_of_the_update,
+        ):
+            test.hypothesis.inner_test(codec, seed, scale)
     suite.test_zeros_stay_zeros(codec)
     suite.test_an_update_is_not_changed_by_being_encoded(codec)
     suite.test_a_state_without_tensors_has_an_encoding(codec)
@@ -74,7 +74,7 @@ def test_the_reader_reads_events_in_their_order_and_items_beside_them(
     (tmp_path / "items.csv").write_text("item_id,genre\ni1,Drama\ni2,Comedy\n")
     read = readers.read_interactions(tmp_path / "mine.bars", "bars")
     np.testing.assert_array_equal(read.log.timestamps, [30, 10, 20])
-    assert readers.read_items(tmp_path / "items.csv", "bars").table.ids == ("i1", "i2")
+    assert readers.read_items(tmp_path / "items.csv", "bars").table.item_ids == ("i1", "i2")
 
 
 def test_the_suites_that_are_named_are_there() -> None:
