@@ -37,18 +37,18 @@ deploy-demo: $(READY) ## a server behind nginx and three devices on this machine
 
 test: lint types contracts unit ## everything that must be green
 
-lint: $(READY)
+lint: $(READY) ## rules of style, and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(READY)
+types: $(READY) ## static types, strict
 	$(BIN)/mypy
 
-contracts: $(READY)
+contracts: $(READY) ## who may import whom
 	$(BIN)/lint-imports
 
 # Two workers on two cores: more threads than that only wait for each other.
-unit: $(READY)
+unit: $(READY) ## the tests but those that take minutes
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup -m "not slow"
 
 proto: $(READY) ## generate the stubs of the device's local service from its .proto
