@@ -52,7 +52,7 @@ class Wiretap(InProcessGrid):
 @pytest.fixture(scope="module", params=["shared", "private"])
 def run(request, tmp_path_factory, tiny_dataset: Dataset):
     """Two rounds and the popularity start, on four nodes; the outcome, the wiretap, the nodes and the model."""
-    folder: Path = tmp_path_factory.mktemp("run")
+    folder: Path = tmp_path_factory.mktemp(f"run-{request.param}")  # nodes of this process are known by path
     scenario = parse_scenario(
         {
             "model": {"dim": 4, "history_length": 8, "sequence_scope": request.param},
