@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -101,14 +100,14 @@ def test_help_imports_neither_torch_nor_flower_nor_any_command():
     assert done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr
 
 
-def test_help_is_there_at_once():
-    def seconds() -> float:
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "fedrec.cli", "--help"], capture_output=True, check=True, timeout=60)
-        return time.perf_counter() - start
-
-    # 0.3 s on an idle machine; the bound leaves room for a busy one, and is far below the 2 s that torch takes.
-    assert min(seconds() for _ in range(3)) < 1.0
+def test_help_loads_nothing_that_takes_long():
+    program = (
+        "import sys; from fedrec.cli.main import run; run(['--help']); print(sorted(sys.modules), file=sys.stderr)"
+    )
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert "simulate" in told.stdout
+    assert "'typer'" in told.stderr
+    assert [name for name in ("torch", "flwr", "numpy", "scipy", "pydantic") if f"'{name}'" in told.stderr] == []
 
 
 def test_loggers_that_set_their_own_level_are_held_to_warnings():
