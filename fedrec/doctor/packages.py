@@ -22,6 +22,7 @@ SHOWN = ("flwr", "torch", "opacus", "numpy")
 PURPOSES: Mapping[str, str] = {
     "sim": "nodes on a Ray cluster (federation.place=ray) and pictures (fedrec privacy plan --plot)",
     "parquet": "data in Parquet files, and per_user.parquet of a run",
+    "notebook": "runs as data frames (fedrec.notebook)",
     "hpo": "fedrec sweep",
     "tensorboard": 'run.trackers = ["tensorboard"]',
     "mlflow": 'run.trackers = ["mlflow"]',
@@ -30,6 +31,7 @@ PURPOSES: Mapping[str, str] = {
     "postgres": "a server that writes what happened into PostgreSQL",
     "audit": "level 3 of fedrec audit: the sensitivity fuzz",
     "oracles": "one slow test of fedrec's own",
+    "docs": "the documentation as a site (make docs)",
     "dev": "working on fedrec itself (make install)",
 }
 """What each extra of ``pyproject.toml`` is for."""

@@ -163,13 +163,6 @@ def test_an_outcome_before_its_charge_is_found(kept: Ledger) -> None:
     assert "entry 1 states an outcome of entry 4" in violations(audit_ledger(kept.path))
 
 
-def test_seeded_noise_is_a_warning(ledger: Ledger, make_release: MakeRelease, budget: Budget) -> None:
-    ledger.commit(ledger.charge(make_release(noise_source="seeded: 7"), budget), "d16e57")
-    (finding,) = audit_ledger(ledger.path).findings
-    assert finding.severity == "warning"
-    assert "seeded: 7" in finding.text
-
-
 def test_aborted_and_unfinished_charges_are_noted_and_counted(
     ledger: Ledger, make_release: MakeRelease, budget: Budget
 ) -> None:
