@@ -13,7 +13,7 @@ export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help install demo deploy-demo test lint types contracts unit coverage proto walks faults slow soak bench bench-buffered \
-    bench-quality bench-attacks bench-pages reference docs hooks installed clean
+    bench-quality bench-attacks bench-pages reference docs completion hooks installed clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -68,6 +68,9 @@ $(PRESS): $(READY) pyproject.toml constraints.txt
 
 docs: $(PRESS) reference ## the documentation as a site, site/index.html, which needs neither server nor network; a broken link fails
 	PYTHONPATH=.:.ci NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --config-file .ci/documents/mkdocs.yml
+
+completion: $(READY) ## write the table that shells complete commands by, from the commands
+	$(BIN)/python -m fedrec.cli.outlining
 
 faults: $(READY) ## the cases of fault and abuse that take minutes: real deployments, power cuts, millions of events
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m "slow and (fault or abuse)"

@@ -21,6 +21,8 @@ from typer.core import TyperGroup
 
 from fedrec import __version__
 from fedrec.app_directory import enter_app_directory
+from fedrec.cli.completion import prepare_completion
+from fedrec.cli.outline import outlined
 from fedrec.errors import FedRecError
 from fedrec.quiet import quiet_flower
 
@@ -80,9 +82,11 @@ class RootGroup(TyperGroup):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the sub-command and import it."""
+        """Find the sub-command and import it, or its outline where a shell only wants to complete it."""
         name, command, rest = super().resolve_command(ctx, args)
-        return name, command.load() if isinstance(command, LazyCommand) else command, rest
+        if isinstance(command, LazyCommand):
+            command = outlined(str(command.name)) if ctx.resilient_parsing else command.load()
+        return name, command, rest
 
 
 @dataclass
@@ -94,7 +98,6 @@ class Session:
 
 app = typer.Typer(
     cls=RootGroup,
-    add_completion=False,
     suggest_commands=False,  # click suggests by itself
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -133,7 +136,9 @@ def run(arguments: Sequence[str]) -> int:
     quiet_flower()
     session = Session()
     try:
-        code = typer.main.get_command(app).main(list(arguments), "fedrec", standalone_mode=False, obj=session)
+        command = typer.main.get_command(app)
+        prepare_completion()
+        code = command.main(list(arguments), "fedrec", standalone_mode=False, obj=session)
         # typer turns KeyboardInterrupt into this code
         return _fail("interrupted", code, session) if code == INTERRUPTED else code or 0
     except click.exceptions.NoArgsIsHelpError as error:

@@ -20,6 +20,16 @@ def read_scenario(name_or_file: str, overrides: Sequence[str], preset: str | Non
     return load_scenario(_file_of("scenario", name_or_file, _scenario_folder()), overrides, above)
 
 
+def scenario_names() -> list[str]:
+    """Return the names of the scenarios that this installation carries."""
+    return _names(_scenario_folder())
+
+
+def preset_names() -> list[str]:
+    """Return the names of the presets that this installation carries."""
+    return _names(_preset_folder())
+
+
 def _scenario_folder() -> Path:
     return app_directory() / "simulations" / "scenarios"
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from fedrec.config.scenario import Scenario
 from fedrec.errors import ConfigError
@@ -105,15 +106,20 @@ def _explain(error: ValidationError, source: str) -> str:
 
 def known_keys() -> list[str]:
     """Return every dotted key that a scenario may hold."""
-    return _keys_of(Scenario, "")
+    return list(known_settings())
 
 
-def _keys_of(section: type[BaseModel], prefix: str) -> list[str]:
-    keys = []
+def known_settings() -> dict[str, FieldInfo]:
+    """Return what a scenario may hold: the field behind every dotted key."""
+    return _fields_of(Scenario, "")
+
+
+def _fields_of(section: type[BaseModel], prefix: str) -> dict[str, FieldInfo]:
+    fields: dict[str, FieldInfo] = {}
     for name, field in section.model_fields.items():
         inner = _section_of(field.annotation)
-        keys += _keys_of(inner, f"{prefix}{name}.") if inner else [f"{prefix}{name}"]
-    return keys
+        fields |= _fields_of(inner, f"{prefix}{name}.") if inner else {f"{prefix}{name}": field}
+    return fields
 
 
 def _section_of(annotation: Any) -> type[BaseModel] | None:
