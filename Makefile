@@ -111,8 +111,7 @@ WHOLE := fedrec/privacy/*,fedrec/flower/*,fedrec/envelope.py,fedrec/signing/*,fe
 
 coverage: $(READY) ## the suite under coverage: 90 % of fedrec, and every branch of its privacy and protocol code
 	@rm -rf .coverage && mkdir .coverage
-	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -n 2 --dist loadgroup --timeout 900 -m "not slow"
-	$(BIN)/coverage combine --quiet
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup --timeout 900 -m "not slow" --cov --cov-report=
 	$(BIN)/coverage report --include='fedrec/*' --fail-under=90 --format=total
 	$(BIN)/coverage report --include='$(WHOLE)' --fail-under=100 --skip-covered --show-missing
 
