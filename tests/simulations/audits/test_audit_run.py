@@ -10,8 +10,6 @@ from fedrec.audit.findings import Check, Findings, Level
 from fedrec.config import PrivacyConfig, Scenario, TrainingConfig
 from fedrec.config.privacy import InteractionConfig
 from fedrec.errors import ConfigError, FedRecError, LedgerError
-from fedrec.privacy.accounting import profile
-from fedrec.privacy.accounting.accountant import LIVE_INTERVAL
 from fedrec.privacy.accounts.ledger import Ledger
 from fedrec.runs.folder import RunFolder
 from simulations.audits import levels as levels_module
@@ -40,10 +38,7 @@ def finished(tmp_path_factory):
         "evaluation": {"every": 0, "floors": False, "bootstrap": 100},
         "federation": {"nodes": 2},
     }
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(profile, "epsilon_prv", lambda events, delta: None)
-        patch.setattr(profile, "FINAL_INTERVAL", LIVE_INTERVAL)
-        simulate(Scenario.model_validate(parts), path)
+    simulate(Scenario.model_validate(parts), path)
     return path
 
 
