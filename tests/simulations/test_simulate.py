@@ -217,7 +217,8 @@ def test_too_little_memory_for_one_user_is_refused_before_anything_is_written_an
 
 
 def test_a_run_that_makes_private_parameters_anew_stores_none_and_is_measured(tmp_path: Path) -> None:
-    summary = simulate(tiny("training.local.private_start=rebuilt", "evaluation.floors=false"), tmp_path / "run")
+    short = ("model.branches=['mf']", "training.rounds=2", "evaluation.every=0", "evaluation.floors=false")
+    summary = simulate(tiny("training.local.private_start=rebuilt", *short), tmp_path / "run")
     assert summary.metrics["hr@10"] > 0
     assert list((tmp_path / "run" / "nodes").glob("*/state")) == []
 
