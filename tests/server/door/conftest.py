@@ -27,8 +27,9 @@ from typer.testing import CliRunner
 
 from fedrec.cli.server import server_app
 from fedrec.signing.device_keys import public_pem, sign_statement
-from server.door.home import FEDREC, ServerHome, ServerSettings
+from server.door.home import ServerHome, ServerSettings
 from server.door.setup import init
+from tests.server.door.paths import FEDREC
 
 NOW = datetime.datetime(2026, 3, 1, 12, 0, tzinfo=datetime.UTC)
 CONNECTIONS_PER_ADDRESS = 40

@@ -14,7 +14,8 @@ from flwr.proto.node_pb2 import Node
 
 from fedrec.signing.device_keys import public_pem, sign_statement
 from fedrec.signing.orders import Orders
-from server.door.home import FEDREC, FLEET
+from server.door.home import FLEET
+from tests.server.door.paths import FEDREC
 
 # One worker runs them all where pytest-xdist groups: starting a SuperLink is most of their time.
 pytestmark = [pytest.mark.process, pytest.mark.timeout(240), pytest.mark.xdist_group("front-door")]

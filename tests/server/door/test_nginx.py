@@ -17,10 +17,11 @@ import httpx
 import pytest
 
 from fedrec.errors import ConfigError
-from server.door.home import FEDREC, FLEET, ServerHome, ServerSettings
+from server.door.home import FLEET, ServerHome, ServerSettings
 from server.door.nginx import FLEET_CALLS, configuration, nginx_command, write_configuration
 from server.door.publications import Publications, load_signing_key
 from server.door.setup import init
+from tests.server.door.paths import FEDREC
 
 pytestmark = pytest.mark.process
 
