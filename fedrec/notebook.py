@@ -5,6 +5,7 @@ in place of tables. Nothing here computes: it calls what the commands call.
 """
 
 import dataclasses
+import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,21 +14,31 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fedrec.app_directory import enter_app_directory
 from fedrec.audit.findings import Level
 from fedrec.audit.report.record import AuditReport
+from fedrec.audit.report.words import verdict_sentence
 from fedrec.config import Scenario, known_keys
 from fedrec.config.named import read_scenario
 from fedrec.errors import ConfigError
 from fedrec.optional import optional
 from fedrec.privacy.accounts.entries import Charge
 from fedrec.privacy.accounts.ledger import Ledger
+from fedrec.privacy.guarantee import Guarantee
+from fedrec.quiet import quiet_flower
 from fedrec.runs.comparison import compare_runs
 from fedrec.runs.folder import RunFolder
 from fedrec.runs.summary import Summary
-from simulations.audits.audit import audit_run
-from simulations.audits.levels import default_levels
-from simulations.simulate import resume as resume_simulation
-from simulations.simulate import simulate as run_simulation
+from fedrec.toml import to_toml
+
+quiet_flower()  # as the command does, before the simulations import Flower
+enter_app_directory()  # where an installed fedrec has its simulations
+
+from simulations.audits.audit import audit_run  # noqa: E402 - found and quiet by the two lines above
+from simulations.audits.levels import default_levels  # noqa: E402 - the same
+from simulations.audits.seed import seed_or_drawn  # noqa: E402 - the same
+from simulations.simulate import resume as resume_simulation  # noqa: E402 - the same
+from simulations.simulate import simulate as run_simulation  # noqa: E402 - the same
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -60,7 +71,7 @@ def simulate(
         if not RunFolder(folder).summary_path.is_file():
             resume_simulation(folder)
         return Run(folder)
-    words = [f"{key}={_spelled(value)}" for key, value in (settings or {}).items()]
+    words = [_spelled(key, value) for key, value in (settings or {}).items()]
     run_simulation(read_scenario(scenario, words, preset), folder)
     return Run(folder)
 
@@ -140,6 +151,8 @@ class Run:
         Each: round, release, unit, adjacency, adversary, clip norm, noise multiplier, sample rate, and the epsilon that
         all up to it spend together at ``delta``.
         """
+        columns = ["round", "release", *(field.name for field in dataclasses.fields(Guarantee))]
+        columns += ["clip_norm", "noise_multiplier", "sample_rate", "epsilon", "delta"]
         path = self.folder.ledger_path
         charges = [entry for entry in Ledger(path).entries() if isinstance(entry, Charge)] if path.is_file() else []
         rows = [
@@ -155,21 +168,24 @@ class Run:
             }
             for charge in charges
         ]
-        return _frame(rows)
+        return _frame(rows, columns=columns)
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
 
     def _repr_html_(self) -> str:
-        return f"<p>run <code>{self.path.name}</code>, {self.summary.rounds} rounds</p>{self.metrics.to_html()}"
+        name = html.escape(self.path.name)
+        if not self.folder.summary_path.is_file():
+            return f"<p>run <code>{name}</code>, not ended: {len(self.folder.metrics())} rounds are written down</p>"
+        return f"<p>run <code>{name}</code>, {self.summary.rounds} rounds</p>{self.metrics.to_html()}"
 
 
 def compare(runs: Sequence[Run], *, seeds: bool = False) -> "DataFrame":
     """Return how runs differ from the first, user by user, as ``fedrec compare`` does.
 
     A row a run and metric: ``mean`` (the run's minus the first's), ``low`` and ``high`` of its 95 % interval, ``p``,
-    ``p_corrected`` (Holm). ``seeds``: runs that differ in ``run.seed`` alone are one. Raises ``ConfigError`` for runs
-    that were measured by different rules.
+    ``p_holm`` (corrected over the runs), ``detectable`` and ``seed_deviation``. ``seeds``: runs that differ in
+    ``run.seed`` alone are one. Raises ``ConfigError`` for runs that were measured by different rules.
     """
     compared = compare_runs([run.folder for run in runs], np.random.default_rng(SEED), pool_seeds=seeds)
     rows = [
@@ -188,14 +204,21 @@ class Audit:
 
     @property
     def verdict(self) -> str:
-        """``violation``, ``no violation found``, or what kept the audit from judging."""
+        """``violation found``, ``no violation found``, ``nothing to audit``, or ``not finished``, which is no pass."""
+        if self.report.unfinished and not self.report.violations:
+            return "not finished"
         return str(self.report.verdict)
+
+    @property
+    def unfinished(self) -> tuple[str, ...]:
+        """Levels that were asked for and could not be made, and why, a sentence each."""
+        return self.report.unfinished
 
     @property
     def checks(self) -> "DataFrame":
         """A row a question: ``level``, ``name``, ``verdict``, ``asks``, ``found``."""
         columns = ("level", "name", "verdict", "asks", "found")
-        return _frame([{key: getattr(check, key) for key in columns} for check in self.report.checks])
+        return _frame([{key: getattr(check, key) for key in columns} for check in self.report.checks], columns=columns)
 
     @property
     def claims(self) -> "DataFrame":
@@ -208,36 +231,53 @@ class Audit:
         return self.report.not_tested
 
     def _repr_html_(self) -> str:
-        return f"<p>{self.verdict}</p>{self.checks.to_html(index=False)}"
+        return f"<p>{html.escape(verdict_sentence(self.report))}</p>{self.checks.to_html(index=False)}"
 
 
-def audit(run: Run | Path | str, *, levels: Sequence[int] | None = None, seed: int = 0, quick: bool = False) -> Audit:
+def audit(
+    run: Run | Path | str, *, levels: Sequence[int] | None = None, seed: int | None = None, quick: bool = False
+) -> Audit:
     """Try to refute a run's privacy claim, as ``fedrec audit`` does; nothing is written.
 
-    ``levels``: of 1 to 5, by default those that the command takes; ``seed``: of all that is drawn. Raises
-    ``ConfigError`` and ``LedgerError`` where there is nothing that could be judged.
+    ``levels``: of 1 to 5, by default those that the command takes; ``seed``: of all that is drawn, drawn anew by
+    default, as a pass must not be that of one seed. Raises ``ConfigError`` and ``LedgerError`` where there is nothing
+    that could be judged.
     """
     path = run.path if isinstance(run, Run) else Path(run)
-    asked = tuple(sorted(Level(level) for level in levels)) if levels else default_levels(path)
-    return Audit(
-        audit_run(path, levels=asked, seed=seed, quick=quick, repeat=f"audit({str(path.name)!r}, seed={seed})")
-    )
+    asked = _levels(levels) if levels is not None else default_levels(path)
+    chosen = seed_or_drawn(seed)
+    told = f"{str(path)!r}, levels={[int(level) for level in asked]}, seed={chosen}{', quick=True' if quick else ''}"
+    return Audit(audit_run(path, levels=asked, seed=chosen, quick=quick, repeat=f"fedrec.notebook.audit({told})"))
+
+
+def _levels(numbers: Sequence[int]) -> tuple[Level, ...]:
+    known = [int(level) for level in Level]
+    if not numbers or not set(numbers) <= set(known):
+        raise ConfigError(f"levels={list(numbers)} names no levels: give numbers from 1 to 5, as in [1, 2]")
+    return tuple(Level(number) for number in sorted(set(numbers)))
 
 
 def _pandas() -> Any:
     return optional("pandas", extra="notebook", purpose="fedrec.notebook")
 
 
-def _frame(rows: Sequence[Mapping[str, Any]], index: Sequence[str] = ()) -> "DataFrame":
-    frame: DataFrame = _pandas().DataFrame(list(rows))
+def _frame(
+    rows: Sequence[Mapping[str, Any]], index: Sequence[str] = (), columns: Sequence[str] | None = None
+) -> "DataFrame":
+    frame: DataFrame = _pandas().DataFrame(list(rows), columns=columns)
     return frame.set_index(list(index)) if index and len(frame) else frame
 
 
-def _spelled(value: object) -> str:
-    """Return a value as ``--set`` has it."""
-    if isinstance(value, bool) or value is None:
-        return {True: "true", False: "false", None: "none"}[value]
-    return str(list(value)).replace("'", '"') if isinstance(value, list | tuple) else str(value)
+def _spelled(key: str, value: object) -> str:
+    """Return ``key=value`` as ``--set`` has it: a string stays a string, whatever it looks like."""
+    plain = value.item() if isinstance(value, np.generic) else str(value) if isinstance(value, Path) else value
+    if plain is None:
+        return f"{key}=none"
+    if isinstance(plain, Mapping):
+        raise ConfigError(
+            f"settings[{key!r}] is a table: give its settings by dotted key, as in {key}.{next(iter(plain), 'key')}"
+        )
+    return f"{key}={to_toml({'value': plain}).removeprefix('value = ').strip()}"
 
 
 def _at(table: Mapping[str, Any], key: str) -> Any:

@@ -17,11 +17,12 @@ from typer.core import TyperCommand
 from fedrec.audit.findings import Level
 from fedrec.cli.audit_function import function_app
 from fedrec.cli.audit_models import models_app
-from fedrec.cli.audit_outcome import SEEDS, never_a_pass, seed_or_drawn, tell
+from fedrec.cli.audit_outcome import never_a_pass, tell
 from fedrec.cli.output import write_note
 from fedrec.errors import ConfigError
 from simulations.audits.audit import audit_run
 from simulations.audits.levels import default_levels
+from simulations.audits.seed import SEEDS, seed_or_drawn
 
 _RANGE = re.compile(r"([1-5])(?:-([1-5]))?")
 

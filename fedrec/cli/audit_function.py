@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
-from fedrec.cli.audit_outcome import SEEDS, never_a_pass, seed_or_drawn, tell
+from fedrec.cli.audit_outcome import never_a_pass, tell
 from simulations.audits.function.subject import Claim
 from simulations.audits.function_report import audit_function
+from simulations.audits.seed import SEEDS, seed_or_drawn
 
 function_app = typer.Typer(add_completion=False)
 

@@ -1,6 +1,5 @@
 """How an audit ends: its report on the terminal and on the disk, and the code that the command leaves with."""
 
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,13 +10,6 @@ from fedrec.audit.report.words import by_severity
 from fedrec.cli.audit_tables import write_audit
 from fedrec.cli.output import write_json, write_line
 from fedrec.errors import AuditError, FedRecError
-
-SEEDS = 2**32
-
-
-def seed_or_drawn(seed: int | None) -> int:
-    """Return the seed that was asked for, or one from the operating system: a pass must not be that of one seed."""
-    return secrets.randbelow(SEEDS) if seed is None else seed
 
 
 def tell(report: AuditReport, folder: Path | None, *, as_json: bool) -> None:

@@ -1,12 +1,19 @@
 """Runs as data frames: what they hold is what the run's files and the commands say."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+from fedrec.audit.report.record import AuditReport
 from fedrec.cli.main import run as command
 from fedrec.errors import ConfigError
-from fedrec.notebook import Run, audit, compare, simulate
+from fedrec.notebook import Audit, Run, audit, compare, simulate
+from fedrec.runs.folder import RunFolder
 
 pytestmark = pytest.mark.xdist_group("notebook")  # its two runs are made once
 SETTINGS = {"training.rounds": 2, "evaluation.every": 1, "evaluation.floors": False}
@@ -55,6 +62,7 @@ def test_the_ledger_names_unit_adjacency_adversary_and_what_was_spent(private, o
     assert private.ledger["epsilon"].tolist() == [line["epsilon"] for line in charges]
     assert {"adjacency", "adversary", "delta", "noise_multiplier", "round", "release"} <= set(private.ledger.columns)
     assert len(open_.ledger) == 0
+    assert list(open_.ledger.columns) == list(private.ledger.columns)
 
 
 def test_runs_are_compared_as_the_command_compares_them(open_, private, capsys):
@@ -92,3 +100,67 @@ def test_a_folder_that_is_no_run_and_an_unknown_setting_are_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"training\.rounds"):
         simulate("tiny", tmp_path / "x", settings={"training.round": 1})
     assert not (tmp_path / "x").exists()
+
+
+def test_settings_come_as_the_values_that_they_are(tmp_path):
+    settings = {
+        "run.name": "2026-11-23",
+        "training.rounds": np.int64(1),
+        "evaluation.floors": False,
+        "evaluation.ks": (5, 10),
+        "training.server_learning_rate": np.float64(0.25),
+        "privacy.noise_seed": None,
+        "privacy.enabled": False,
+    }
+    stored = simulate("tiny", tmp_path / "run", settings=settings).settings
+    assert {key: stored[key] for key in settings} == {**settings, "evaluation.ks": [5, 10]}
+
+
+def test_a_table_of_settings_is_refused_with_the_dotted_key(tmp_path):
+    with pytest.raises(ConfigError, match=r"by dotted key, as in privacy\.epsilon"):
+        simulate("tiny", tmp_path / "x", settings={"privacy": {"epsilon": 4}})
+
+
+def test_a_run_that_has_not_ended_is_shown_by_its_name_and_rounds_and_names_are_no_markup(tmp_path, private):
+    begun = RunFolder.create(tmp_path / "a<b>", private.scenario)
+    assert "a&lt;b&gt;</code>, not ended: 0 rounds" in Run(begun.path)._repr_html_()
+
+
+def test_an_audit_whose_levels_could_not_all_be_made_has_not_passed(private):
+    whole = audit(private, levels=[1]).report
+    broken = Audit(
+        AuditReport.model_validate({**whole.model_dump(), "unfinished": ("level 2 could not be audited: x",)})
+    )
+    assert (Audit(whole).verdict, Audit(whole).unfinished) == ("no violation found", ())
+    assert (broken.verdict, broken.unfinished) == ("not finished", ("level 2 could not be audited: x",))
+    assert "No verdict" in broken._repr_html_()
+    assert "no violation found" not in broken._repr_html_().split("<table")[0]
+
+
+def test_an_audit_names_the_call_that_makes_it_again(private):
+    told = audit(private, levels=[1], seed=5).report.repeat
+    assert told == f"fedrec.notebook.audit({str(private.path)!r}, levels=[1], seed=5)"
+
+
+@pytest.mark.parametrize("levels", [[], [0], [1, 6]])
+def test_levels_that_there_are_none_of_are_refused(private, levels):
+    with pytest.raises(ConfigError, match="give numbers from 1 to 5"):
+        audit(private, levels=levels)
+
+
+@pytest.mark.process
+def test_a_notebook_elsewhere_finds_the_simulations_and_leaves_flower_quiet(tmp_path):
+    """What only the library's folder is on the path of: an installed wheel, and an editable install."""
+    (tmp_path / "fedrec").symlink_to(Path(__file__).resolve().parents[2] / "fedrec")
+    asks = "import os, fedrec.notebook; print(os.environ['FLWR_TELEMETRY_ENABLED'])"
+    alone = {name: value for name, value in os.environ.items() if not name.startswith(("FLWR_", "PYTHONPATH"))}
+    done = subprocess.run(
+        [sys.executable, "-c", asks],
+        cwd=tmp_path,
+        env=alone,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "0\n"), done.stderr
