@@ -85,10 +85,12 @@ def stop_runs(home: ServerHome, settings: ServerSettings) -> None:
     """Stop every run that has not ended, and say how many."""
     from server.door.flower import SuperLink, SuperLinkError  # flwr
     from server.door.training import stop_all  # flwr
+    from server.operations.under_way import forget
 
     superlink = SuperLink.of(home, settings)
     try:
         stopped = stop_all(superlink)
+        forget(home.under_way)
     except SuperLinkError:
         write_note("the server is not running: devices see the kill switch when it is")
     else:
