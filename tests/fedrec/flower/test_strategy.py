@@ -12,6 +12,7 @@ from fedrec.codecs import codec_for
 from fedrec.config import CodecConfig
 from fedrec.errors import BudgetExceededError, LedgerError, ModelMismatchError, RoundFailedError
 from fedrec.flower import releases
+from fedrec.flower.clock import Clock
 from fedrec.flower.state import Randomness
 from fedrec.flower.wire import write_arrays, write_refusal
 from fedrec.models.split import SharedState, state_digest
@@ -185,7 +186,7 @@ def test_the_reason_of_a_voided_round_stays_short(script, bench):
     traceback = "begin " + "x" * 1_000 + " end"
     nodes = script([1], replies={"node-0": lambda message, task: Message(Error(1, traceback), reply_to=message)})
     with pytest.raises(RoundFailedError, match=r"2 x begin x+ \.\.\. x+ end") as caught:
-        bench.start(bench.strategy(), nodes.grid(), rounds=1)
+        bench.start(bench.strategy(clock=Clock(sleep=lambda seconds: None)), nodes.grid(), rounds=1)
     assert len(str(caught.value)) < 500
 
 
