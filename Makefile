@@ -16,7 +16,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
     bench-quality bench-attacks bench-pages reference docs completion hooks installed clean
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@awk -F ':.*## ' '/^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  %-16s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+##@ Use it
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "fedrec needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ...")'
@@ -35,6 +37,8 @@ deploy-demo: $(READY) ## a server behind nginx and three devices on this machine
 	@test -x /usr/sbin/nginx || command -v nginx >/dev/null || { echo "nginx is needed: apt-get install nginx-light" >&2; exit 2; }
 	$(BIN)/fedrec deploy-demo
 
+##@ Must be green
+
 test: lint types contracts unit ## everything that must be green
 
 lint: $(READY) ## rules of style, and format
@@ -50,6 +54,8 @@ contracts: $(READY) ## who may import whom
 # Two workers on two cores: more threads than that only wait for each other.
 unit: $(READY) ## the tests but those that take minutes
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup -m "not slow"
+
+##@ Write what is generated
 
 proto: $(READY) ## generate the stubs of the device's local service from its .proto
 	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. --grpc_python_out=. clients/service/device.proto
@@ -72,6 +78,8 @@ docs: $(PRESS) reference ## the documentation as a site, site/index.html, which 
 completion: $(READY) ## write the table that shells complete commands by, from the commands
 	$(BIN)/python -m fedrec.cli.outlining
 
+##@ Test what takes minutes
+
 faults: $(READY) ## the cases of fault and abuse that take minutes: real deployments, power cuts, millions of events
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m "slow and (fault or abuse)"
 
@@ -81,6 +89,8 @@ slow: $(READY) ## the tests that take minutes
 soak: $(READY) ## rounds among drawn faults for MINUTES=10 from SEED=0 on; a failing seed is named and repeats
 	OMP_NUM_THREADS=1 FEDREC_SOAK_MINUTES=$(or $(MINUTES),10) FEDREC_SOAK_SEED=$(or $(SEED),0) \
 	    $(BIN)/pytest -q -s -m slow tests/simulations/churn/test_chaos.py
+
+##@ Measure
 
 RUNS ?= runs/quality
 
@@ -105,6 +115,8 @@ bench-attacks: $(READY) ## cells of the table in docs/robustness.md that are not
 
 bench-pages: $(READY) ## write the pages that hold figures from what is kept
 	$(BIN)/fedrec bench pages
+
+##@ Check further, and clean
 
 # Lines and branches of these are covered whole.
 WHOLE := fedrec/privacy/*,fedrec/flower/*,fedrec/envelope.py,fedrec/signing/*,fedrec/codecs/*,fedrec/rounds.py,fedrec/aggregation/*
