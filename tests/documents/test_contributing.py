@@ -10,8 +10,11 @@ import pytest
 from fedrec.data import readers
 from fedrec.data.readers import READERS
 from fedrec.tracking.tracker import TrackedRow
+from simulations.attacks.cells import Setting, rare_target
+from simulations.attacks.registry import Kind
 from tests.contracts import test_codecs as codec_suite
 from tests.fedrec.models import test_sequence as encoder_suite
+from tests.simulations.attacks import test_attack_worlds as world_suite
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
@@ -75,6 +78,20 @@ def test_the_reader_reads_events_in_their_order_and_items_beside_them(
     read = readers.read_interactions(tmp_path / "mine.bars", "bars")
     np.testing.assert_array_equal(read.log.timestamps, [30, 10, 20])
     assert readers.read_items(tmp_path / "items.csv", "bars").table.item_ids == ("i1", "i2")
+
+
+def test_the_attack_has_power_where_nothing_is_done_and_none_under_the_growth_bound() -> None:
+    attack = recipe("A new attack")["Shadow"]
+    kind = Kind(goal="promote", source="CONTRIBUTING", granted="popularity", make=attack)
+    target = rare_target(world_suite.factors().popularity, 4)
+
+    def promoted(defence: str) -> float:
+        rule = world_suite.TRIED[defence]
+        setting = Setting(kind=kind, fraction=0.05, defence=rule, seed=4, target=target)
+        return world_suite.factors().play(setting, looks=100).last.er
+
+    assert promoted("none") >= 0.5
+    assert promoted("growth") <= 0.1
 
 
 def test_the_suites_that_are_named_are_there() -> None:
