@@ -219,17 +219,19 @@ def test_an_error_leaves_another_answer_to_the_task_awaited():
 def test_a_streaming_grid_hands_all_else_to_the_grid_within(monkeypatch):
     grid, stream = streamed([0.0])
     calls = []
-    for name in ("set_run", "create_message", "push_messages", "pull_messages"):
+    for name in ("set_run", "create_message", "get_node_ids", "push_messages", "pull_messages"):
         monkeypatch.setattr(grid, name, lambda *told, name=name: calls.append((name, told)) or [name], raising=False)
     monkeypatch.setattr(LateGrid, "run", "a run", raising=False)
     assert stream.run == "a run"
     stream.set_run("other")
     assert stream.create_message("content", "train", 1, "group", 2.0) == ["create_message"]
+    assert stream.get_node_ids() == ["get_node_ids"]
     assert stream.push_messages(["m"]) == ["push_messages"]
     assert stream.pull_messages(["id"]) == ["pull_messages"]
     assert calls == [
         ("set_run", ("other",)),
         ("create_message", ("content", "train", 1, "group", 2.0)),
+        ("get_node_ids", ()),
         ("push_messages", (["m"],)),
         ("pull_messages", (["id"],)),
     ]

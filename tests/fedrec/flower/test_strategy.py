@@ -17,9 +17,12 @@ from fedrec.flower.state import Randomness
 from fedrec.flower.wire import write_arrays, write_refusal
 from fedrec.models.split import SharedState, state_digest
 from fedrec.privacy.accounts.budget import Budget
-from fedrec.privacy.accounts.entries import Release
+from fedrec.privacy.accounts.entries import Outcome, Release
 from fedrec.privacy.accounts.ledger import Ledger
 from fedrec.privacy.accounts.population import Accounts, PopulationBudget
+from fedrec.privacy.guarantee import Guarantee
+from fedrec.privacy.mechanism import Mechanism
+from fedrec.privacy.planning.run import RunPlan
 from fedrec.privacy.release import release
 from fedrec.privacy.sampling import poisson_cohort
 from fedrec.rounds import Contribution, Refusal, RefusalReason
@@ -169,6 +172,30 @@ def test_a_round_for_fewer_users_than_the_minimum_cohort_is_abandoned(script, be
         bench.start(strategy, nodes.grid(), rounds=1)
     assert_equal(strategy.state.shared, shared)
     assert bench.ledger.entries() == []
+
+
+def test_statistics_that_devices_noised_in_vain_stay_charged_and_end_the_run(script, bench, shared):
+    def plan(population: int) -> RunPlan:
+        mechanism = Mechanism(
+            clip_norm=100.0, noise_multiplier=1.0, sample_rate=1.0, population=population, placement="device"
+        )
+        return RunPlan(
+            training=mechanism,
+            popularity=mechanism,
+            rounds=10,
+            epsilon_budget=1000.0,
+            delta=1e-5,
+            guarantee=Guarantee(adjacency="zero-out", adversary="server"),
+        )
+
+    strategy = bench.strategy(plan=plan, federation={"abandoned_in_a_row": 3})
+    with pytest.raises(RoundFailedError, match="round 0"):
+        bench.start(strategy, script([2, 1], replies={"node-0": refuse, "node-1": refuse}).grid(), rounds=1)
+    assert [charge.name for charge in bench.ledger.charges()] == ["popularity"]
+    assert [line.kind for line in bench.ledger.entries() if isinstance(line, Outcome)] == ["abort"]
+    assert strategy.state.round == 0
+    assert strategy.state.popularity is None
+    assert_equal(strategy.state.shared, shared)
 
 
 def test_enough_replies_close_a_round_and_all_who_were_asked_are_charged(script, bench, shared, plan):
