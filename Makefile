@@ -130,7 +130,7 @@ coverage: $(READY) ## the suite under coverage: 90 % of fedrec, and every branch
 hooks: $(READY) ## run lint and types before each commit, and the documents' tests before each push
 	$(BIN)/pre-commit install --hook-type pre-commit --hook-type pre-push
 
-installed: $(READY) ## the wheel, in a clean environment outside the checkout, simulates one round
+installed: ## the package, installed into a clean environment outside the checkout, simulates one round
 	.ci/installed
 
 clean: ## remove what the targets made

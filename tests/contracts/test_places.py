@@ -97,9 +97,11 @@ def answers(place: Place) -> dict[str, Any]:
     return dict(json.loads(line.removeprefix("ANSWERS ")))
 
 
-@pytest.mark.timeout(300)  # Ray starts its processes beside whatever else the machine does
+SLOW = {"ray": pytest.mark.slow}  # its processes take longer to start than all else here
+
+
 @pytest.mark.process
-@pytest.mark.parametrize("place", get_args(Place))
+@pytest.mark.parametrize("place", [pytest.param(place, marks=SLOW.get(place, ())) for place in get_args(Place)])
 def test_a_place_has_all_nodes_numbered_raises_the_server_s_errors_and_ends_with_the_same_model(place: Place) -> None:
     """One test and one start, because some places take a while to start."""
     answered = answers(place)

@@ -6,6 +6,7 @@ import pytest
 
 from simulations.documents import documents
 
+pytestmark = pytest.mark.xdist_group("measured-documents")  # all pages are drawn at once
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
