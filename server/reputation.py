@@ -1,7 +1,7 @@
 """Devices' reputations from one run to the next: one file of the server's folder, by device key.
 
 A run reads it when it begins, and writes it with each checkpoint; one that goes on has its own in its checkpoint. A
-roll-back of a run does not bring reputations back.
+rollback of a run does not bring reputations back.
 """
 
 import fcntl

@@ -1,1 +1,1 @@
-"""How fedrec comes onto a device and stays current there: bundle, versions with roll-back, system units, images."""
+"""How fedrec comes onto a device and stays current there: bundle, versions with rollback, system units, images."""

@@ -54,7 +54,7 @@ def install(
         return name
     test = self_test(read.profile, home)
     versions.upgrade(name, test=test, restart=restart, live=lambda: test(folder))
-    say(f"{name} is current" + (f"; {versions.before} is kept for a roll-back" if versions.before else ""))
+    say(f"{name} is current" + (f"; {versions.before} is kept for a rollback" if versions.before else ""))
     return name
 
 
@@ -140,7 +140,7 @@ def _carry_out(chosen: argparse.Namespace) -> None:
             if chosen.units is not None:
                 link_units(chosen.root, chosen.units)
                 print(f"next: systemd-sysusers; systemd-tmpfiles --create; systemctl enable {' '.join(ENABLED)}")
-        case "roll-back":
+        case "rollback":
             print(f"{versions.roll_back(restart=restart)} is current again")
         case "settle":
             print(versions.settle(lambda folder: self_test(profile_of(folder), home)(folder)))
@@ -154,7 +154,7 @@ def _carry_out(chosen: argparse.Namespace) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="fedrec-edge.pyz", description=__doc__)
-    parser.add_argument("command", choices=("install", "roll-back", "settle", "self-test", "status"))
+    parser.add_argument("command", choices=("install", "rollback", "settle", "self-test", "status"))
     parser.add_argument(
         "--bundle", type=Path, default=_own_folder(), help="the bundle; by default where this file lies"
     )

@@ -2,7 +2,7 @@
 
     versions/<name>/     one installed version; ``.complete`` in it is written last
     current              -> versions/<name>, replaced by one rename
-    before               -> versions/<name>: where a roll-back leads; none after one
+    before               -> versions/<name>: where a rollback leads; none after one
     trial.json           {"version", "before", "starts"}: a version that has not proved itself yet, and what it replaced
     lock                 whoever changes something here holds it
 
@@ -63,7 +63,7 @@ class Versions:
 
     @property
     def before(self) -> str | None:
-        """Return the name of the version that a roll-back leads to, None if there is none."""
+        """Return the name of the version that a rollback leads to, None if there is none."""
         trial = self.trial
         return trial.before if trial and trial.version == self.current else self._named("before")
 

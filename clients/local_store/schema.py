@@ -1,7 +1,7 @@
 """The tables of the local store, and the steps that lead from one version of them to the next and back.
 
 A database carries the way back: ``steps`` holds, for the latest step, the statements that undo it. So the program of
-one version earlier, which cannot know them, opens the database after a roll-back by them.
+one version earlier, which cannot know them, opens the database after a rollback by them.
 """
 
 import sqlite3

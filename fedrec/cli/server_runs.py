@@ -76,7 +76,8 @@ def train(
             with RoundBar() as bar:
                 bar.phase("training", run.scenario().training.rounds)
                 follow_to_the_end(home, superlink, run_id, beat=lambda: _show(bar, run), note=write_note)
-            write_line(f"done: {len(run.metrics())} rounds; next: fedrec server publish {folder} {run.path}")
+            rounds = "1 round" if (done := len(run.metrics())) == 1 else f"{done} rounds"
+            write_line(f"done: {rounds}; next: fedrec server publish {folder} {run.path}")
     finally:
         superlink.close()
 

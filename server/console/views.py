@@ -49,7 +49,7 @@ def message_page(heading: str, told: str) -> Document:
 
 def confirm_page(command: str, run: str, detail: str, csrf: str) -> Document:
     """Ask once more before a command that cannot be taken back."""
-    what = {"kill": "Kill switch", "rollback": f"Take {run} back to round {detail}"}.get(command, "Model roll-back")
+    what = {"kill": "Kill switch", "rollback": f"Take {run} back to round {detail}"}.get(command, "Model rollback")
     more = [_hidden("confirm", "yes"), _hidden("detail", detail)]
     yes = form(command, "Yes, do it", csrf, *more, run=run, danger=True)
     return document(

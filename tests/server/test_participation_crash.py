@@ -1,4 +1,4 @@
-"""Who was asked how often is known after a crash in any state, a damaged checkpoint and a roll-back."""
+"""Who was asked how often is known after a crash in any state, a damaged checkpoint and a rollback."""
 
 from dataclasses import dataclass, replace
 
