@@ -18,7 +18,7 @@ from simulations.population import locate_in, willing, write_nodes
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(420)]
 
-NODES = 3
+NODES = 2
 SCENARIO = {
     "model": {"dim": 4, "history_length": 8},
     "training": {"rounds": 2, "sample_rate": 0.5, "popularity_start": False},
@@ -57,7 +57,7 @@ def train_in_process(run: RunFolder, scenario: Scenario, dataset: Dataset) -> Ou
     return outcomes[0]
 
 
-def test_a_deployment_on_three_nodes_ends_with_the_model_of_the_in_process_run(
+def test_a_deployment_on_several_nodes_ends_with_the_model_of_the_in_process_run(
     tmp_path, tiny_dataset, scenario, deployment
 ):
     expected = train_in_process(write_run(tmp_path / "twin", scenario, tiny_dataset), scenario, tiny_dataset)

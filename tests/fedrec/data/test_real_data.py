@@ -16,6 +16,8 @@ from fedrec.data.readers import read_interactions
 from fedrec.data.recipes import GROUPLENS_FILES
 from fedrec.data.shuffling import shuffle_test
 
+pytestmark = pytest.mark.xdist_group("real-data")  # each set is read once
+
 
 @dataclass(frozen=True, kw_only=True)
 class Known:

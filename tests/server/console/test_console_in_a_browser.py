@@ -18,6 +18,7 @@ from server.operations.store import OperationsStore
 from tests.browser import CHROMIUM, browser
 
 pytestmark = [
+    pytest.mark.xdist_group("console-browser"),  # one browser for all
     pytest.mark.process,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed: apt-get install chromium"),
 ]

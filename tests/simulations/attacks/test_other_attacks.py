@@ -21,6 +21,7 @@ from simulations.attacks.many_keys import at_the_bound, echo, zeros
 from simulations.attacks.pieck import PopularItems, align_with_popular, serve_popular_as_users
 from simulations.attacks.untargeted import clustered, little_is_enough, opposed
 
+pytestmark = pytest.mark.xdist_group("other-attacks")  # the small world is trained once a seed
 USERS, ITEMS, DIM, LIARS = 152, 120, 8, 8
 """Eight of 160: 5 %."""
 NONE = Defence(config=RobustnessConfig())
