@@ -8,6 +8,9 @@ from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.xdist_group("house")  # each module is read and parsed once
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("clients", "fedrec", "server", "simulations")
 GENERATED = {"clients/service/device_pb2.py", "clients/service/device_pb2_grpc.py"}
