@@ -31,11 +31,10 @@ def test_what_a_package_brings_in_it_exports_sorted_and_it_is_there(package):
     assert [name for name in exported if not hasattr(module, name)] == []
 
 
-@pytest.mark.parametrize("path", MODULES, ids=dotted)
-def test_every_module_says_what_it_is_for(path):
-    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
-    assert docstring is not None
-    assert len(docstring.split()) >= 3
+def test_every_module_says_what_it_is_for():
+    told = {dotted(path): ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) for path in MODULES}
+    assert len(told) > 500
+    assert [name for name, docstring in told.items() if len((docstring or "").split()) < 3] == []
 
 
 def test_no_file_of_the_product_is_called_a_drawer():
