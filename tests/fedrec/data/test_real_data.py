@@ -47,7 +47,10 @@ def data_of(shared_data):
     return load
 
 
-@pytest.mark.parametrize("name", SETS)
+LARGE = {"amazon-toys", "gowalla"}
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in LARGE else ()) for name in SETS])
 def test_every_set_loads_with_its_known_counts(data_of, name):
     data = data_of(name)
     core = k_core(data.log, 5)

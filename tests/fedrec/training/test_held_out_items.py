@@ -34,7 +34,7 @@ def with_targets(train, targets):
     return Histories.from_lists([np.concatenate([train[u], targets[u]]) for u in range(len(train))])
 
 
-@pytest.mark.parametrize("rounds", [5, 10])
+@pytest.mark.parametrize("rounds", [5, pytest.param(10, marks=pytest.mark.slow)])
 def test_on_movielens_draw_counts_stay_at_chance_under_the_honest_pool(ml_100k, rounds):
     split, num_items = ml_100k.splits.final, ml_100k.catalogue.num_items
 

@@ -39,7 +39,9 @@ def played(attack: str | None, defence: str, fraction: float = 0.05, seed: int =
 
 
 @pytest.mark.abuse
-@pytest.mark.parametrize("attack", ["pieck-ipe", "pieck-uea", "pip-attack"])
+@pytest.mark.parametrize(
+    "attack", ["pieck-uea", *(pytest.param(name, marks=pytest.mark.slow) for name in ("pieck-ipe", "pip-attack"))]
+)
 def test_d51_an_item_is_promoted_where_nothing_is_done_and_not_under_the_growth_bound(attack: str) -> None:
     undefended, defended = played(attack, "none").last, played(attack, "growth").last
     assert played(None, "none").last.er <= 0.02

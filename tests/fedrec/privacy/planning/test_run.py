@@ -100,7 +100,7 @@ def test_a_plan_without_a_gap_is_refused() -> None:
         solve(delta=1e-5, epsilon=1.0, noise_multiplier=1.0, sample_rate=0.1, rounds=3)
 
 
-@settings(max_examples=6)
+@settings(max_examples=3)
 @given(
     epsilon=st.floats(0.3, 8.0),
     sample_rate=st.sampled_from([0.05, 0.3, 1.0]),
