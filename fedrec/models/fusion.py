@@ -8,6 +8,7 @@ table without writing that table out for each user. Parameters may be common or 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from statistics import fmean
 from typing import TypeVar
 
@@ -197,7 +198,7 @@ class FusedRecommender(SplitModel):
         """Whether a branch uses the item tower."""
         return self.reads_history or ("mf" in self.config.branches and not self.config.item_embeddings)
 
-    @property
+    @cached_property
     def item_parameters(self) -> dict[str, str]:
         """The table that each shared parameter with an item axis is, or is added to, by the parameter's name."""
         tables = {

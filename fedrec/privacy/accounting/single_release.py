@@ -59,7 +59,7 @@ def distribution_of(event: Event, neighbours: Neighbours, interval: float) -> Pr
     """
     relation = NeighboringRelation.REPLACE_ONE if neighbours.replaced else NeighboringRelation.ADD_OR_REMOVE_ONE
     match event:
-        case SampledGaussian() if neighbours.grouped:
+        case SampledGaussian() if not neighbours.replaced:
             return group_distribution(event.noise_multiplier, event.sample_rate, neighbours.group, interval)
         case SampledGaussian():
             return privacy_loss_distribution.from_gaussian_mechanism(

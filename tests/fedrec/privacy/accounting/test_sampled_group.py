@@ -2,6 +2,8 @@
 
 import pytest
 from dp_accounting.pld import privacy_loss_distribution
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from scipy.stats import binom
 
 from fedrec.privacy.accounting.sampled_group import group_distribution
@@ -26,9 +28,22 @@ def test_it_is_that_of_the_mixture_of_gaussians(
         assert own.get_epsilon_for_delta(delta) == pytest.approx(theirs.get_epsilon_for_delta(delta), rel=1e-5)
 
 
-def test_a_group_of_one_is_one_unit() -> None:
-    one = privacy_loss_distribution.from_gaussian_mechanism(
-        1.2, sampling_prob=0.1, value_discretization_interval=0.01
-    ).self_compose(20)
-    own = group_distribution(1.2, 0.1, 1, 0.01).self_compose(20)
-    assert own.get_epsilon_for_delta(1e-5) == pytest.approx(one.get_epsilon_for_delta(1e-5), rel=1e-7)
+@settings(max_examples=25, deadline=None)
+@given(
+    noise_multiplier=st.floats(0.4, 30.0),
+    sample_rate=st.one_of(st.just(1.0), st.floats(1e-4, 0.999)),
+    steps=st.sampled_from([1, 7, 300]),
+)
+@example(noise_multiplier=0.3, sample_rate=1e-6, steps=1)
+@example(noise_multiplier=100.0, sample_rate=1e-3, steps=1000)
+@example(noise_multiplier=1.0, sample_rate=1.0 - 1e-12, steps=10)
+def test_a_group_of_one_is_one_unit(noise_multiplier: float, sample_rate: float, steps: int) -> None:
+    interval = 0.01 / noise_multiplier
+    theirs = privacy_loss_distribution.from_gaussian_mechanism(
+        noise_multiplier, sampling_prob=sample_rate, value_discretization_interval=interval
+    ).self_compose(steps)
+    own = group_distribution(noise_multiplier, sample_rate, 1, interval).self_compose(steps)
+    for delta in (1e-2, 1e-5, 1e-8):
+        assert own.get_epsilon_for_delta(delta) == pytest.approx(
+            theirs.get_epsilon_for_delta(delta), rel=1e-5, abs=1e-9
+        )
