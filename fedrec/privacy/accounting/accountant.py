@@ -17,7 +17,7 @@ import numpy as np
 from dp_accounting import get_epsilon_gaussian
 from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution
 
-from fedrec.privacy.accounting.loss_distribution import composed, epsilon_of
+from fedrec.privacy.accounting.loss_distribution import composed, epsilon_of, self_composed
 from fedrec.privacy.accounting.neighbours import Neighbours
 from fedrec.privacy.accounting.renyi import ORDERS, Curve, curve_of, epsilon_of_curve
 from fedrec.privacy.accounting.single_release import (
@@ -254,9 +254,9 @@ class _Powers:
         elif stride > 1 and stride == self._stride:
             self._last = composed(self._last, self._growth)
         elif stride:
-            self._last = self._single.self_compose(steps)
+            self._last = self_composed(self._single, steps)
             if stride > 1:
-                self._stride, self._growth = stride, self._single.self_compose(stride)
+                self._stride, self._growth = stride, self_composed(self._single, stride)
         self._steps = steps
         return self._last
 

@@ -10,7 +10,7 @@ from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedrec.privacy.accounting.loss_distribution import composed, epsilon_of
+from fedrec.privacy.accounting.loss_distribution import composed, epsilon_of, self_composed
 
 DELTAS = (0.9, 0.1, 1e-2, 1e-5, 1e-9, 1e-14)
 
@@ -65,6 +65,27 @@ def test_a_composition_is_the_library_s_to_the_last_bit(
         own, other = own.to_dense_pmf(), other.to_dense_pmf()  # small ones are sparse, in both
         assert (own._lower_loss, own._infinity_mass) == (other._lower_loss, other._infinity_mass)
         np.testing.assert_array_equal(own._probs, other._probs)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(0.4, 20.0), st.floats(0.001, 1.0), st.sampled_from([1, 2, 60, 5_000]), st.booleans())
+def test_a_self_composition_is_the_library_s(noise: float, rate: float, steps: int, pessimistic: bool) -> None:
+    single = privacy_loss_distribution.from_gaussian_mechanism(
+        noise,
+        sampling_prob=rate,
+        value_discretization_interval=5e-3,
+        pessimistic_estimate=pessimistic,
+        use_connect_dots=pessimistic,
+    )
+    ours, theirs = self_composed(single, steps), single.self_compose(steps)
+    assert ours._symmetric == theirs._symmetric
+    for own, other in ((ours._pmf_remove, theirs._pmf_remove), (ours._pmf_add, theirs._pmf_add)):
+        own, other = own.to_dense_pmf(), other.to_dense_pmf()
+        assert (own._lower_loss, own.size) == (other._lower_loss, other.size)
+        assert own._infinity_mass == pytest.approx(other._infinity_mass, rel=1e-12)
+        np.testing.assert_allclose(own._probs, other._probs, rtol=0, atol=1e-15)
+    for delta in (0.1, 1e-5):
+        assert epsilon_of(ours, delta) == pytest.approx(epsilon_of(theirs, delta), rel=1e-8, abs=1e-12)
 
 
 def test_distributions_on_different_grids_are_not_composed() -> None:
