@@ -107,6 +107,7 @@ def test_a_shell_that_took_completion_up_completes_at_a_real_key(shell, tmp_path
         timeout=60,
     )
     assert f"{shell} completion installed" in install.stdout, install.stdout + install.stderr
+    (tmp_path / ".local/share/fish/generated_completions").mkdir(parents=True)  # else fish reads all manual pages first
     keys = "fedrec simulate --set privacy.placeme\t" + "\t" * (shell == "zsh")  # its first loads the function
     assert "nt=" in _typed([program, "-i"], keys, "nt=", environment, tmp_path)
 
