@@ -105,7 +105,7 @@ def _epsilon(pmf: PLDPmf, delta: float) -> float:
     lower = np.cumsum(np.concatenate([[0.0], np.exp(-losses) * probs]))
     vanished = np.flatnonzero((upper[1:] >= delta) & (lower[1:] == 0))  # losses so large that exp(-loss) is 0
     with np.errstate(divide="ignore", invalid="ignore"):
-        candidates = np.log((upper - delta) / lower)
+        candidates = np.log(upper - delta) - np.log(lower)
     reached = np.flatnonzero((upper[:-1] > delta) & (lower[:-1] > 0) & (candidates[:-1] >= losses))
     if len(vanished) and (not len(reached) or vanished[0] < reached[0]):
         return max(0.0, float(losses[vanished[0]]))

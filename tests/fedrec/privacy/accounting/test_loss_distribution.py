@@ -67,7 +67,7 @@ def test_a_composition_is_the_library_s_to_the_last_bit(
         np.testing.assert_array_equal(own._probs, other._probs)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.floats(0.4, 20.0), st.floats(0.001, 1.0), st.sampled_from([1, 2, 60, 5_000]), st.booleans())
 def test_a_self_composition_is_the_library_s(noise: float, rate: float, steps: int, pessimistic: bool) -> None:
     single = privacy_loss_distribution.from_gaussian_mechanism(
@@ -83,9 +83,10 @@ def test_a_self_composition_is_the_library_s(noise: float, rate: float, steps: i
         own, other = own.to_dense_pmf(), other.to_dense_pmf()
         assert (own._lower_loss, own.size) == (other._lower_loss, other.size)
         assert own._infinity_mass == pytest.approx(other._infinity_mass, rel=1e-12)
-        np.testing.assert_allclose(own._probs, other._probs, rtol=0, atol=1e-15)
+        # A power multiplies the rounding of either transform by the steps.
+        np.testing.assert_allclose(own._probs, other._probs, rtol=0, atol=1e-15 + steps * 1e-17)
     for delta in (0.1, 1e-5):
-        assert epsilon_of(ours, delta) == pytest.approx(epsilon_of(theirs, delta), rel=1e-8, abs=1e-12)
+        assert epsilon_of(ours, delta) == pytest.approx(epsilon_of(theirs, delta), rel=1e-8 + steps * 1e-9, abs=1e-12)
 
 
 def test_distributions_on_different_grids_are_not_composed() -> None:
