@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from clients.policy import Policy
 from fedrec.errors import LedgerError
 from fedrec.flower.releases import Releases
 from fedrec.flower.state import RoundReport, RunState
@@ -143,6 +144,28 @@ def test_a_run_that_crashed_goes_on_with_the_same_stream(make_bench, monkeypatch
     commits = [entry for entry in ledger.entries() if getattr(entry, "kind", None) == "commit"]
     assert len(commits) == ROUNDS
     assert ledger.spent(DELTA) == pytest.approx(Ledger(whole_folder / "ledger.jsonl").spent(DELTA))
+
+
+def test_a_round_of_a_stream_that_was_abandoned_is_asked_again_of_the_same_users_for_the_same_model(make_bench):
+    settings = (*SEEDED, "privacy.correlation=banded", "privacy.popularity_share=0", "federation.minimum_replies=1.0")
+    undisturbed, disturbed = make_bench("whole"), make_bench("disturbed")
+    whole = undisturbed.train(*settings).state
+    path = disturbed.folder / "nodes" / "node-000000" / "policy.toml"
+    willing, reports = path.read_text(), []
+
+    def withdraw_for_a_round(report: RoundReport, state: RunState) -> None:
+        reports.append(report)
+        if report.abandoned:
+            path.write_text(willing)
+        elif report.round == 1:
+            path.write_text(replace(Policy.load(path), min_noise_multiplier=99.0).to_toml())
+
+    state = disturbed.train(*settings, hooks=Hooks(on_round=withdraw_for_a_round)).state
+    assert [report.round for report in reports if report.abandoned] == [2]
+    assert state.round == ROUNDS
+    for name, tensor in whole.shared.items():
+        assert torch.equal(state.shared[name], tensor), name
+    assert [charge.round for charge in ledger_of(disturbed).charges()] == [1, 2, 3, 4]
 
 
 def test_the_key_is_the_owner_s_alone_outlives_a_crash_and_goes_with_the_stream(bench, monkeypatch, caplog):
