@@ -226,7 +226,7 @@ def test_b21_a_round_completes_on_a_network_that_drops_a_third_with_the_same_mod
         torch.testing.assert_close(model[name], tensor, rtol=0, atol=0, msg=f"{name}: seed 21")
 
 
-@pytest.mark.xfail(reason="1.7 times as much: what a device had sent in vain counts, and a silent node is asked again")
+@pytest.mark.xfail(reason="1.7 times as much: what a device had sent in vain counts, and one reply in seven came twice")
 @pytest.mark.fault
 def test_b21_a_network_that_drops_a_third_moves_half_as_much_again_at_most(weathered, deployed):
     """Bytes of models and replies, those in vain too."""
